@@ -1,0 +1,222 @@
+//! Constraints may only refuse.
+//!
+//! **Promise.** Each constraint looks at one candidate and either strikes it out or says nothing, so adding one can
+//! never add a target, and their order cannot matter: all strikes of a candidate are kept.
+//!
+//! **Hardness.** [`Constraint`] is ordered from what a moment may mend to what nobody will: a candidate counts as struck
+//! by its hardest constraint, a request as refused by the softest of these, because that is what the client can change
+//! (wait, pay, shorten, ask for less, ask for another model).
+
+use crate::budget::{HoldError, OnExceeded};
+use crate::candidate::{Candidate, Location, Readiness};
+use crate::decide::World;
+use crate::facts::{Facts, RouteWish};
+use serde::Serialize;
+use std::time::Duration;
+
+/// Who refuses, the softest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Constraint {
+    /// The model is down, loading or its breaker is open.
+    Health,
+    /// Its predicted time to first token is too long.
+    FirstToken,
+    /// A budget does not suffice.
+    Budget,
+    /// The prompt does not fit its context window.
+    Context,
+    /// It cannot do what the request needs.
+    Capability,
+    /// It is dearer than a request may be, or nobody knows its price where dollars are limited.
+    Price,
+    /// The key may not use it.
+    AllowList,
+    /// The data may not go there.
+    Residency,
+    /// The client or a rule narrowed the choice to the other side.
+    Route,
+}
+
+/// A candidate struck out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Strike {
+    /// Who refuses.
+    pub by: Constraint,
+    /// Why: one lowercase fragment, fit for a client to read, never with data of the request.
+    pub detail: String,
+    /// When asking again makes sense, if anybody knows.
+    #[serde(skip)]
+    pub retry_after: Option<Duration>,
+    /// Whether the policy wants the request refused rather than degraded (a budget with `on_exceeded = "refuse"`).
+    #[serde(skip)]
+    pub stop: bool,
+    /// Whether the money is only held by running calls.
+    #[serde(skip)]
+    pub held: bool,
+}
+
+// === impl Constraint ===
+
+impl Constraint {
+    /// The word in headers, metrics and errors.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Health => "health",
+            Self::FirstToken => "first_token",
+            Self::Budget => "budget",
+            Self::Context => "context",
+            Self::Capability => "capability",
+            Self::Price => "price",
+            Self::AllowList => "allow_list",
+            Self::Residency => "residency",
+            Self::Route => "route",
+        }
+    }
+
+    fn strike(self, detail: impl Into<String>) -> Strike {
+        Strike { by: self, detail: detail.into(), retry_after: None, stop: false, held: false }
+    }
+}
+
+/// Everything that speaks against a candidate; empty when it is admitted.
+pub fn strikes(facts: &Facts, wish: RouteWish, world: &World, candidate: &Candidate) -> Vec<Strike> {
+    [
+        route(wish, candidate),
+        residency(facts, world, candidate),
+        allow_list(facts, candidate),
+        price(facts, world, candidate),
+        capability(facts, candidate),
+        context(facts, candidate),
+        budget(facts, world, candidate),
+        first_token(world, candidate),
+        health(candidate),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn route(wish: RouteWish, candidate: &Candidate) -> Option<Strike> {
+    let wanted = match wish {
+        RouteWish::Auto => return None,
+        RouteWish::Local => Location::Local,
+        RouteWish::Hosted => Location::Hosted,
+    };
+    (candidate.location != wanted).then(|| Constraint::Route.strike(format!("the route was narrowed to {wanted}")))
+}
+
+fn residency(facts: &Facts, world: &World, candidate: &Candidate) -> Option<Strike> {
+    world
+        .classes
+        .permits(facts.class, &candidate.provider, candidate.location, candidate.region.as_deref())
+        .err()
+        .map(|rule| Constraint::Residency.strike(rule))
+}
+
+fn allow_list(facts: &Facts, candidate: &Candidate) -> Option<Strike> {
+    let allowed = facts.principal.models.as_ref()?;
+    (!allowed.contains(&candidate.model))
+        .then(|| Constraint::AllowList.strike(format!("this key may not use model `{}`", candidate.model)))
+}
+
+fn price(facts: &Facts, world: &World, candidate: &Candidate) -> Option<Strike> {
+    let dollars_limited = world.max_per_request.is_some() || !world.budgets.is_empty();
+    if !dollars_limited {
+        return None;
+    }
+    let Ok(Some(ceiling)) = world.ceiling(facts, candidate) else {
+        return Some(
+            Constraint::Price.strike(format!("model `{}` has no price and dollars are limited", candidate.model)),
+        );
+    };
+    let most = world.max_per_request?;
+    (ceiling > most).then(|| {
+        Constraint::Price.strike(format!("it may cost ${ceiling}, more than the ${most} allowed for a request"))
+    })
+}
+
+fn capability(facts: &Facts, candidate: &Candidate) -> Option<Strike> {
+    let (needs, can) = (&facts.needs, &candidate.capabilities);
+    let missing = [
+        (needs.tools && !can.tools, "tools"),
+        (needs.vision && !can.vision, "pictures"),
+        (needs.audio && !can.audio, "audio"),
+        (needs.files && !can.files, "files"),
+        (needs.json_schema && !can.json_schema, "JSON schemas"),
+        (needs.logprobs && !can.logprobs, "log-probabilities"),
+        (needs.choices > 1 && !can.several_choices, "`n` above 1"),
+    ]
+    .into_iter()
+    .find_map(|(lacking, what)| lacking.then_some(what))?;
+    Some(Constraint::Capability.strike(format!("model `{}` does not support {missing}", candidate.model)))
+}
+
+fn context(facts: &Facts, candidate: &Candidate) -> Option<Strike> {
+    let window = candidate.context_window?;
+    let least = facts.prompt.floor;
+    (least >= window).then(|| {
+        Constraint::Context
+            .strike(format!("the prompt has at least {least} tokens, model `{}` reads {window}", candidate.model))
+    })
+}
+
+fn budget(facts: &Facts, world: &World, candidate: &Candidate) -> Option<Strike> {
+    let mut worst: Option<Strike> = None;
+    for budget in &world.budgets {
+        let output = match budget.on_exceeded {
+            OnExceeded::Refuse | OnExceeded::Local => world.output_ceiling(facts, candidate),
+            OnExceeded::Clamp | OnExceeded::End => 1,
+        };
+        let amount = match candidate.pricing.ceiling(facts.prompt.ceiling, output) {
+            Ok(Some(amount)) => amount,
+            // Unpriced: `price` has struck it out.
+            Ok(None) | Err(_) => continue,
+        };
+        if amount.0 == 0 {
+            continue;
+        }
+        if let Err(why) = budget.account.fits(amount) {
+            let held = why == HoldError::Held;
+            let what = if held { "is held by running calls" } else { "is spent" };
+            let strike = Strike {
+                held,
+                stop: matches!(budget.on_exceeded, OnExceeded::Refuse | OnExceeded::Clamp | OnExceeded::End),
+                retry_after: held.then_some(Duration::from_secs(1)),
+                ..Constraint::Budget.strike(format!("budget `{}` {what}", budget.scope))
+            };
+            let worse = worst.as_ref().is_none_or(|known| (strike.stop, !strike.held) > (known.stop, !known.held));
+            if worse {
+                worst = Some(strike);
+            }
+        }
+    }
+    worst
+}
+
+fn first_token(world: &World, candidate: &Candidate) -> Option<Strike> {
+    let (predicted, most) = (candidate.first_token_in?, world.max_first_token?);
+    (predicted > most).then(|| Strike {
+        retry_after: Some(predicted),
+        ..Constraint::FirstToken.strike(format!(
+            "model `{}` would need about {:.1} s to its first token, {:.1} s are allowed",
+            candidate.model,
+            predicted.as_secs_f32(),
+            most.as_secs_f32()
+        ))
+    })
+}
+
+fn health(candidate: &Candidate) -> Option<Strike> {
+    match &candidate.readiness {
+        Readiness::Ready => None,
+        Readiness::Loading => Some(Strike {
+            retry_after: Some(Duration::from_secs(2)),
+            ..Constraint::Health.strike(format!("model `{}` is being loaded", candidate.model))
+        }),
+        Readiness::Down { why, retry_after } => Some(Strike {
+            retry_after: *retry_after,
+            ..Constraint::Health.strike(format!("model `{}` is not available: {why}", candidate.model))
+        }),
+    }
+}

@@ -1,0 +1,378 @@
+//! From facts and signals to a plan.
+//!
+//! **Promise.** Constraints strike candidates out ([`admit`]), preferences order the rest ([`decide`]); a target that a
+//! constraint struck out is in no plan, whatever the signals say. Both are pure and total.
+//!
+//! **Why two steps.** Judging costs time, so it happens only where it can change the outcome: where both sides still
+//! have somebody ([`Admission::needs_judgement`]).
+//!
+//! **Failure behaviour.** When nobody is left the answer is a [`Refusal`] that names, for every candidate, who struck it
+//! out; it speaks with the voice of the softest constraint, which is the one that the client can do something about.
+
+use crate::budget::BudgetView;
+use crate::candidate::{Candidate, Location, Side};
+use crate::constraint::{Constraint, Strike, strikes};
+use crate::facts::{Choice, Facts, RouteWish};
+use crate::ids::ModelName;
+use crate::money::{MoneyError, NanoDollars};
+use crate::plan::Plan;
+use crate::residency::Classes;
+use crate::signals::{Signals, Unsure};
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What `decide` needs to know besides the request: a snapshot.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// All configured models, as they stand now.
+    pub candidates: Vec<Candidate>,
+    /// `[router] local`, in order of preference.
+    pub local: Arc<[ModelName]>,
+    /// `[router] hosted`, in order of preference.
+    pub hosted: Arc<[ModelName]>,
+    /// The residency table.
+    pub classes: Arc<Classes>,
+    /// Rules in order; the first that matches counts.
+    pub rules: Arc<[Rule]>,
+    /// Budgets that apply to this request.
+    pub budgets: Vec<BudgetView>,
+    /// The most that one request may cost.
+    pub max_per_request: Option<NanoDollars>,
+    /// The longest predicted wait for a first token.
+    pub max_first_token: Option<Duration>,
+    /// Output tokens assumed, and imposed under a budget, when the client gives no ceiling.
+    pub assumed_output: u64,
+    /// How judgements are used.
+    pub steering: Steering,
+}
+
+/// How judgements are used.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Steering {
+    /// From this need on the strong side goes first.
+    pub threshold: f32,
+    /// Which side goes first when nobody judged.
+    pub unsure: Unsure,
+}
+
+/// A configured rule: it narrows or pins, it never widens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// The key's name or id.
+    pub key: Option<String>,
+    /// The key's team.
+    pub team: Option<String>,
+    /// A tag, `a=b`.
+    pub tag: Option<(String, String)>,
+    /// The data class by name.
+    pub class: Option<String>,
+    /// Whether tools are offered.
+    pub tools: Option<bool>,
+    /// What the `model` field says.
+    pub model: Option<String>,
+    /// Narrow to this side.
+    pub route: RouteWish,
+    /// Pin this model.
+    pub pin: Option<ModelName>,
+}
+
+/// Why the first target of the plan is first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The classifier judged.
+    Classifier,
+    /// The classifier abstained, and `[router] unsure` named a side.
+    Unsure,
+    /// The client named the model.
+    Pinned,
+    /// The client narrowed the route.
+    Header,
+    /// A rule narrowed or pinned.
+    Rule,
+    /// Only one side is configured.
+    Only,
+    /// An earlier target failed before its first byte.
+    Fallback,
+    /// This constraint left only one side.
+    Constraint(Constraint),
+}
+
+/// A candidate with what spoke against it.
+#[derive(Clone, Debug)]
+pub struct Considered {
+    /// The candidate as it stood.
+    pub candidate: Candidate,
+    /// The list it was taken from.
+    pub side: Side,
+    /// Who refuses it; empty when admitted.
+    pub strikes: Vec<Strike>,
+    /// Its place in the plan, from 0.
+    pub rank: Option<usize>,
+    /// The most this request can cost with it.
+    pub ceiling: Option<NanoDollars>,
+}
+
+/// The candidates of a request after all constraints.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    considered: Vec<Considered>,
+    narrowed: Option<Reason>,
+    steering: Steering,
+}
+
+/// What will be tried, and why.
+#[derive(Clone, Debug)]
+pub struct RoutingDecision {
+    /// The targets in order.
+    pub plan: Plan,
+    /// Why the first is first.
+    pub reason: Reason,
+    /// Every candidate.
+    pub considered: Vec<Considered>,
+    /// What the judge believed, if it was asked.
+    pub signals: Option<Signals>,
+    /// The threshold that was applied.
+    pub threshold: f32,
+}
+
+/// Nobody is left.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The constraint that speaks for the request.
+    pub by: Constraint,
+    /// One sentence for the client.
+    pub message: String,
+    /// When asking again makes sense.
+    pub retry_after: Option<Duration>,
+    /// Whether the money is only held by running calls.
+    pub held: bool,
+    /// Every candidate.
+    pub considered: Vec<Considered>,
+    /// What the judge believed, if it was asked.
+    pub signals: Option<Signals>,
+}
+
+// === impl World ===
+
+impl World {
+    /// The most output tokens this request can make with that candidate.
+    pub fn output_ceiling(&self, facts: &Facts, candidate: &Candidate) -> u64 {
+        let wanted = facts.output_ceiling.unwrap_or(self.assumed_output);
+        let choices = u64::from(facts.needs.choices.max(1));
+        wanted.min(candidate.max_output.unwrap_or(u64::MAX)).saturating_mul(choices)
+    }
+
+    /// The most this request can cost with that candidate; `None` without a price.
+    pub fn ceiling(&self, facts: &Facts, candidate: &Candidate) -> Result<Option<NanoDollars>, MoneyError> {
+        candidate.pricing.ceiling(facts.prompt.ceiling, self.output_ceiling(facts, candidate))
+    }
+
+    fn candidate(&self, model: &ModelName) -> Option<&Candidate> {
+        self.candidates.iter().find(|candidate| &candidate.model == model)
+    }
+}
+
+// === impl Rule ===
+
+impl Rule {
+    fn matches(&self, facts: &Facts, classes: &Classes) -> bool {
+        let principal = &facts.principal;
+        let said =
+            |wanted: &Option<String>, is: Option<&str>| wanted.as_deref().is_none_or(|wanted| is == Some(wanted));
+        let key = self.key.as_deref().is_none_or(|wanted| {
+            principal.key_name.as_deref() == Some(wanted)
+                || principal.key.as_ref().is_some_and(|id| id.as_str() == wanted)
+        });
+        let asked = facts.choice.pinned().map_or("auto", ModelName::as_str);
+        key && said(&self.team, principal.team.as_deref())
+            && said(&self.class, Some(classes.name(facts.class)))
+            && said(&self.model, Some(asked))
+            && self.tools.is_none_or(|wanted| wanted == facts.needs.tools)
+            && self.tag.as_ref().is_none_or(|tag| facts.tags.contains(tag))
+    }
+}
+
+// === impl Reason ===
+
+impl Reason {
+    /// The machine word in `x-sluice-reason`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Classifier => "classifier",
+            Self::Unsure => "unsure",
+            Self::Pinned => "pinned",
+            Self::Header => "header",
+            Self::Rule => "rule",
+            Self::Only => "only",
+            Self::Fallback => "fallback",
+            Self::Constraint(constraint) => constraint.word(),
+        }
+    }
+}
+
+// === impl Considered ===
+
+impl Considered {
+    /// Nothing speaks against it.
+    pub fn admitted(&self) -> bool {
+        self.strikes.is_empty()
+    }
+
+    /// The hardest constraint that refuses it.
+    pub fn refused_by(&self) -> Option<&Strike> {
+        self.strikes.iter().max_by_key(|strike| strike.by)
+    }
+
+    /// Admitted, or struck only by a budget that wants the request refused rather than degraded.
+    fn viable(&self) -> bool {
+        self.strikes.iter().all(|strike| strike.stop)
+    }
+}
+
+/// Lets every constraint look at every candidate.
+pub fn admit(facts: &Facts, world: &World) -> Admission {
+    let rule = world.rules.iter().find(|rule| rule.matches(facts, &world.classes));
+    let mut narrowed = None;
+
+    let pinned = match (&facts.choice, rule.and_then(|rule| rule.pin.as_ref())) {
+        (Choice::Pinned(model), _) => {
+            narrowed = Some(Reason::Pinned);
+            Some(model)
+        }
+        (Choice::Auto, Some(model)) => {
+            narrowed = Some(Reason::Rule);
+            Some(model)
+        }
+        (Choice::Auto, None) => None,
+    };
+    let ruled = rule.map_or(RouteWish::Auto, |rule| rule.route);
+    let wishes = [(facts.wish, Reason::Header), (ruled, Reason::Rule)];
+    for (wish, reason) in wishes {
+        if wish != RouteWish::Auto && narrowed.is_none() {
+            narrowed = Some(reason);
+        }
+    }
+
+    let universe: Vec<(Side, &ModelName)> = match pinned {
+        Some(model) => {
+            let side = world.candidate(model).map_or(Side::Hosted, |candidate| candidate.location);
+            vec![(side, model)]
+        }
+        None => {
+            let local = world.local.iter().map(|model| (Side::Local, model));
+            local.chain(world.hosted.iter().map(|model| (Side::Hosted, model))).collect()
+        }
+    };
+    let considered = universe
+        .into_iter()
+        .filter_map(|(side, model)| {
+            let candidate = world.candidate(model)?;
+            let mut against = strikes(facts, facts.wish, world, candidate);
+            if ruled != facts.wish && ruled != RouteWish::Auto {
+                let more = strikes(facts, ruled, world, candidate);
+                against.extend(more.into_iter().filter(|strike| strike.by == Constraint::Route));
+            }
+            let ceiling = world.ceiling(facts, candidate).ok().flatten();
+            Some(Considered { candidate: candidate.clone(), side, strikes: against, rank: None, ceiling })
+        })
+        .collect();
+    Admission { considered, narrowed, steering: world.steering }
+}
+
+// === impl Admission ===
+
+impl Admission {
+    /// Whether both sides still have somebody, so that a judgement can change the outcome.
+    pub fn needs_judgement(&self) -> bool {
+        self.viable(Side::Local) && self.viable(Side::Hosted)
+    }
+
+    /// Every candidate with what spoke against it.
+    pub fn considered(&self) -> &[Considered] {
+        &self.considered
+    }
+
+    fn viable(&self, side: Side) -> bool {
+        self.considered.iter().any(|seen| seen.side == side && seen.viable())
+    }
+
+    /// The softest of the hardest strikes of one side: what that side as a whole was refused by.
+    fn voice(&self, side: Option<Side>) -> Option<&Strike> {
+        self.considered
+            .iter()
+            .filter(|seen| side.is_none_or(|side| seen.side == side))
+            .filter_map(Considered::refused_by)
+            .min_by_key(|strike| strike.by)
+    }
+
+    fn refusal(self, signals: Option<Signals>, speaking: Option<Strike>) -> Refusal {
+        let strike = speaking.or_else(|| self.voice(None).cloned());
+        let (by, message, retry_after, held) = match strike {
+            Some(strike) => (strike.by, strike.detail, strike.retry_after, strike.held),
+            None => (Constraint::Capability, "no model is configured for this request".into(), None, false),
+        };
+        Refusal { by, message, retry_after, held, considered: self.considered, signals }
+    }
+}
+
+/// Orders what was admitted.
+pub fn decide(admission: Admission, signals: Option<Signals>) -> Result<RoutingDecision, Box<Refusal>> {
+    let steering = admission.steering;
+    let (first, reason) = match (admission.viable(Side::Local), admission.viable(Side::Hosted)) {
+        (false, false) => return Err(Box::new(admission.refusal(signals, None))),
+        (true, true) => prefer(signals.as_ref(), steering),
+        (local, _) => {
+            let (side, other) = if local { (Side::Local, Side::Hosted) } else { (Side::Hosted, Side::Local) };
+            let reason = match admission.narrowed {
+                Some(narrowed) => narrowed,
+                None => admission.voice(Some(other)).map_or(Reason::Only, |strike| Reason::Constraint(strike.by)),
+            };
+            (side, reason)
+        }
+    };
+
+    let preferred: Vec<&Considered> =
+        admission.considered.iter().filter(|seen| seen.side == first && seen.viable()).collect();
+    if preferred.iter().all(|seen| !seen.admitted()) {
+        let stop = preferred.iter().find_map(|seen| seen.refused_by().cloned());
+        return Err(Box::new(admission.refusal(signals, stop)));
+    }
+
+    let admitted = |side: Side| {
+        admission
+            .considered
+            .iter()
+            .filter(move |seen| seen.side == side && seen.admitted())
+            .map(|seen| seen.candidate.model.clone())
+    };
+    let second = match first {
+        Location::Local => Side::Hosted,
+        Location::Hosted => Side::Local,
+    };
+    let Some(plan) = Plan::new(admitted(first).chain(admitted(second))) else {
+        return Err(Box::new(admission.refusal(signals, None)));
+    };
+    let mut considered = admission.considered;
+    for seen in &mut considered {
+        seen.rank =
+            plan.targets().iter().position(|target| target == &seen.candidate.model).filter(|_| seen.admitted());
+    }
+    Ok(RoutingDecision { plan, reason, considered, signals, threshold: steering.threshold })
+}
+
+/// Which side goes first when both could.
+fn prefer(signals: Option<&Signals>, steering: Steering) -> (Side, Reason) {
+    match signals.and_then(|signals| signals.need) {
+        Some(need) if need >= steering.threshold => (Side::Hosted, Reason::Classifier),
+        Some(_) => (Side::Local, Reason::Classifier),
+        None => match steering.unsure {
+            Unsure::Hosted => (Side::Hosted, Reason::Unsure),
+            Unsure::Local | Unsure::Heuristic => (Side::Local, Reason::Unsure),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! Tables and laws of the decision.
+
+use super::*;
+use crate::budget::{Account, OnExceeded};
+use crate::candidate::{Capabilities, Readiness};
+use crate::facts::{Endpoint, Needs, Principal, TokenEstimate};
+use crate::money::{Price, PriceSource, Pricing, Rate};
+use crate::signals::JudgedBy;
+use proptest::prelude::*;
+
+fn candidate(model: &str, location: Location) -> Candidate {
+    let price = Price { input: Rate(2_500_000_000), output: Rate(10_000_000_000), ..Price::default() };
+    let local = location == Location::Local;
+    Candidate {
+        model: model.into(),
+        provider: format!("p-{model}").into(),
+        location,
+        region: (!local).then(|| "us".into()),
+        capabilities: if local { Capabilities::TEXT } else { Capabilities::ALL },
+        context_window: local.then_some(2_048),
+        max_output: None,
+        pricing: if local { Pricing::Free } else { Pricing::Priced(price, PriceSource::Config) },
+        readiness: Readiness::Ready,
+        first_token_in: local.then_some(Duration::from_millis(300)),
+    }
+}
+
+fn world() -> World {
+    World {
+        candidates: vec![candidate("small", Location::Local), candidate("big", Location::Hosted)],
+        local: ["small".into()].into(),
+        hosted: ["big".into()].into(),
+        classes: Arc::new(Classes::standard()),
+        rules: [].into(),
+        budgets: vec![],
+        max_per_request: None,
+        max_first_token: Some(Duration::from_secs(20)),
+        assumed_output: 4_096,
+        steering: Steering { threshold: 0.5, unsure: Unsure::Heuristic },
+    }
+}
+
+fn facts() -> Facts {
+    Facts {
+        endpoint: Endpoint::Chat,
+        principal: Principal::default(),
+        choice: Choice::Auto,
+        wish: RouteWish::Auto,
+        class: Classes::standard().named("internal").unwrap(),
+        session: None,
+        tags: vec![],
+        prompt: TokenEstimate { floor: 10, likely: 20, ceiling: 80 },
+        output_ceiling: Some(100),
+        stream: false,
+        needs: Needs { choices: 1, ..Needs::default() },
+        messages: 1,
+    }
+}
+
+fn restricted() -> DataClassOf {
+    DataClassOf(Classes::standard().named("restricted").unwrap())
+}
+
+struct DataClassOf(crate::residency::DataClass);
+
+fn judged(need: f32) -> Option<Signals> {
+    Some(Signals {
+        need: Some(need),
+        judged_by: JudgedBy::Heuristic,
+        abstained: None,
+        unread_bytes: 0,
+        took_us: 1,
+        features: vec![],
+    })
+}
+
+/// Expects a plan, written `small>big reason`, or a refusal, written `!constraint`.
+fn check(facts: &Facts, world: &World, signals: Option<Signals>, expected: &str) {
+    let shown = match decide(admit(facts, world), signals) {
+        Ok(decision) => {
+            let names: Vec<_> = decision.plan.targets().iter().map(ModelName::as_str).collect();
+            format!("{} {}", names.join(">"), decision.reason.word())
+        }
+        Err(refusal) => format!("!{}", refusal.by.word()),
+    };
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn need_orders_the_sides() {
+    check(&facts(), &world(), judged(0.2), "small>big classifier");
+    check(&facts(), &world(), judged(0.5), "big>small classifier");
+    check(&facts(), &world(), None, "small>big unsure");
+}
+
+#[test]
+fn restricted_data_stays_and_says_so() {
+    let facts = Facts { class: restricted().0, ..facts() };
+    check(&facts, &world(), None, "small residency");
+    let hosted = Facts { wish: RouteWish::Hosted, ..facts.clone() };
+    check(&hosted, &world(), None, "!residency");
+    let pinned = Facts { choice: Choice::Pinned("big".into()), ..facts.clone() };
+    check(&pinned, &world(), None, "!residency");
+    let mut down = world();
+    down.candidates[0].readiness = Readiness::Down { why: "it failed".into(), retry_after: None };
+    check(&facts, &down, None, "!health");
+}
+
+#[test]
+fn a_pin_or_a_header_narrows_and_never_widens() {
+    check(&Facts { choice: Choice::Pinned("big".into()), ..facts() }, &world(), None, "big pinned");
+    check(&Facts { wish: RouteWish::Local, ..facts() }, &world(), None, "small header");
+    let both = Facts { choice: Choice::Pinned("big".into()), wish: RouteWish::Local, ..facts() };
+    check(&both, &world(), None, "!route");
+    let listed = Principal { models: Some(vec!["small".into()]), ..Principal::default() };
+    check(&Facts { principal: listed, ..facts() }, &world(), None, "small allow_list");
+}
+
+#[test]
+fn the_first_matching_rule_narrows() {
+    let mut world = world();
+    world.rules = [
+        Rule { tag: Some(("job".into(), "nightly".into())), route: RouteWish::Local, ..Rule::default() },
+        Rule { team: Some("research".into()), pin: Some("big".into()), ..Rule::default() },
+    ]
+    .into();
+    let tagged = Facts { tags: vec![("job".into(), "nightly".into())], ..facts() };
+    check(&tagged, &world, judged(0.9), "small rule");
+    let team = Principal { team: Some("research".into()), ..Principal::default() };
+    check(&Facts { principal: team, ..facts() }, &world, judged(0.1), "big rule");
+    check(&facts(), &world, judged(0.9), "big>small classifier");
+}
+
+#[test]
+fn a_missing_capability_or_a_long_prompt_leaves_the_other_side() {
+    let vision = Needs { vision: true, choices: 1, ..Needs::default() };
+    check(&Facts { needs: vision, ..facts() }, &world(), None, "big capability");
+    let long = TokenEstimate { floor: 3_000, likely: 6_000, ceiling: 24_000 };
+    check(&Facts { prompt: long, ..facts() }, &world(), None, "big context");
+    check(&Facts { prompt: long, wish: RouteWish::Local, ..facts() }, &world(), None, "!context");
+    check(
+        &Facts { needs: Needs { choices: 2, ..vision }, wish: RouteWish::Local, ..facts() },
+        &world(),
+        None,
+        "!capability",
+    );
+}
+
+#[test]
+fn a_spent_budget_refuses_or_goes_local_as_the_policy_says() {
+    let budget = |on_exceeded, spent| BudgetView {
+        scope: "org".into(),
+        account: Account { limit: NanoDollars(1_000_000), spent: NanoDollars(spent), held: NanoDollars::ZERO },
+        on_exceeded,
+    };
+    let mut world = world();
+    world.budgets = vec![budget(OnExceeded::Refuse, 999_999)];
+    check(&facts(), &world, judged(0.9), "!budget");
+    check(&facts(), &world, judged(0.1), "small classifier");
+    world.budgets = vec![budget(OnExceeded::Local, 999_999)];
+    check(&facts(), &world, judged(0.9), "small budget");
+    world.budgets = vec![budget(OnExceeded::Clamp, 0)];
+    check(&facts(), &world, judged(0.9), "big>small classifier");
+    world.candidates[1].pricing = Pricing::Unpriced;
+    check(&facts(), &world, judged(0.9), "small price");
+}
+
+#[test]
+fn a_slow_or_loading_local_model_leaves_the_hosted_one() {
+    let mut world = world();
+    world.candidates[0].first_token_in = Some(Duration::from_secs(25));
+    check(&facts(), &world, None, "big first_token");
+    world.candidates[0].readiness = Readiness::Loading;
+    check(&facts(), &world, None, "big first_token");
+    let restricted = Facts { class: restricted().0, ..facts() };
+    check(&restricted, &world, None, "!first_token");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+    /// Adding a constraint never adds a target; restricted data never has a hosted target; plans never repeat.
+    #[test]
+    fn constraints_only_take_away(
+        class in 0usize..4, wish in 0u8..3, tools: bool, vision: bool, choices in 1u32..3, floor in 0u64..4_000,
+        ready in 0u8..3, region: bool, need in proptest::option::of(0f32..1f32), spent in 0u64..2_000_000, listed: bool,
+    ) {
+        let classes = Classes::standard();
+        let names = ["public", "internal", "confidential", "restricted"];
+        let loose = Facts {
+            class: classes.named("public").unwrap(),
+            needs: Needs { choices: 1, ..Needs::default() },
+            ..facts()
+        };
+        let tight = Facts {
+            class: classes.named(names[class]).unwrap(),
+            wish: [RouteWish::Auto, RouteWish::Local, RouteWish::Hosted][usize::from(wish)],
+            needs: Needs { tools, vision, choices, ..Needs::default() },
+            prompt: TokenEstimate { floor, likely: floor * 2, ceiling: floor * 8 },
+            principal: Principal { models: listed.then(|| vec!["small".into()]), ..Principal::default() },
+            ..facts()
+        };
+        let mut narrow = world();
+        narrow.candidates[0].readiness = match ready {
+            0 => Readiness::Ready,
+            1 => Readiness::Loading,
+            _ => Readiness::Down { why: "x".into(), retry_after: None },
+        };
+        if !region { narrow.candidates[1].region = None; }
+        narrow.budgets = vec![BudgetView {
+            scope: "org".into(),
+            account: Account { limit: NanoDollars(1_000_000), spent: NanoDollars(spent), held: NanoDollars::ZERO },
+            on_exceeded: OnExceeded::Local,
+        }];
+        let signals = need.and_then(judged);
+        let wide = decide(admit(&loose, &world()), signals.clone()).unwrap();
+        if let Ok(decision) = decide(admit(&tight, &narrow), signals) {
+            let targets = decision.plan.targets();
+            prop_assert!(targets.iter().all(|target| wide.plan.targets().contains(target)));
+            prop_assert!(!(names[class] == "restricted" && targets.contains(&"big".into())));
+            prop_assert!(!(!region && targets.contains(&"big".into())));
+            let mut seen = targets.to_vec();
+            seen.sort();
+            seen.dedup();
+            prop_assert_eq!(seen.len(), targets.len());
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What is true of a request, read once and never guessed later.
+
+use crate::ids::{KeyId, ModelName, SessionId};
+use crate::residency::DataClass;
+use serde::{Deserialize, Serialize};
+
+/// The endpoint that was called; its shape is the shape of answers and errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Endpoint {
+    /// `/v1/chat/completions`
+    Chat,
+    /// `/v1/completions`
+    Completions,
+}
+
+/// What the `model` field asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// `auto`: Sluice chooses.
+    Auto,
+    /// A configured name.
+    Pinned(ModelName),
+}
+
+/// What `x-sluice-route` or a rule narrows the choice to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteWish {
+    /// Either side.
+    #[default]
+    Auto,
+    /// Local only.
+    Local,
+    /// Hosted only.
+    Hosted,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Principal {
+    /// The virtual key; absent where no key is configured.
+    pub key: Option<KeyId>,
+    /// The key's name.
+    pub key_name: Option<String>,
+    /// The key's team.
+    pub team: Option<String>,
+    /// The key's user.
+    pub user: Option<String>,
+    /// Models the key may use; `None`: all.
+    pub models: Option<Vec<ModelName>>,
+}
+
+/// How many tokens a prompt has, before anybody tokenised it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct TokenEstimate {
+    /// A number it surely reaches (eight bytes a token).
+    pub floor: u64,
+    /// The likely number.
+    pub likely: u64,
+    /// A number it cannot exceed: one token a byte, plus the template's.
+    pub ceiling: u64,
+}
+
+/// What the request cannot do without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Needs {
+    /// It offers tools.
+    pub tools: bool,
+    /// It carries pictures.
+    pub vision: bool,
+    /// It carries or asks for audio.
+    pub audio: bool,
+    /// It carries files.
+    pub files: bool,
+    /// It wants an answer to a JSON schema.
+    pub json_schema: bool,
+    /// It wants log-probabilities.
+    pub logprobs: bool,
+    /// Number of choices (`n`).
+    pub choices: u32,
+}
+
+/// The facts of one request. Text is not among them: `decide()` cannot read a prompt.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The endpoint that was called.
+    pub endpoint: Endpoint,
+    /// Who asks.
+    pub principal: Principal,
+    /// What `model` asks for.
+    pub choice: Choice,
+    /// What the client narrows the choice to.
+    pub wish: RouteWish,
+    /// How sensitive the data is.
+    pub class: DataClass,
+    /// The session, if the client named one.
+    pub session: Option<SessionId>,
+    /// Labels for spend (`a=b`), sorted, no key twice.
+    pub tags: Vec<(String, String)>,
+    /// Size of the prompt in tokens.
+    pub prompt: TokenEstimate,
+    /// The most the client wants back, in tokens, if it said so.
+    pub output_ceiling: Option<u64>,
+    /// Whether it wants a stream.
+    pub stream: bool,
+    /// What it cannot do without.
+    pub needs: Needs,
+    /// Number of messages.
+    pub messages: usize,
+}
+
+// === impl Choice ===
+
+impl Choice {
+    /// The pinned name, if one was given.
+    pub fn pinned(&self) -> Option<&ModelName> {
+        match self {
+            Self::Auto => None,
+            Self::Pinned(model) => Some(model),
+        }
+    }
+}

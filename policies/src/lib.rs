@@ -1,0 +1,39 @@
+//! The vocabulary of Sluice and its pure rules.
+//!
+//! **Promise.** Everything here is a value or a pure function over values: the same facts, signals and world give the
+//! same decision, on every machine and at every time. `now`, health and prices arrive as arguments.
+//!
+//! **Why.** Safety (residency, budgets, allow-lists) must be provable by tables and properties, without a clock, a
+//! network or a database in the room.
+//!
+//! **What it does not know.** No tokio, no HTTP, no clock, no environment, no database, no model names.
+//!
+//! The way of a request through it: [`Facts`] and [`World`] give an [`Admission`] (constraints strike candidates out),
+//! an admission and [`Signals`] give a [`RoutingDecision`] with a [`Plan`] (preferences order the rest), or a
+//! [`Refusal`] that names who refused what.
+
+mod budget;
+mod candidate;
+mod constraint;
+mod decide;
+mod facts;
+mod ids;
+mod money;
+mod plan;
+mod residency;
+mod secret;
+mod signals;
+mod usage;
+
+pub use budget::{Account, BudgetView, HoldError, OnExceeded};
+pub use candidate::{Candidate, Capabilities, Location, Readiness, Side};
+pub use constraint::{Constraint, Strike, strikes};
+pub use decide::{Admission, Considered, Reason, Refusal, RoutingDecision, Rule, Steering, World, admit, decide};
+pub use facts::{Choice, Endpoint, Facts, Needs, Principal, RouteWish, TokenEstimate};
+pub use ids::{KeyId, ModelName, ProviderName, RequestId, SessionId};
+pub use money::{MoneyError, NanoDollars, Price, PriceSource, Pricing, Rate};
+pub use plan::Plan;
+pub use residency::{ClassRule, Classes, DataClass, ResidencyError};
+pub use secret::{Redacted, Secret};
+pub use signals::{JudgedBy, Signals, Unsure};
+pub use usage::{Counted, TokenCount, Usage};
