@@ -1,0 +1,119 @@
+//! The trait that everything which answers implements.
+//!
+//! **Promise.** A call gives a stream of [`Event`]s or an error; the stream ends after [`Event::Done`] or a
+//! [`Event::Whole`], or with one error, never in silence. Dropping the call or its stream cancels the work: a hosted
+//! connection is closed, the local engine stops within two tokens.
+
+use crate::error::BackendError;
+use crate::wire::{Seen, WireRequest};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use policies::{Capabilities, Readiness, RequestId};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What one event of an answer is.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// One server-sent event of a stream, as the bytes that go to the client.
+    Delta {
+        /// The event's bytes, blank line included.
+        frame: Bytes,
+        /// What was read in it.
+        seen: Seen,
+    },
+    /// A whole answer, its bytes untouched.
+    Whole {
+        /// The JSON body.
+        body: Bytes,
+        /// What was read in it.
+        seen: Seen,
+    },
+    /// The backend's own terminator of a stream.
+    Done,
+}
+
+/// The events of one answer.
+pub type Events = BoxStream<'static, Result<Event, BackendError>>;
+
+/// One attempt.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The request as the client sent it.
+    pub request: Arc<WireRequest>,
+    /// The id that ties the attempts together.
+    pub id: RequestId,
+    /// The model by the provider's own name.
+    pub model: String,
+    /// Whether a stream of deltas is wanted; a local engine streams anyhow (fold it with [`crate::wire::Fold`]).
+    pub stream: bool,
+    /// A ceiling on output tokens that Sluice imposes; at most the client's own.
+    pub max_output: Option<u64>,
+    /// W3C trace context to hand on.
+    pub traceparent: Option<String>,
+}
+
+/// What is known of a backend's model.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// Prompt and answer together, in tokens.
+    pub context_window: Option<u64>,
+    /// Bytes of memory the model takes, when known.
+    pub memory_bytes: Option<u64>,
+    /// What was loaded, for `/api/models`: a file, a repository, an address without credentials.
+    pub source: String,
+}
+
+/// A yes/no question to a model, answered by one constrained token.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Instructions.
+    pub system: String,
+    /// What is asked.
+    pub user: String,
+    /// The two answers, each a single short word; the probability of the first is wanted.
+    pub words: [String; 2],
+}
+
+/// Whoever answers.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// Starts an attempt and waits until it was accepted.
+    ///
+    /// # Errors
+    /// Before anything was sent, or before the first event; later ones are in the stream.
+    ///
+    /// # Cancel safety
+    /// Dropping the future or the stream cancels the attempt.
+    async fn call(&self, call: Call) -> Result<Events, BackendError>;
+
+    /// Whether it can take a request now.
+    fn readiness(&self) -> Readiness;
+
+    /// Share of loading that is done, 0 to 1, where it is known.
+    fn progress(&self) -> Option<f32> {
+        None
+    }
+
+    /// What is known of it.
+    fn describe(&self) -> Description;
+
+    /// Predicted time to the first token of a prompt of that size, the queue included, where it is known.
+    fn first_token_in(&self, _prompt_tokens: u64) -> Option<Duration> {
+        None
+    }
+
+    /// The probability that the model answers with the first of two words.
+    ///
+    /// # Errors
+    /// Backends that cannot be asked say `Unsupported`.
+    async fn ask(&self, _question: Question) -> Result<f32, BackendError> {
+        Err(BackendError::before_send(crate::error::Kind::Unsupported("this backend cannot be asked".into())))
+    }
+
+    /// Stops taking calls and ends what runs.
+    async fn shutdown(&self) {}
+}

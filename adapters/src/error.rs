@@ -1,0 +1,188 @@
+//! What can go wrong on the way to an answer.
+//!
+//! A [`BackendError`] carries kind and phase; whether another target may be tried follows from both. Its `Display` is
+//! for logs; [`BackendError::public`] is the only text of it that may reach a client.
+
+use bytes::Bytes;
+use std::time::Duration;
+
+/// Which clock ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// From dialling to a connection.
+    Connect,
+    /// From the sent request to the first event.
+    FirstEvent,
+    /// Between two events.
+    Idle,
+    /// From the start to the end.
+    Total,
+    /// Waiting for a place in the local queue.
+    Queue,
+}
+
+/// How far the attempt had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Nothing was sent.
+    BeforeSend,
+    /// Sent, but nothing came back yet.
+    BeforeFirstEvent,
+    /// Events have come.
+    Streaming,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Kind {
+    /// No connection could be made.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// A clock ran out.
+    #[error("timeout: {0:?}")]
+    Timeout(Clock),
+    /// The upstream answered with an error status.
+    #[error("upstream status {status}")]
+    Status {
+        /// Its status.
+        status: u16,
+        /// Its body, where it is a JSON object.
+        body: Option<Bytes>,
+        /// What `Retry-After` said.
+        retry_after: Option<Duration>,
+    },
+    /// The upstream sent an error in the midst of a stream, or instead of an answer.
+    #[error("upstream error event")]
+    InStream,
+    /// The connection broke, or ended without a finish.
+    #[error("upstream truncated the answer: {0}")]
+    Truncated(String),
+    /// The upstream does not speak the protocol.
+    #[error("upstream protocol: {0}")]
+    Protocol(String),
+    /// The queue in front of the engine is full.
+    #[error("the queue is full")]
+    QueueFull,
+    /// The model is loading, failed or stopped.
+    #[error("not ready: {0}")]
+    NotReady(String),
+    /// Prompt and answer do not fit the context window.
+    #[error("the prompt has {prompt} tokens, the context window {window}")]
+    ContextLength {
+        /// Tokens of the prompt.
+        prompt: u64,
+        /// The window.
+        window: u64,
+    },
+    /// The backend cannot do what the request asks.
+    #[error("unsupported: {0}")]
+    Unsupported(String),
+    /// The request is wrong in a way that only the backend could see (a bad schema or expression).
+    #[error("invalid request: {0}")]
+    Invalid(String),
+    /// A defect on our side, a panic of the engine included.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+/// A failed attempt.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{kind} ({phase:?})")]
+pub struct BackendError {
+    /// What went wrong.
+    pub kind: Kind,
+    /// How far the attempt had come.
+    pub phase: Phase,
+}
+
+// === impl BackendError ===
+
+impl BackendError {
+    /// An error before anything was sent.
+    pub fn before_send(kind: Kind) -> Self {
+        Self { kind, phase: Phase::BeforeSend }
+    }
+
+    /// An error before the first event.
+    pub fn before_first_event(kind: Kind) -> Self {
+        Self { kind, phase: Phase::BeforeFirstEvent }
+    }
+
+    /// An error in the midst of a stream.
+    pub fn streaming(kind: Kind) -> Self {
+        Self { kind, phase: Phase::Streaming }
+    }
+
+    /// Whether the next target of the plan may be tried: never after the first event, never for an error that the
+    /// request itself causes everywhere.
+    pub fn next_target_may_try(&self) -> bool {
+        if self.phase == Phase::Streaming {
+            return false;
+        }
+        match &self.kind {
+            Kind::Connect(_)
+            | Kind::Timeout(Clock::Connect | Clock::FirstEvent | Clock::Queue | Clock::Idle)
+            | Kind::InStream
+            | Kind::Truncated(_)
+            | Kind::Protocol(_)
+            | Kind::QueueFull
+            | Kind::NotReady(_)
+            | Kind::ContextLength { .. }
+            | Kind::Unsupported(_)
+            | Kind::Internal(_) => true,
+            Kind::Status { status, .. } => matches!(status, 401 | 402 | 403 | 404 | 408 | 409 | 429 | 500..=599),
+            Kind::Timeout(Clock::Total) | Kind::Invalid(_) => false,
+        }
+    }
+
+    /// Whether the backend, not the request, is to blame: what a breaker counts.
+    pub fn blames_backend(&self) -> bool {
+        match &self.kind {
+            Kind::Connect(_) | Kind::Timeout(_) | Kind::InStream | Kind::Truncated(_) | Kind::Protocol(_) | Kind::Internal(_) => true,
+            Kind::Status { status, .. } => *status >= 500 || matches!(status, 401 | 403 | 408 | 429),
+            Kind::QueueFull | Kind::NotReady(_) | Kind::ContextLength { .. } | Kind::Unsupported(_) | Kind::Invalid(_) => false,
+        }
+    }
+
+    /// The label in metrics and on the ledger.
+    pub fn label(&self) -> &'static str {
+        match &self.kind {
+            Kind::Connect(_) => "connect",
+            Kind::Timeout(Clock::Connect) => "timeout_connect",
+            Kind::Timeout(Clock::FirstEvent) => "timeout_first_event",
+            Kind::Timeout(Clock::Idle) => "timeout_idle",
+            Kind::Timeout(Clock::Total) => "timeout_total",
+            Kind::Timeout(Clock::Queue) => "timeout_queue",
+            Kind::Status { .. } => "upstream_status",
+            Kind::InStream => "upstream_error",
+            Kind::Truncated(_) => "upstream_truncated",
+            Kind::Protocol(_) => "upstream_protocol",
+            Kind::QueueFull => "queue_full",
+            Kind::NotReady(_) => "not_ready",
+            Kind::ContextLength { .. } => "context_length_exceeded",
+            Kind::Unsupported(_) => "unsupported",
+            Kind::Invalid(_) => "invalid",
+            Kind::Internal(_) => "internal",
+        }
+    }
+
+    /// One sentence for the client: no address, no key, no data.
+    pub fn public(&self) -> String {
+        match &self.kind {
+            Kind::Connect(_) => "the upstream cannot be reached".into(),
+            Kind::Timeout(Clock::Queue) => "the local model's queue did not move in time".into(),
+            Kind::Timeout(_) => "the upstream did not answer in time".into(),
+            Kind::Status { status, .. } => format!("the upstream answered with status {status}"),
+            Kind::InStream => "the upstream reported an error".into(),
+            Kind::Truncated(_) => "the upstream's answer ended before its time".into(),
+            Kind::Protocol(_) => "the upstream's answer cannot be understood".into(),
+            Kind::QueueFull => "the local model's queue is full".into(),
+            Kind::NotReady(why) => format!("the model is not ready: {why}"),
+            Kind::ContextLength { prompt, window } => format!(
+                "this model's maximum context length is {window} tokens, the messages and the answer asked for need {prompt}"
+            ),
+            Kind::Unsupported(what) | Kind::Invalid(what) => what.clone(),
+            Kind::Internal(_) => "the local model failed".into(),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Wire types: what clients send and providers answer, kept whole and read narrowly.
+//!
+//! **Promise.** A request is a [`RawObject`] (all its bytes) with a typed [`View`] of the fields that somebody here
+//! reads; an answer is bytes with what was [`Seen`] in them. Nothing unknown is dropped on the way.
+
+mod chat;
+mod fold;
+mod json;
+mod seen;
+pub mod sse;
+
+pub use chat::{Format, Message, Prompt, Role, Sampling, Tool, ToolChoice, View, WireRequest};
+pub use fold::Fold;
+pub use json::{MAX_DEPTH, RawObject};
+pub use seen::{Seen, error_in, seen_in_chunk, seen_in_whole};
+
+/// Something in the request is wrong: the client's to mend.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct WireError {
+    /// One sentence for the client, without its data.
+    pub message: String,
+    /// The field, as OpenAI's errors name it.
+    pub param: Option<String>,
+}
+
+impl WireError {
+    pub(crate) fn new(message: impl Into<String>, param: Option<&str>) -> Self {
+        Self { message: message.into(), param: param.map(Into::into) }
+    }
+}

@@ -1,0 +1,199 @@
+//! Server-sent events, kept as bytes.
+//!
+//! **Promise.** However the upstream cuts its bytes, the same events come out, each as the exact bytes that made it
+//! (blank line included), so that a relay changes nothing. Line ends may be LF, CRLF or CR; a byte-order mark at the
+//! start is dropped. (WHATWG HTML, section 9.2.6, "Interpreting an event stream".)
+//!
+//! **What it does not do.** No reconnecting, no `retry:`; an event that never ends is cut at [`MAX_EVENT`].
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// The largest event that is kept in memory.
+pub const MAX_EVENT: usize = 4 << 20;
+
+/// An event grew beyond [`MAX_EVENT`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooLarge;
+
+/// Cuts a stream of bytes into events.
+#[derive(Debug, Default)]
+pub struct Splitter {
+    buffer: BytesMut,
+    /// Bytes of `buffer` that hold no end of an event.
+    scanned: usize,
+    started: bool,
+}
+
+// === impl Splitter ===
+
+impl Splitter {
+    /// Adds bytes; call [`Splitter::next_event`] until it gives `None` before the next chunk.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), TooLarge> {
+        if self.buffer.len() + chunk.len() > MAX_EVENT + 65_536 {
+            return Err(TooLarge);
+        }
+        self.buffer.extend_from_slice(chunk);
+        if !self.started && self.buffer.len() >= 3 {
+            self.started = true;
+            if self.buffer.starts_with(b"\xef\xbb\xbf") {
+                self.buffer.advance(3);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next whole event, with the blank line that ends it.
+    pub fn next_event(&mut self) -> Option<Bytes> {
+        let end = self.find_end()?;
+        self.scanned = 0;
+        Some(self.buffer.split_to(end).freeze())
+    }
+
+    /// What is left when the stream ends: an event without its blank line, or nothing.
+    pub fn rest(&mut self) -> Bytes {
+        self.scanned = 0;
+        self.buffer.split().freeze()
+    }
+
+    /// Finds the end of the blank line that closes the first event.
+    ///
+    /// A CR at the very end of the buffer may be the first half of a CRLF, so it waits for one more byte; an event that
+    /// the stream's end leaves open is handed out by `rest`.
+    fn find_end(&mut self) -> Option<usize> {
+        let bytes = &self.buffer[..];
+        let mut at = self.scanned;
+        while at < bytes.len() {
+            let Some(first) = line_end(bytes, at) else {
+                if bytes[at] != b'\r' {
+                    at += 1;
+                    continue;
+                }
+                break;
+            };
+            match bytes.get(first) {
+                None => break,
+                Some(b'\n' | b'\r') => match line_end(bytes, first) {
+                    Some(second) => return Some(second),
+                    None => break,
+                },
+                Some(_) => at = first,
+            }
+        }
+        self.scanned = at;
+        None
+    }
+}
+
+/// The index after the line end that starts at `at`; `None` when there is none or it is not whole yet.
+fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
+    match bytes[at] {
+        b'\n' => Some(at + 1),
+        b'\r' => match bytes.get(at + 1) {
+            Some(b'\n') => Some(at + 2),
+            Some(_) => Some(at + 1),
+            None => None,
+        },
+        _ => None,
+    }
+}
+
+/// The payload of an event: its `data:` lines joined with LF. `None` for comments and other fields.
+pub fn data(event: &[u8]) -> Option<Bytes> {
+    let mut found: Option<BytesMut> = None;
+    for line in event.split(|byte| matches!(byte, b'\n' | b'\r')) {
+        let Some(value) = line.strip_prefix(b"data") else { continue };
+        let value = match value.first() {
+            None => value,
+            Some(b':') => value[1..].strip_prefix(b" ").unwrap_or(&value[1..]),
+            Some(_) => continue,
+        };
+        match &mut found {
+            None => found = Some(BytesMut::from(value)),
+            Some(joined) => {
+                joined.extend_from_slice(b"\n");
+                joined.extend_from_slice(value);
+            }
+        }
+    }
+    found.map(BytesMut::freeze)
+}
+
+/// The type of an event (`event:` line), if it has one.
+pub fn event_type(event: &[u8]) -> Option<&str> {
+    event.split(|byte| matches!(byte, b'\n' | b'\r')).find_map(|line| {
+        let value = line.strip_prefix(b"event:")?;
+        std::str::from_utf8(value).ok().map(str::trim)
+    })
+}
+
+/// Writes a payload as one event.
+pub fn frame(payload: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(payload.len() + 8);
+    out.extend_from_slice(b"data: ");
+    out.extend_from_slice(payload);
+    out.extend_from_slice(b"\n\n");
+    out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TEXT: &str = "data: {\"a\":1}\n\n: note\r\n\r\nevent: error\ndata: x\ndata: y\n\ndata:z\r\rdata: [DONE]\n\n";
+
+    fn split(cuts: &[usize], text: &[u8]) -> Vec<Bytes> {
+        let mut splitter = Splitter::default();
+        let mut events = Vec::new();
+        let mut from = 0;
+        for cut in cuts.iter().copied().chain([text.len()]) {
+            splitter.push(&text[from..cut]).unwrap();
+            from = cut;
+            while let Some(event) = splitter.next_event() {
+                events.push(event);
+            }
+        }
+        let rest = splitter.rest();
+        if !rest.is_empty() {
+            events.push(rest);
+        }
+        events
+    }
+
+    #[test]
+    fn every_way_to_cut_gives_the_same_events() {
+        let whole: Vec<_> = split(&[], TEXT.as_bytes()).iter().filter_map(|event| data(event)).collect();
+        assert_eq!(whole, ["{\"a\":1}", "x\ny", "z", "[DONE]"].map(|text| Bytes::from_static(text.as_bytes())));
+        for at in 0..TEXT.len() {
+            let cut: Vec<_> = split(&[at], TEXT.as_bytes()).iter().filter_map(|event| data(event)).collect();
+            assert_eq!(cut, whole, "cut at {at}");
+        }
+        let single: Vec<usize> = (1..TEXT.len()).collect();
+        assert_eq!(split(&single, TEXT.as_bytes()).iter().filter_map(|event| data(event)).collect::<Vec<_>>(), whole);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_dropped_and_types_are_read() {
+        assert_eq!(split(&[1], b"\xef\xbb\xbfdata: a\n\n"), [Bytes::from_static(b"data: a\n\n")]);
+        assert_eq!(event_type(b"event: error\ndata: x\n\n"), Some("error"));
+        assert_eq!(data(b": comment\n\n"), None);
+        assert_eq!(data(b"database: x\n\n"), None);
+    }
+
+    #[test]
+    fn an_endless_event_is_cut() {
+        let mut splitter = Splitter::default();
+        let chunk = vec![b'a'; 1 << 20];
+        let refused = (0..8).any(|_| splitter.push(&chunk).is_err());
+        assert!(refused);
+    }
+
+    proptest! {
+        #[test]
+        fn no_byte_is_lost_or_invented(text in "(data: [a-z]{0,5}|:|event: e|[\r\n]|\r\n){0,12}", cuts in proptest::collection::vec(0usize..60, 0..6)) {
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
+            cuts.sort_unstable();
+            prop_assert_eq!(split(&cuts, text.as_bytes()).concat(), text.as_bytes());
+        }
+    }
+}
