@@ -138,9 +138,18 @@ impl BackendError {
     /// Whether the backend, not the request, is to blame: what a breaker counts.
     pub fn blames_backend(&self) -> bool {
         match &self.kind {
-            Kind::Connect(_) | Kind::Timeout(_) | Kind::InStream | Kind::Truncated(_) | Kind::Protocol(_) | Kind::Internal(_) => true,
+            Kind::Connect(_)
+            | Kind::Timeout(_)
+            | Kind::InStream
+            | Kind::Truncated(_)
+            | Kind::Protocol(_)
+            | Kind::Internal(_) => true,
             Kind::Status { status, .. } => *status >= 500 || matches!(status, 401 | 403 | 408 | 429),
-            Kind::QueueFull | Kind::NotReady(_) | Kind::ContextLength { .. } | Kind::Unsupported(_) | Kind::Invalid(_) => false,
+            Kind::QueueFull
+            | Kind::NotReady(_)
+            | Kind::ContextLength { .. }
+            | Kind::Unsupported(_)
+            | Kind::Invalid(_) => false,
         }
     }
 

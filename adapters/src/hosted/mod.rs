@@ -1,1 +1,219 @@
-//! hosted
+//! Hosted providers, and servers in the house, that speak OpenAI's HTTP API.
+//!
+//! **Promise.** The request reaches the provider as the client sent it, save the fields that Sluice owns (`model`,
+//! `stream`, `stream_options`, a clamped ceiling on output); the answer comes back byte for byte. Nothing of the client's
+//! headers is handed on. A stream that ends without a finish reason and the provider's own `[DONE]` is an error.
+//!
+//! **Time.** Four clocks, all finite: connect, first event, gap between events, total ([`Timeouts`]).
+//!
+//! **What it does not do.** No retries (the router has them), no redirects, no proxies from the environment, no
+//! decompression.
+
+mod relay;
+mod request;
+
+use crate::backend::{Backend, Call, Description, Events};
+use crate::error::{BackendError, Clock, Kind};
+use async_trait::async_trait;
+use bytes::Bytes;
+use policies::{Capabilities, Readiness, Secret};
+use reqwest::Url;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The largest error body that is read.
+const MAX_ERROR_BODY: usize = 64 << 10;
+
+/// The clocks of an attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// From dialling to a connection.
+    pub connect: Duration,
+    /// From the sent request to the first event, or to the head of a whole answer.
+    pub first_event: Duration,
+    /// Between two events.
+    pub idle: Duration,
+    /// From start to end.
+    pub total: Duration,
+}
+
+/// The dialect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// `Authorization: Bearer`, `BASE/chat/completions`.
+    OpenAi,
+    /// `api-key`, `BASE/openai/v1/chat/completions`; with an API version the older
+    /// `BASE/openai/deployments/MODEL/chat/completions?api-version=`. Source: Azure OpenAI REST reference.
+    Azure {
+        /// The older form's version.
+        api_version: Option<String>,
+    },
+}
+
+/// What a provider is.
+#[derive(Clone, Debug)]
+pub struct HostedSpec {
+    /// The dialect.
+    pub dialect: Dialect,
+    /// Where it is, from the configuration only.
+    pub base_url: Url,
+    /// Its key; without one no credential is sent.
+    pub api_key: Option<Secret>,
+    /// The name of an environment variable that is unset, so that nothing can be sent.
+    pub missing_key: Option<String>,
+    /// What its models can do.
+    pub capabilities: Capabilities,
+    /// The clocks.
+    pub timeouts: Timeouts,
+}
+
+/// A provider behind HTTP.
+#[derive(Debug)]
+pub struct Hosted {
+    spec: HostedSpec,
+    client: reqwest::Client,
+}
+
+// === impl Hosted ===
+
+impl Hosted {
+    /// Builds the provider's client.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up (no roots, no provider).
+    pub fn new(spec: HostedSpec) -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .retry(reqwest::retry::never())
+            .connect_timeout(spec.timeouts.connect)
+            .pool_idle_timeout(Duration::from_secs(60))
+            .tcp_nodelay(true)
+            .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self { spec, client })
+    }
+
+    fn headers(&self, call: &Call) -> Result<HeaderMap, BackendError> {
+        let unfit = |_| BackendError::before_send(Kind::Internal("a header value is not printable".into()));
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let accept = if call.stream { "text/event-stream" } else { "application/json" };
+        headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        headers
+            .insert(HeaderName::from_static("x-request-id"), HeaderValue::from_str(call.id.as_str()).map_err(unfit)?);
+        if let Some(parent) = &call.traceparent {
+            headers.insert(HeaderName::from_static("traceparent"), HeaderValue::from_str(parent).map_err(unfit)?);
+        }
+        if let Some(key) = &self.spec.api_key {
+            let (name, text) = match self.spec.dialect {
+                Dialect::OpenAi => (AUTHORIZATION, format!("Bearer {}", key.expose())),
+                Dialect::Azure { .. } => (HeaderName::from_static("api-key"), key.expose().to_owned()),
+            };
+            let mut value = HeaderValue::from_str(&text).map_err(unfit)?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        Ok(headers)
+    }
+}
+
+#[async_trait]
+impl Backend for Hosted {
+    async fn call(&self, call: Call) -> Result<Events, BackendError> {
+        if let Some(name) = &self.spec.missing_key {
+            return Err(BackendError::before_send(Kind::NotReady(format!("{name} is not set"))));
+        }
+        let clocks = self.spec.timeouts;
+        let end = Instant::now() + clocks.total;
+        let url = request::url(&self.spec, &call);
+        let body = request::body(&self.spec, &call);
+        let sending = self.client.post(url).headers(self.headers(&call)?).body(body).send();
+        let response = match tokio::time::timeout(clocks.connect + clocks.first_event, sending).await {
+            Err(_) => return Err(BackendError::before_first_event(Kind::Timeout(Clock::FirstEvent))),
+            Ok(Err(error)) => return Err(sending_error(&error)),
+            Ok(Ok(response)) => response,
+        };
+        if !response.status().is_success() {
+            return Err(refused(response, clocks).await);
+        }
+        if call.stream {
+            relay::streamed(response, clocks, end).await
+        } else {
+            relay::whole(response, clocks, end).await
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        match &self.spec.missing_key {
+            None => Readiness::Ready,
+            Some(name) => Readiness::Down { why: format!("{name} is not set"), retry_after: None },
+        }
+    }
+
+    fn describe(&self) -> Description {
+        let mut shown = self.spec.base_url.clone();
+        // Credentials in an address are refused by the configuration; this is the second lock.
+        let _ = shown.set_password(None);
+        let _ = shown.set_username("");
+        Description {
+            capabilities: self.spec.capabilities,
+            context_window: None,
+            memory_bytes: None,
+            source: shown.to_string(),
+        }
+    }
+}
+
+/// Says what stopped a request that got no answer; the address is left out.
+fn sending_error(error: &reqwest::Error) -> BackendError {
+    if error.is_connect() && error.is_timeout() {
+        BackendError::before_send(Kind::Timeout(Clock::Connect))
+    } else if error.is_connect() {
+        BackendError::before_send(Kind::Connect(cause(error)))
+    } else {
+        BackendError::before_first_event(Kind::Truncated(cause(error)))
+    }
+}
+
+/// The innermost cause, which names no address.
+fn cause(error: &reqwest::Error) -> String {
+    let mut inner: &dyn std::error::Error = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    if std::ptr::eq(inner, error as &dyn std::error::Error) { "transport".into() } else { inner.to_string() }
+}
+
+async fn refused(response: reqwest::Response, clocks: Timeouts) -> BackendError {
+    let status = response.status().as_u16();
+    let retry_after = retry_after(response.headers());
+    let read = tokio::time::timeout(clocks.idle, capped(response, MAX_ERROR_BODY)).await;
+    let body = match read {
+        Ok(Ok(body)) if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&body).is_ok() => {
+            Some(body)
+        }
+        Ok(Ok(_) | Err(_)) | Err(_) => None,
+    };
+    BackendError::before_first_event(Kind::Status { status, body, retry_after })
+}
+
+/// Reads a body up to a cap.
+async fn capped(mut response: reqwest::Response, most: usize) -> Result<Bytes, Kind> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| Kind::Truncated(cause(&error)))? {
+        if body.len() + chunk.len() > most {
+            return Err(Kind::Protocol("the body is too large".into()));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.into())
+}
+
+/// Seconds of `Retry-After` (RFC 9110, 10.2.3) or of `retry-after-ms`; a date is passed over.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
+    let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number("retry-after"))?;
+    Duration::try_from_secs_f64(seconds).ok()
+}

@@ -188,7 +188,16 @@ mod tests {
 
     #[test]
     fn completions_are_texts() {
-        let whole = fold(Endpoint::Completions, &[json!({"choices":[{"index":0,"text":"a"}]}), json!({"choices":[{"index":0,"text":"b","finish_reason":"length"}]})]);
-        assert_eq!((whole["choices"][0]["text"].as_str(), whole["object"].as_str()), (Some("ab"), Some("text_completion")));
+        let whole = fold(
+            Endpoint::Completions,
+            &[
+                json!({"choices":[{"index":0,"text":"a"}]}),
+                json!({"choices":[{"index":0,"text":"b","finish_reason":"length"}]}),
+            ],
+        );
+        assert_eq!(
+            (whole["choices"][0]["text"].as_str(), whole["object"].as_str()),
+            (Some("ab"), Some("text_completion"))
+        );
     }
 }

@@ -173,8 +173,14 @@ mod tests {
 
     #[test]
     fn a_chunk_tells_text_finish_and_usage() {
-        let seen = seen_in_chunk(br#"{"id":"x","choices":[{"index":0,"delta":{"content":"h\u00e9"},"finish_reason":"stop"}],"usage":null}"#).unwrap();
-        assert_eq!((seen.text.as_str(), seen.finish.as_deref(), seen.usage, seen.usage_only), ("hé", Some("stop"), None, false));
+        let seen = seen_in_chunk(
+            br#"{"id":"x","choices":[{"index":0,"delta":{"content":"h\u00e9"},"finish_reason":"stop"}],"usage":null}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (seen.text.as_str(), seen.finish.as_deref(), seen.usage, seen.usage_only),
+            ("hé", Some("stop"), None, false)
+        );
         let seen = seen_in_chunk(br#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":0,"prompt_tokens_details":{"cached_tokens":3}}}"#).unwrap();
         assert!(seen.usage_only);
         let usage = *seen.usage.unwrap().usage();

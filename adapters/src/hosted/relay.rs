@@ -1,0 +1,156 @@
+//! What comes back: events, each checked in passing.
+
+use super::{Timeouts, capped, cause};
+use crate::backend::{Event, Events};
+use crate::error::{BackendError, Clock, Kind, Phase};
+use crate::wire::sse::{self, Splitter};
+use crate::wire::{Seen, error_in, seen_in_chunk, seen_in_whole};
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream;
+use reqwest::header::CONTENT_TYPE;
+use tokio::time::Instant;
+
+/// The largest whole answer.
+const MAX_ANSWER: usize = 64 << 20;
+
+struct Relay {
+    response: reqwest::Response,
+    splitter: Splitter,
+    clocks: Timeouts,
+    end: Instant,
+    phase: Phase,
+    finished: bool,
+    over: bool,
+}
+
+/// Reads a whole answer.
+pub(super) async fn whole(response: reqwest::Response, clocks: Timeouts, end: Instant) -> Result<Events, BackendError> {
+    let error = BackendError::before_first_event;
+    // One event: its gap is the time to the whole body, bounded by the total.
+    let body = match tokio::time::timeout_at(end, capped(response, MAX_ANSWER)).await {
+        Err(_) => return Err(error(Kind::Timeout(Clock::Total))),
+        Ok(Err(kind)) => return Err(error(kind)),
+        Ok(Ok(body)) => body,
+    };
+    let _ = clocks;
+    let Some(seen) = seen_in_whole(&body) else {
+        return Err(error(Kind::Protocol("the answer is not a JSON object of the expected form".into())));
+    };
+    if seen.text.is_empty() && seen.finish.is_none() && seen.usage.is_none() {
+        let kind = if error_in(&body) { Kind::InStream } else { Kind::Protocol("the answer has no choices".into()) };
+        return Err(error(kind));
+    }
+    Ok(stream::iter([Ok(Event::Whole { body, seen })]).boxed())
+}
+
+/// Relays a stream; waits for its first event.
+pub(super) async fn streamed(
+    response: reqwest::Response,
+    clocks: Timeouts,
+    end: Instant,
+) -> Result<Events, BackendError> {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_stream = kind.to_ascii_lowercase().starts_with("text/event-stream");
+    if !is_stream {
+        let read = tokio::time::timeout_at(end, capped(response, super::MAX_ERROR_BODY)).await;
+        let kind = match read {
+            Ok(Ok(body)) if error_in(&body) => Kind::InStream,
+            Ok(Ok(_) | Err(_)) | Err(_) => Kind::Protocol("a stream was asked for, something else came".into()),
+        };
+        return Err(BackendError::before_first_event(kind));
+    }
+    let mut relay = Relay {
+        response,
+        splitter: Splitter::default(),
+        clocks,
+        end,
+        phase: Phase::BeforeFirstEvent,
+        finished: false,
+        over: false,
+    };
+    let first = match relay.next().await {
+        Some(Ok(event)) => event,
+        Some(Err(error)) => return Err(error),
+        None => return Err(BackendError::before_first_event(Kind::Truncated("the stream was empty".into()))),
+    };
+    let rest = stream::unfold(relay, |mut relay| async move { relay.next().await.map(|event| (event, relay)) });
+    Ok(stream::iter([Ok(first)]).chain(rest).boxed())
+}
+
+// === impl Relay ===
+
+impl Relay {
+    /// The next event; `None` after the end or the one error.
+    async fn next(&mut self) -> Option<Result<Event, BackendError>> {
+        if self.over {
+            return None;
+        }
+        let event = self.advance().await;
+        match &event {
+            Ok(Event::Delta { .. } | Event::Whole { .. }) => self.phase = Phase::Streaming,
+            Ok(Event::Done) | Err(_) => self.over = true,
+        }
+        Some(event.map_err(|kind| BackendError { kind, phase: self.phase }))
+    }
+
+    async fn advance(&mut self) -> Result<Event, Kind> {
+        loop {
+            while let Some(bytes) = self.splitter.next_event() {
+                if let Some(event) = self.read(bytes)? {
+                    return Ok(event);
+                }
+            }
+            let (gap, clock) = match self.phase {
+                Phase::BeforeSend | Phase::BeforeFirstEvent => (self.clocks.first_event, Clock::FirstEvent),
+                Phase::Streaming => (self.clocks.idle, Clock::Idle),
+            };
+            let until = self.end.min(Instant::now() + gap);
+            let clock = if until == self.end { Clock::Total } else { clock };
+            match tokio::time::timeout_at(until, self.response.chunk()).await {
+                Err(_) => return Err(Kind::Timeout(clock)),
+                Ok(Err(error)) => return Err(Kind::Truncated(cause(&error))),
+                Ok(Ok(Some(chunk))) => {
+                    let pushed = self.splitter.push(&chunk);
+                    pushed.map_err(|_| Kind::Protocol("an event is too large".into()))?;
+                }
+                Ok(Ok(None)) => {
+                    // The last event may lack its blank line; one that was cut is not an event.
+                    let rest = self.splitter.rest();
+                    if sse::data(&rest).is_some_and(|payload| &payload[..] == b"[DONE]") && self.finished {
+                        return Ok(Event::Done);
+                    }
+                    return Err(Kind::Truncated("the stream ended without its terminator".into()));
+                }
+            }
+        }
+    }
+
+    /// Reads one event; `None` for what is passed over.
+    fn read(&mut self, bytes: Bytes) -> Result<Option<Event>, Kind> {
+        let Some(payload) = sse::data(&bytes) else {
+            // A comment: a heartbeat. Before the first event nothing may reach the client.
+            let heartbeat = self.phase == Phase::Streaming;
+            return Ok(heartbeat.then(|| Event::Delta { frame: bytes, seen: Seen::default() }));
+        };
+        if &payload[..] == b"[DONE]" {
+            return if self.finished {
+                Ok(Some(Event::Done))
+            } else {
+                Err(Kind::Truncated("the stream ended without a finish reason".into()))
+            };
+        }
+        if sse::event_type(&bytes) == Some("error") {
+            return Err(Kind::InStream);
+        }
+        let Some(seen) = seen_in_chunk(&payload) else {
+            return Err(Kind::Protocol("an event is not a JSON object of the expected form".into()));
+        };
+        let says_nothing = seen.text.is_empty() && seen.finish.is_none() && seen.usage.is_none();
+        if says_nothing && error_in(&payload) {
+            return Err(Kind::InStream);
+        }
+        self.finished |= seen.finish.is_some();
+        Ok(Some(Event::Delta { frame: bytes, seen }))
+    }
+}
