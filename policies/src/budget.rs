@@ -3,6 +3,7 @@
 //! **Promise.** `spent + held` never exceeds the limit through [`Account::hold`]; settling releases exactly what was
 //! held. Who keeps the accounts, and when a window begins anew, is the ledger's business.
 
+use crate::ids::ModelName;
 use crate::money::NanoDollars;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,8 @@ pub enum HoldError {
 pub struct BudgetView {
     /// The configured scope, e.g. `team:research`.
     pub scope: String,
+    /// It counts this model only (scope `model:NAME`).
+    pub only_model: Option<ModelName>,
     /// Where it stands.
     pub account: Account,
     /// What to do when it does not suffice.

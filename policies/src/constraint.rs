@@ -7,7 +7,7 @@
 //! by its hardest constraint, a request as refused by the softest of these, because that is what the client can change
 //! (wait, pay, shorten, ask for less, ask for another model).
 
-use crate::budget::{HoldError, OnExceeded};
+use crate::budget::{BudgetView, HoldError, OnExceeded};
 use crate::candidate::{Candidate, Location, Readiness};
 use crate::decide::World;
 use crate::facts::{Facts, RouteWish};
@@ -163,7 +163,8 @@ fn context(facts: &Facts, candidate: &Candidate) -> Option<Strike> {
 
 fn budget(facts: &Facts, world: &World, candidate: &Candidate) -> Option<Strike> {
     let mut worst: Option<Strike> = None;
-    for budget in &world.budgets {
+    let counts = |budget: &&BudgetView| budget.only_model.as_ref().is_none_or(|model| *model == candidate.model);
+    for budget in world.budgets.iter().filter(counts) {
         let output = match budget.on_exceeded {
             OnExceeded::Refuse | OnExceeded::Local => world.output_ceiling(facts, candidate),
             OnExceeded::Clamp | OnExceeded::End => 1,

@@ -1,1 +1,26 @@
+//! From a wire request to a metered answer.
+//!
+//! The life of a request: [`Ask`] (what came) → facts → [`classify`] (signals) → `policies::decide` (a plan) →
+//! [`execute`] (reserve, dial, stream) → one outcome on the [`ledger`]. Each arrow is a value handed over.
+//!
+//! **What it does not know.** No HTTP server, no status codes, no configuration files.
 
+mod ask;
+mod budgets;
+mod classify;
+mod execute;
+mod fleet;
+mod health;
+pub mod ledger;
+mod observe;
+pub mod prices;
+mod shadow;
+
+pub use ask::{Ask, endpoint_word};
+pub use budgets::{BudgetSpec, BudgetState, Budgets, Scope, Window};
+pub use classify::{Classifier, Share};
+pub use execute::{Answer, AnswerBody, AnswerStream, Denied, DeniedBy, Head, Piece, Router, RouterConfig, explanation};
+pub use fleet::{Fleet, Model, Provider};
+pub use health::Breaker;
+pub use observe::{Observer, Silent};
+pub use shadow::Shadow;

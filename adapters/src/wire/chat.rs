@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// The most messages a request may have.
-pub const MAX_MESSAGES: usize = 1024;
+pub(crate) const MAX_MESSAGES: usize = 1024;
 
 /// A request: all its bytes, and what was read.
 #[derive(Debug)]

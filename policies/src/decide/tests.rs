@@ -150,6 +150,7 @@ fn a_missing_capability_or_a_long_prompt_leaves_the_other_side() {
 fn a_spent_budget_refuses_or_goes_local_as_the_policy_says() {
     let budget = |on_exceeded, spent| BudgetView {
         scope: "org".into(),
+        only_model: None,
         account: Account { limit: NanoDollars(1_000_000), spent: NanoDollars(spent), held: NanoDollars::ZERO },
         on_exceeded,
     };
@@ -209,6 +210,7 @@ proptest! {
         if !region { narrow.candidates[1].region = None; }
         narrow.budgets = vec![BudgetView {
             scope: "org".into(),
+        only_model: None,
             account: Account { limit: NanoDollars(1_000_000), spent: NanoDollars(spent), held: NanoDollars::ZERO },
             on_exceeded: OnExceeded::Local,
         }];

@@ -1,0 +1,103 @@
+//! A request as it enters the router, and the facts that are read off it.
+
+use adapters::wire::{Format, WireRequest};
+use policies::{
+    Choice, Classes, Endpoint, Facts, Needs, Principal, RequestId, ResidencyError, RouteWish, SessionId, TokenEstimate,
+};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// A request with what its headers said.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Its id.
+    pub id: RequestId,
+    /// The body.
+    pub request: Arc<WireRequest>,
+    /// Who asks.
+    pub principal: Principal,
+    /// What the client narrows the route to.
+    pub wish: RouteWish,
+    /// The data class the client names; it can only raise.
+    pub class: Option<String>,
+    /// The session.
+    pub session: Option<SessionId>,
+    /// Labels, sorted.
+    pub tags: Vec<(String, String)>,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+    /// When its head arrived.
+    pub received: Instant,
+}
+
+/// Bytes that make one token at the very most and at the very least, and usually.
+const MOST_BYTES: u64 = 8;
+const USUAL_BYTES: u64 = 4;
+/// Tokens a chat template adds for a message, and for the conversation.
+const TEMPLATE_PER_MESSAGE: u64 = 16;
+const TEMPLATE: u64 = 64;
+/// Tokens a picture can cost at most with the providers of today.
+const PICTURE: u64 = 4_096;
+
+/// Reads the facts.
+///
+/// # Errors
+/// A data class that nobody configured: unknown means refused.
+pub(crate) fn facts(ask: &Ask, classes: &Classes, default_class: &str) -> Result<Facts, ResidencyError> {
+    let view = &ask.request.view;
+    let least = classes.named(default_class)?;
+    let class = match &ask.class {
+        Some(name) => classes.named(name)?.max(least),
+        None => least,
+    };
+    let messages = view.messages();
+    let some = |has: fn(&adapters::wire::Message) -> bool| messages.iter().any(has);
+    let needs = Needs {
+        tools: !view.tools.is_empty(),
+        vision: some(|message| message.vision),
+        audio: view.audio || some(|message| message.audio),
+        files: some(|message| message.files),
+        json_schema: matches!(view.format, Format::JsonSchema(_) | Format::Regex(_)),
+        logprobs: view.sampling.logprobs.is_some(),
+        choices: view.sampling.n,
+    };
+    let pictures = messages.iter().filter(|message| message.vision).count() as u64;
+    Ok(Facts {
+        endpoint: ask.request.endpoint,
+        principal: ask.principal.clone(),
+        choice: match view.model.as_str() {
+            "auto" | "sluice/auto" => Choice::Auto,
+            name => Choice::Pinned(name.into()),
+        },
+        wish: ask.wish,
+        class,
+        session: ask.session.clone(),
+        tags: ask.tags.clone(),
+        prompt: estimate(&ask.request, messages.len() as u64, pictures),
+        output_ceiling: view.sampling.max_tokens,
+        stream: view.stream,
+        needs,
+        messages: messages.len(),
+    })
+}
+
+fn estimate(request: &WireRequest, messages: u64, pictures: u64) -> TokenEstimate {
+    let text: u64 = request.view.texts().map(|text| text.len() as u64).sum();
+    let tools = request.raw.field("tools").map_or(0, |tools| tools.len() as u64);
+    let template = messages * TEMPLATE_PER_MESSAGE + TEMPLATE;
+    // The whole body bounds every text in it, arguments of earlier calls included.
+    let bound = request.raw.body().len() as u64;
+    TokenEstimate {
+        floor: text / MOST_BYTES,
+        likely: (text + tools) / USUAL_BYTES + messages * 4,
+        ceiling: bound + template + pictures * PICTURE,
+    }
+}
+
+/// The endpoint's word on the ledger.
+pub fn endpoint_word(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::Chat => "chat",
+        Endpoint::Completions => "completions",
+    }
+}

@@ -1,0 +1,169 @@
+//! What the router gives back.
+
+use super::attempt::Attempt;
+use crate::ledger::{LedgerError, Outcome};
+use adapters::{BackendError, Event, Events};
+use bytes::Bytes;
+use futures::StreamExt;
+use policies::{Location, ModelName, NanoDollars, ProviderName, Refusal, RequestId};
+use std::time::Duration;
+
+/// What is known when the head of an answer is sent.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// The request.
+    pub id: RequestId,
+    /// Where the answer comes from; absent when refused.
+    pub route: Option<Location>,
+    /// The model that answers, by its configured name.
+    pub model: Option<ModelName>,
+    /// Its provider.
+    pub provider: Option<ProviderName>,
+    /// Why it: one machine word.
+    pub reason: String,
+    /// How much the strong model is needed; absent when nothing was judged.
+    pub score: Option<f32>,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Time that Sluice itself took.
+    pub overhead: Duration,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its head.
+    pub head: Head,
+    /// Its body.
+    pub body: AnswerBody,
+}
+
+/// Whole or streamed.
+#[derive(Debug)]
+pub enum AnswerBody {
+    /// A JSON body, its line already on the ledger.
+    Whole {
+        /// The body.
+        body: Bytes,
+        /// What it cost; `None`: unpriced.
+        cost: Option<NanoDollars>,
+    },
+    /// Pieces of a stream.
+    Stream(AnswerStream),
+}
+
+/// A piece of a stream.
+#[derive(Debug)]
+pub enum Piece {
+    /// One event's bytes.
+    Frame(Bytes),
+    /// The end; its line is on the ledger.
+    End {
+        /// What it cost; `None`: unpriced.
+        cost: Option<NanoDollars>,
+    },
+    /// The one error that ends a stream.
+    Error(BackendError),
+}
+
+/// A stream that keeps its own account; dropping it closes the attempt as `disconnected`.
+pub struct AnswerStream {
+    events: Events,
+    attempt: Option<Attempt>,
+    first: Option<Event>,
+    include_usage: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub struct Denied {
+    /// What is known.
+    pub head: Head,
+    /// Who denied it.
+    pub by: DeniedBy,
+}
+
+/// Who denied an answer.
+#[derive(Debug)]
+pub enum DeniedBy {
+    /// A model that nobody configured.
+    UnknownModel(String),
+    /// A data class that nobody configured.
+    UnknownClass(String),
+    /// Constraints.
+    Refusal(Box<Refusal>),
+    /// Every target failed; the last one's error.
+    Backend(BackendError),
+    /// The ledger cannot be written.
+    Ledger(LedgerError),
+}
+
+impl std::fmt::Debug for AnswerStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AnswerStream").field("include_usage", &self.include_usage).finish_non_exhaustive()
+    }
+}
+
+// === impl AnswerStream ===
+
+impl AnswerStream {
+    pub(super) fn new(first: Event, events: Events, attempt: Attempt, include_usage: bool) -> Self {
+        Self { events, attempt: Some(attempt), first: Some(first), include_usage }
+    }
+
+    /// The next piece; `None` after [`Piece::End`] or [`Piece::Error`].
+    ///
+    /// # Cancel safety
+    /// A dropped future ends the stream: the attempt is closed, as its end or as `disconnected`.
+    pub async fn next(&mut self) -> Option<Piece> {
+        loop {
+            let attempt = self.attempt.as_mut()?;
+            let event = match self.first.take() {
+                Some(first) => Some(Ok(first)),
+                None => self.events.next().await,
+            };
+            match event {
+                Some(Ok(Event::Delta { frame, seen })) => {
+                    attempt.see(&seen);
+                    if seen.usage_only && !self.include_usage {
+                        continue;
+                    }
+                    return Some(Piece::Frame(frame));
+                }
+                Some(Ok(Event::Whole { body, seen })) => {
+                    // No backend answers a stream whole; should one, its bytes are one event.
+                    attempt.see(&seen);
+                    return Some(Piece::Frame(adapters::wire::sse::frame(&body)));
+                }
+                Some(Ok(Event::Done)) => {
+                    let attempt = self.attempt.take()?;
+                    return Some(match attempt.finish(Outcome::Ok, None, Some(200)).await {
+                        Ok(cost) => Piece::End { cost },
+                        Err(error) => Piece::Error(ledger_failed(&error)),
+                    });
+                }
+                Some(Err(error)) => {
+                    let attempt = self.attempt.take()?;
+                    // The client must hear of it even where the ledger cannot: the opening line stands.
+                    if let Err(unwritten) = attempt.finish(Outcome::Truncated, Some(error.label()), Some(200)).await {
+                        tracing::error!(error = %unwritten, "cannot close an attempt on the ledger");
+                    }
+                    return Some(Piece::Error(error));
+                }
+                None => {
+                    let error =
+                        BackendError::streaming(adapters::Kind::Truncated("the stream ended in silence".into()));
+                    let attempt = self.attempt.take()?;
+                    if let Err(unwritten) = attempt.finish(Outcome::Truncated, Some(error.label()), Some(200)).await {
+                        tracing::error!(error = %unwritten, "cannot close an attempt on the ledger");
+                    }
+                    return Some(Piece::Error(error));
+                }
+            }
+        }
+    }
+}
+
+fn ledger_failed(error: &LedgerError) -> BackendError {
+    BackendError::streaming(adapters::Kind::Internal(error.to_string()))
+}

@@ -1,0 +1,273 @@
+//! The guard of one attempt: meter, money and its line on the ledger.
+
+use super::story::now_us;
+use crate::budgets::Hold;
+use crate::health::Breaker;
+use crate::ledger::{AttemptClose, AttemptOpen, Ledger, LedgerError, Outcome, RequestRecord};
+use crate::observe::Observer;
+use adapters::wire::{Seen, WireRequest};
+use policies::{Counted, Location, NanoDollars, Pricing, Usage};
+use std::sync::Arc;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+/// Text of an answer that is kept for counting; beyond it only bytes are counted.
+const KEPT_TEXT: usize = 1 << 20;
+
+/// What the guard needs of the router.
+#[derive(Clone)]
+pub(super) struct Desk {
+    pub(super) ledger: Ledger,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) tasks: TaskTracker,
+}
+
+/// One running attempt. Exactly one of [`Attempt::finish`], [`Attempt::fail`] and `Drop` closes it.
+pub(super) struct Attempt {
+    inner: Option<Running>,
+}
+
+struct Running {
+    desk: Desk,
+    open: AttemptOpen,
+    request: Arc<WireRequest>,
+    location: Location,
+    pricing: Pricing,
+    baseline: Pricing,
+    hold: Option<Hold>,
+    breaker: Arc<Breaker>,
+    /// The request's record, written with the attempt that is its last.
+    record: Option<RequestRecord>,
+    started: Instant,
+    received: Instant,
+    first_event_us: Option<u64>,
+    text: String,
+    text_beyond: u64,
+    usage: Option<Counted>,
+    /// Its opening is on the ledger: from here on it may have cost something.
+    dialled: bool,
+    /// Takes both texts when the request is shadowed.
+    shadow: Option<super::walk::ShadowSeed>,
+}
+
+/// What an attempt is made of.
+pub(super) struct Start {
+    pub(super) desk: Desk,
+    pub(super) open: AttemptOpen,
+    pub(super) request: Arc<WireRequest>,
+    pub(super) location: Location,
+    pub(super) pricing: Pricing,
+    pub(super) baseline: Pricing,
+    pub(super) hold: Option<Hold>,
+    pub(super) breaker: Arc<Breaker>,
+    pub(super) record: RequestRecord,
+    pub(super) received: Instant,
+    pub(super) shadow: Option<super::walk::ShadowSeed>,
+}
+
+// === impl Attempt ===
+
+impl Attempt {
+    /// Opens an attempt; a priced one is on the ledger when this returns.
+    pub(super) async fn open(start: Start) -> Result<Self, (LedgerError, Self)> {
+        let Start { desk, open, request, location, pricing, baseline, hold, breaker, record, received, shadow } = start;
+        let spends = pricing != Pricing::Free;
+        let opening = spends.then(|| open.clone());
+        let ledger = desk.ledger.clone();
+        let mut attempt = Self {
+            inner: Some(Running {
+                desk,
+                open,
+                request,
+                location,
+                pricing,
+                baseline,
+                hold,
+                breaker,
+                record: Some(record),
+                started: Instant::now(),
+                received,
+                first_event_us: None,
+                text: String::new(),
+                text_beyond: 0,
+                usage: None,
+                dialled: false,
+                shadow,
+            }),
+        };
+        // The guard stands before the line is written: a client that leaves meanwhile closes it, too.
+        let written = match opening {
+            Some(opening) => ledger.open(opening).await,
+            None => Ok(()),
+        };
+        match (written, &mut attempt.inner) {
+            (Ok(()), Some(running)) => {
+                running.dialled = true;
+                Ok(attempt)
+            }
+            (Err(error), _) => Err((error, attempt)),
+            (Ok(()), None) => Err((LedgerError::Closed, attempt)),
+        }
+    }
+
+    /// Takes back an attempt that was never dialled: nothing is written, the hold is released, the record handed back.
+    pub(super) fn abandon(mut self) -> Option<RequestRecord> {
+        let mut running = self.inner.take()?;
+        running.breaker.inconclusive();
+        if let Some(hold) = running.hold.take() {
+            hold.settle(NanoDollars::ZERO);
+        }
+        running.record.take()
+    }
+
+    /// Takes an event into account.
+    pub(super) fn see(&mut self, seen: &Seen) {
+        let Some(running) = &mut self.inner else { return };
+        if running.first_event_us.is_none() {
+            running.first_event_us = Some(micros(running.started));
+            running.breaker.succeeded();
+        }
+        if running.text.len() + seen.text.len() <= KEPT_TEXT {
+            running.text.push_str(&seen.text);
+        } else {
+            running.text_beyond += seen.text.len() as u64;
+        }
+        if seen.usage.is_some() {
+            running.usage = seen.usage;
+        }
+    }
+
+    /// Closes the request's last attempt; returns the cost once the line is durable.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves either a queued line or the guard, which closes the attempt as `disconnected`.
+    pub(super) async fn finish(
+        mut self,
+        outcome: Outcome,
+        error: Option<&'static str>,
+        status: Option<u16>,
+    ) -> Result<Option<NanoDollars>, LedgerError> {
+        // Counted first: a future that is dropped here still has its guard.
+        let counted = match &mut self.inner {
+            Some(running) => running.counted().await,
+            None => return Err(LedgerError::Closed),
+        };
+        let Some(mut running) = self.inner.take() else { return Err(LedgerError::Closed) };
+        let shadow = running.shadow.take().filter(|_| outcome == Outcome::Ok);
+        let text = std::mem::take(&mut running.text);
+        let (closed, record) = running.closed(outcome, error, status, counted);
+        let cost = closed.cost;
+        running.tell(&closed, record.as_ref());
+        let ledger = running.desk.ledger.clone();
+        ledger.close(closed, record).await?;
+        if let Some(shadow) = shadow {
+            shadow.run(text);
+        }
+        Ok(cost)
+    }
+
+    /// Closes an attempt that gave nothing to the client; the record is handed back for the next one.
+    pub(super) async fn fail(mut self, error: &adapters::BackendError) -> Option<RequestRecord> {
+        let mut running = self.inner.take()?;
+        if error.blames_backend() {
+            running.breaker.failed()
+        } else {
+            running.breaker.inconclusive()
+        }
+        let record = running.record.take();
+        // What was seen is charged; before any event nothing is known to be.
+        let counted =
+            if running.first_event_us.is_some() { running.counted().await } else { Counted::AtLeast(Usage::default()) };
+        let (closed, _) = running.closed(Outcome::Error, Some(error.label()), None, counted);
+        running.tell(&closed, None);
+        if let Err(unwritten) = running.desk.ledger.close(closed, None).await {
+            tracing::error!(error = %unwritten, "cannot close an attempt on the ledger");
+        }
+        record
+    }
+}
+
+impl Drop for Attempt {
+    /// The client left, or the future was dropped: counted and written in the background.
+    fn drop(&mut self) {
+        let Some(mut running) = self.inner.take() else { return };
+        running.breaker.inconclusive();
+        let desk = running.desk.clone();
+        desk.tasks.spawn(async move {
+            let counted = running.counted().await;
+            let (closed, record) = running.closed(Outcome::Disconnected, Some("client_left"), Some(499), counted);
+            running.tell(&closed, record.as_ref());
+            running.desk.ledger.close_later(closed, record);
+        });
+    }
+}
+
+// === impl Running ===
+
+impl Running {
+    /// The tokens: the provider's word, or counted from what was seen.
+    async fn counted(&mut self) -> Counted {
+        if let Some(counted) = self.usage {
+            return counted;
+        }
+        if !self.dialled || (self.location == Location::Local && self.text.is_empty()) {
+            return Counted::AtLeast(Usage::default());
+        }
+        let (request, text, beyond) = (self.request.clone(), self.text.clone(), self.text_beyond);
+        // Counting costs milliseconds, and loading the table more: not on a thread that serves.
+        let counting = tokio::task::spawn_blocking(move || {
+            let input: u64 = request.view.texts().map(adapters::tokens::count).sum();
+            (input, adapters::tokens::count(&text) + beyond / 4)
+        });
+        match counting.await {
+            Ok((input, output)) => Counted::AtLeast(Usage::plain(input, output)),
+            Err(_) => Counted::AtLeast(Usage::default()),
+        }
+    }
+
+    fn closed(
+        &mut self,
+        outcome: Outcome,
+        error: Option<&'static str>,
+        status: Option<u16>,
+        counted: Counted,
+    ) -> (AttemptClose, Option<RequestRecord>) {
+        let usage = counted.usage();
+        // An overflow is charged at the ceiling: never less than what is owed.
+        let cost = self.pricing.cost(usage).unwrap_or(self.open.ceiling);
+        if let Some(hold) = self.hold.take() {
+            hold.settle(cost.unwrap_or(NanoDollars::ZERO));
+        }
+        let baseline = match self.location {
+            Location::Hosted => cost,
+            Location::Local => self.baseline.cost(usage).unwrap_or(None),
+        };
+        let record = self.record.take().map(|mut record| {
+            record.attempts = self.open.attempt;
+            record.status = status.unwrap_or(record.status);
+            record
+        });
+        let closed = AttemptClose {
+            open: self.open.clone(),
+            ended_us: now_us(),
+            outcome,
+            counted,
+            cost,
+            baseline,
+            first_event_us: self.first_event_us,
+            error,
+        };
+        (closed, record)
+    }
+
+    fn tell(&self, closed: &AttemptClose, record: Option<&RequestRecord>) {
+        self.desk.observer.attempt(closed, self.started.elapsed());
+        if let Some(record) = record {
+            self.desk.observer.request(record, self.received.elapsed());
+        }
+    }
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}

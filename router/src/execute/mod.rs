@@ -1,0 +1,17 @@
+//! Walking the plan: reserve, dial, wait for the first event, stream.
+//!
+//! **Promise.** Every attempt ends in exactly one outcome: end, error, truncation, the client's leaving and a dropped
+//! future all close the same guard ([`attempt::Attempt`]), and the ledger has its line before the client has the last
+//! byte. Another target is tried only before the first event reached the client, each at most once, and only those that
+//! every constraint admitted.
+//!
+//! **What it does not know.** HTTP: status codes are a matter of the gateway.
+
+mod answer;
+mod attempt;
+mod story;
+mod walk;
+
+pub use answer::{Answer, AnswerBody, AnswerStream, Denied, DeniedBy, Head, Piece};
+pub use story::explanation;
+pub use walk::{Router, RouterConfig};

@@ -1,0 +1,566 @@
+//! The router itself: from a request to an answer.
+
+use super::answer::{Answer, AnswerBody, AnswerStream, Denied, DeniedBy, Head};
+use super::attempt::{Attempt, Desk, Start};
+use super::story;
+use crate::ask::{Ask, facts};
+use crate::budgets::{Budgets, Exceeded, Hold};
+use crate::classify::{Classifier, Share};
+use crate::fleet::{Fleet, Model};
+use crate::ledger::{AttemptOpen, Ledger, Outcome, RequestRecord};
+use crate::observe::Observer;
+use crate::shadow::Shadow;
+use adapters::wire::Fold;
+use adapters::{BackendError, Call, Event, Kind, Phase};
+use bytes::Bytes;
+use futures::StreamExt;
+use policies::{
+    Candidate, Choice, Classes, Considered, Constraint, Facts, HoldError, Location, ModelName, NanoDollars, OnExceeded,
+    Pricing, Reason, Refusal, RoutingDecision, Rule, Steering, Unsure, World, admit, decide,
+};
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+pub(super) use crate::shadow::ShadowSeed;
+
+/// How long a request waits for money that running calls hold.
+const WAIT_FOR_HELD: Duration = Duration::from_secs(1);
+
+/// The settings of the router.
+#[derive(Debug)]
+pub struct RouterConfig {
+    /// `[router] local`.
+    pub local: Arc<[ModelName]>,
+    /// `[router] hosted`.
+    pub hosted: Arc<[ModelName]>,
+    /// The residency table.
+    pub classes: Arc<Classes>,
+    /// The class of a request that names none.
+    pub default_class: String,
+    /// Rules in order.
+    pub rules: Arc<[Rule]>,
+    /// The most a request may cost.
+    pub max_per_request: Option<NanoDollars>,
+    /// The longest predicted wait for a first token.
+    pub max_first_token: Option<Duration>,
+    /// Output tokens assumed, and imposed where dollars are limited, when the client gives no ceiling.
+    pub assumed_output: u64,
+    /// What to do when nobody judged.
+    pub unsure: Unsure,
+    /// Who judges.
+    pub classifier: Classifier,
+    /// Shadow experiments.
+    pub shadows: Vec<Shadow>,
+}
+
+/// The router.
+pub struct Router {
+    config: RouterConfig,
+    fleet: Fleet,
+    share: Arc<Share>,
+    budgets: Arc<Budgets>,
+    desk: Desk,
+}
+
+/// A decision with all it was made of.
+struct Considering {
+    facts: Facts,
+    outcome: Result<RoutingDecision, Box<Refusal>>,
+}
+
+// === impl Router ===
+
+impl Router {
+    /// Puts a router together; everything that outlives a reload is shared.
+    pub fn new(
+        config: RouterConfig,
+        fleet: Fleet,
+        share: Arc<Share>,
+        budgets: Arc<Budgets>,
+        ledger: Ledger,
+        observer: Arc<dyn Observer>,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self { config, fleet, share, budgets, desk: Desk { ledger, observer, tasks } }
+    }
+
+    /// The configured models.
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// The accounts.
+    pub fn budgets(&self) -> &Arc<Budgets> {
+        &self.budgets
+    }
+
+    /// The ledger.
+    pub fn ledger(&self) -> &Ledger {
+        &self.desk.ledger
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &RouterConfig {
+        &self.config
+    }
+
+    /// The decision for a request: nothing is dialled but the judge, nothing charged, nothing remembered.
+    pub async fn explain(&self, ask: &Ask) -> Result<Value, DeniedBy> {
+        let considering = self.consider(ask).await?;
+        Ok(story::explanation(&considering.facts, &self.config.classes, &considering.outcome))
+    }
+
+    /// Answers a request.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the running attempt as `disconnected`.
+    pub async fn answer(self: &Arc<Self>, ask: Ask) -> Result<Answer, Box<Denied>> {
+        let until = Instant::now() + WAIT_FOR_HELD;
+        loop {
+            let considering = match self.consider(&ask).await {
+                Ok(considering) => considering,
+                Err(by) => return Err(self.denied(&ask, by)),
+            };
+            if let Ok(decision) = &considering.outcome
+                && let Some(signals) = &decision.signals
+            {
+                self.desk.observer.judged(signals);
+                signals.need.iter().for_each(|need| self.share.observe(*need));
+            }
+            let only_held = matches!(&considering.outcome, Err(refusal) if refusal.held);
+            let answered = self.walk(&ask, considering).await;
+            // Money that is only held may come back any moment.
+            match answered {
+                Err(denied) if (only_held || denied.held()) && Instant::now() < until => {
+                    self.budgets.released(until.saturating_duration_since(Instant::now())).await;
+                }
+                Err(denied) => {
+                    self.note_denied(&ask, &denied);
+                    return Err(denied);
+                }
+                Ok(answer) => return Ok(answer),
+            }
+        }
+    }
+
+    async fn consider(&self, ask: &Ask) -> Result<Considering, DeniedBy> {
+        let facts = facts(ask, &self.config.classes, &self.config.default_class)
+            .map_err(|error| DeniedBy::UnknownClass(error.to_string()))?;
+        if let Choice::Pinned(model) = &facts.choice
+            && self.fleet.get(model).is_none()
+        {
+            return Err(DeniedBy::UnknownModel(model.to_string()));
+        }
+        let world = self.world(&facts);
+        let admission = admit(&facts, &world);
+        let signals = if admission.needs_judgement() {
+            Some(self.config.classifier.judge(&ask.request, self.config.unsure).await)
+        } else {
+            None
+        };
+        Ok(Considering { outcome: decide(admission, signals), facts })
+    }
+
+    fn world(&self, facts: &Facts) -> World {
+        let now = jiff::Timestamp::now();
+        let healthy = self.desk.ledger.healthy();
+        let candidates = self.fleet.models().map(|model| {
+            let mut candidate = model.candidate(facts.prompt.likely);
+            if !healthy && candidate.pricing != Pricing::Free {
+                let why = "the ledger cannot be written".to_owned();
+                candidate.readiness = policies::Readiness::Down { why, retry_after: Some(Duration::from_secs(1)) };
+            }
+            candidate
+        });
+        World {
+            candidates: candidates.collect(),
+            local: self.config.local.clone(),
+            hosted: self.config.hosted.clone(),
+            classes: self.config.classes.clone(),
+            rules: self.config.rules.clone(),
+            budgets: self.budgets.view(&facts.principal, &facts.tags, now),
+            max_per_request: self.config.max_per_request,
+            max_first_token: self.config.max_first_token,
+            assumed_output: self.config.assumed_output,
+            steering: Steering { threshold: self.share.threshold(), unsure: self.config.unsure },
+        }
+    }
+
+    async fn walk(self: &Arc<Self>, ask: &Ask, considering: Considering) -> Result<Answer, Box<Denied>> {
+        let Considering { facts, outcome } = considering;
+        let mut record = story::record(&ask.id, &facts, &self.config.classes, &outcome);
+        let decision = match outcome {
+            Ok(decision) => decision,
+            Err(refusal) => {
+                let head = Head { score: record.score, ..self.head(ask, refusal.by.word()) };
+                return Err(Box::new(Denied { head, by: DeniedBy::Refusal(refusal) }));
+            }
+        };
+        let mut waited = Duration::ZERO;
+        let mut attempts = 0;
+        let mut last: Option<DeniedBy> = None;
+        let mut head = Head { score: record.score, ..self.head(ask, decision.reason.word()) };
+        for (place, target) in decision.plan.targets().iter().enumerate() {
+            let Some(seen) = decision.considered.iter().find(|seen| seen.candidate.model == *target) else { continue };
+            let Some(model) = self.fleet.get(target) else { continue };
+            let reserved = match self.reserve(&facts, seen) {
+                Ok(reserved) => reserved,
+                Err(exceeded) => {
+                    // Others took the money since the decision.
+                    last.get_or_insert(DeniedBy::Refusal(Box::new(late_refusal(&exceeded, &decision))));
+                    continue;
+                }
+            };
+            if !model.provider.breaker.enter() {
+                let why = "its provider failed repeatedly".to_owned();
+                last.get_or_insert(DeniedBy::Backend(BackendError::before_send(Kind::NotReady(why))));
+                release(reserved.hold);
+                continue;
+            }
+            attempts += 1;
+            record.route = Some(model.provider.location.word());
+            record.model = Some(target.clone());
+            record.reason = if place == 0 { decision.reason } else { Reason::Fallback }.word().to_owned();
+            head = Head {
+                route: Some(model.provider.location),
+                model: Some(target.clone()),
+                provider: Some(model.provider.name.clone()),
+                reason: record.reason.clone(),
+                attempts,
+                ..head
+            };
+            let shadow = self.shadow_seed(ask, &facts, &decision, target);
+            let start = Start {
+                desk: self.desk.clone(),
+                open: self.opening(ask, &facts, model, seen, attempts),
+                request: ask.request.clone(),
+                location: model.provider.location,
+                pricing: model.pricing.clone(),
+                baseline: self.baseline(),
+                hold: reserved.hold,
+                breaker: model.provider.breaker.clone(),
+                record,
+                received: ask.received,
+                shadow,
+            };
+            let attempt = match Attempt::open(start).await {
+                Ok(attempt) => attempt,
+                Err((error, attempt)) => {
+                    let Some(back) = attempt.abandon() else { break };
+                    record = back;
+                    last = Some(DeniedBy::Ledger(error));
+                    continue;
+                }
+            };
+            let dialled = Instant::now();
+            let call = Call {
+                request: ask.request.clone(),
+                id: ask.id.clone(),
+                model: model.upstream.clone(),
+                stream: facts.stream,
+                max_output: reserved.max_output,
+                traceparent: ask.traceparent.clone(),
+            };
+            match self.attempt(ask, model, call, attempt).await {
+                Ok(Tried::Answered(body)) => {
+                    waited += dialled.elapsed();
+                    head.overhead = ask.received.elapsed().saturating_sub(waited);
+                    return Ok(Answer { head, body: *body });
+                }
+                Ok(Tried::Unwritten(error)) => {
+                    return Err(Box::new(Denied { head, by: DeniedBy::Ledger(error) }));
+                }
+                Err((error, attempt)) => {
+                    waited += dialled.elapsed();
+                    let more = error.next_target_may_try();
+                    let Some(back) = attempt.fail(&error).await else { break };
+                    record = back;
+                    tracing::debug!(error = %error, model = %target, "an attempt failed");
+                    last = Some(DeniedBy::Backend(error));
+                    if !more {
+                        break;
+                    }
+                }
+            }
+        }
+        head.overhead = ask.received.elapsed().saturating_sub(waited);
+        let nothing = || DeniedBy::Backend(BackendError::before_send(Kind::NotReady("no target is left".into())));
+        Err(Box::new(Denied { head, by: last.unwrap_or_else(nothing) }))
+    }
+
+    /// One attempt up to its first event (a stream) or its end (a whole answer).
+    async fn attempt(
+        &self,
+        ask: &Ask,
+        model: &Model,
+        call: Call,
+        mut attempt: Attempt,
+    ) -> Result<Tried, (BackendError, Attempt)> {
+        let view = &ask.request.view;
+        let mut events = match model.provider.backend.call(call).await {
+            Ok(events) => events,
+            Err(error) => return Err((error, attempt)),
+        };
+        if view.stream {
+            return match events.next().await {
+                Some(Ok(first)) => {
+                    let stream = AnswerStream::new(first, events, attempt, view.include_usage);
+                    Ok(Tried::Answered(Box::new(AnswerBody::Stream(stream))))
+                }
+                Some(Err(error)) => Err((error, attempt)),
+                None => Err((silence(), attempt)),
+            };
+        }
+        let mut fold = Fold::new(ask.request.endpoint);
+        let body: Bytes = loop {
+            match events.next().await {
+                Some(Ok(Event::Whole { body, seen })) => {
+                    attempt.see(&seen);
+                    break body;
+                }
+                Some(Ok(Event::Delta { frame, seen })) => {
+                    attempt.see(&seen);
+                    if let Some(payload) = adapters::wire::sse::data(&frame) {
+                        fold.push(&payload);
+                    }
+                }
+                Some(Ok(Event::Done)) => break Bytes::from(fold.finish().to_string()),
+                // Nothing has reached the client: as good as before the first event.
+                Some(Err(error)) => return Err((BackendError { phase: Phase::BeforeFirstEvent, ..error }, attempt)),
+                None => return Err((silence(), attempt)),
+            }
+        };
+        Ok(match attempt.finish(Outcome::Ok, None, Some(200)).await {
+            Ok(cost) => Tried::Answered(Box::new(AnswerBody::Whole { body, cost })),
+            Err(error) => Tried::Unwritten(error),
+        })
+    }
+
+    /// Sets the money aside, and says which ceiling on output that imposes.
+    fn reserve(&self, facts: &Facts, seen: &Considered) -> Result<Reserved, Exceeded> {
+        let candidate = &seen.candidate;
+        let now = jiff::Timestamp::now();
+        let budgets = self.budgets.view(&facts.principal, &facts.tags, now);
+        let counts = |only: &Option<ModelName>| only.as_ref().is_none_or(|only| *only == candidate.model);
+        let applying: Vec<_> = budgets.into_iter().filter(|budget| counts(&budget.only_model)).collect();
+        let limited = !applying.is_empty() || self.config.max_per_request.is_some();
+        if candidate.pricing == Pricing::Free || !limited {
+            return Ok(Reserved { hold: None, max_output: None });
+        }
+        let asked = facts.output_ceiling.unwrap_or(self.config.assumed_output);
+        let most = asked.min(candidate.max_output.unwrap_or(u64::MAX));
+        let choices = u64::from(facts.needs.choices.max(1));
+        let hold = |output: u64| {
+            let ceiling = candidate.pricing.ceiling(facts.prompt.ceiling, output.saturating_mul(choices));
+            let amount = ceiling.ok().flatten().unwrap_or(NanoDollars(u64::MAX));
+            self.budgets.hold(&facts.principal, &facts.tags, &candidate.model, amount, now)
+        };
+        let imposed = |output: u64| facts.output_ceiling.is_none_or(|wanted| output < wanted).then_some(output);
+        let refused = match hold(most) {
+            Ok(hold) => return Ok(Reserved { hold: Some(hold), max_output: imposed(most) }),
+            Err(exceeded) => exceeded,
+        };
+        let clamps = applying.iter().all(|budget| {
+            let short = budget.account.fits(seen.ceiling.unwrap_or(NanoDollars(u64::MAX))).is_err();
+            !short || matches!(budget.on_exceeded, OnExceeded::Clamp | OnExceeded::End)
+        });
+        if !clamps {
+            return Err(refused);
+        }
+        let left = applying.iter().map(|budget| budget.account.left()).min().unwrap_or_default();
+        let affordable = affordable(candidate, facts.prompt.ceiling, choices, left, most);
+        if affordable == 0 {
+            return Err(refused);
+        }
+        hold(affordable).map(|hold| Reserved { hold: Some(hold), max_output: imposed(affordable) })
+    }
+
+    fn opening(&self, ask: &Ask, facts: &Facts, model: &Model, seen: &Considered, attempt: u32) -> AttemptOpen {
+        AttemptOpen {
+            request: ask.id.clone(),
+            attempt,
+            at_us: story::now_us(),
+            purpose: "answer",
+            payer: story::payer(facts),
+            model: model.name.clone(),
+            provider: model.provider.name.clone(),
+            route: model.provider.location.word(),
+            upstream: model.upstream.clone(),
+            ceiling: seen.ceiling,
+            price: match &model.pricing {
+                Pricing::Priced(price, _) => Some(*price),
+                Pricing::Free | Pricing::Unpriced => None,
+            },
+            price_source: model.pricing.source(),
+            traceparent: ask.traceparent.clone(),
+        }
+    }
+
+    /// The price of the first hosted model that has one: what a local answer saved.
+    fn baseline(&self) -> Pricing {
+        let priced = self.config.hosted.iter().filter_map(|name| self.fleet.get(name));
+        priced
+            .map(|model| &model.pricing)
+            .find(|pricing| matches!(pricing, Pricing::Priced(..)))
+            .cloned()
+            .unwrap_or(Pricing::Unpriced)
+    }
+
+    fn shadow_seed(
+        self: &Arc<Self>,
+        ask: &Ask,
+        facts: &Facts,
+        decision: &RoutingDecision,
+        served: &ModelName,
+    ) -> Option<ShadowSeed> {
+        let shadow = self.config.shadows.iter().find(|shadow| shadow.drawn())?;
+        let side = self.fleet.get(served)?.provider.location;
+        // Only targets that every constraint admitted, residency and budget included.
+        let other = decision
+            .considered
+            .iter()
+            .find(|seen| seen.admitted() && seen.candidate.location != side && seen.candidate.model != *served)?;
+        let reserved = self.reserve(facts, other).ok()?;
+        let model = self.fleet.get(&other.candidate.model)?;
+        let mut open = self.opening(ask, facts, model, other, crate::shadow::ATTEMPT);
+        open.purpose = "shadow";
+        Some(ShadowSeed {
+            experiment: shadow.name.clone(),
+            served: served.clone(),
+            ask: ask.clone(),
+            model: model.clone(),
+            open,
+            hold: reserved.hold,
+            max_output: reserved.max_output,
+            ledger: self.desk.ledger.clone(),
+            observer: self.desk.observer.clone(),
+            tasks: self.desk.tasks.clone(),
+        })
+    }
+
+    fn head(&self, ask: &Ask, reason: &str) -> Head {
+        Head {
+            id: ask.id.clone(),
+            route: None,
+            model: None,
+            provider: None,
+            reason: reason.to_owned(),
+            score: None,
+            attempts: 0,
+            overhead: ask.received.elapsed(),
+        }
+    }
+
+    fn denied(&self, ask: &Ask, by: DeniedBy) -> Box<Denied> {
+        let reason = match &by {
+            DeniedBy::UnknownModel(_) => "unknown_model",
+            DeniedBy::UnknownClass(_) => Constraint::Residency.word(),
+            DeniedBy::Refusal(refusal) => refusal.by.word(),
+            DeniedBy::Backend(error) => error.label(),
+            DeniedBy::Ledger(_) => "ledger",
+        };
+        Box::new(Denied { head: self.head(ask, reason), by })
+    }
+
+    /// A request that got no answer is on record, too.
+    fn note_denied(&self, ask: &Ask, denied: &Denied) {
+        let Ok(facts) = facts(ask, &self.config.classes, &self.config.default_class) else { return };
+        let considered = match &denied.by {
+            DeniedBy::Refusal(refusal) => Some(Err(refusal.clone())),
+            DeniedBy::UnknownModel(_) | DeniedBy::UnknownClass(_) | DeniedBy::Backend(_) | DeniedBy::Ledger(_) => None,
+        };
+        let outcome = considered.unwrap_or_else(|| {
+            let admission = admit(&facts, &self.world(&facts));
+            decide(admission, None)
+        });
+        let mut record: RequestRecord = story::record(&ask.id, &facts, &self.config.classes, &outcome);
+        record.reason = denied.head.reason.clone();
+        record.attempts = denied.head.attempts;
+        record.status = denied.status_hint();
+        self.desk.observer.request(&record, ask.received.elapsed());
+        self.desk.ledger.refused_later(record);
+    }
+}
+
+/// What came of an attempt that did not fail.
+enum Tried {
+    Answered(Box<AnswerBody>),
+    Unwritten(crate::ledger::LedgerError),
+}
+
+struct Reserved {
+    hold: Option<Hold>,
+    max_output: Option<u64>,
+}
+
+impl Denied {
+    /// Whether money is only held by running calls.
+    fn held(&self) -> bool {
+        matches!(&self.by, DeniedBy::Refusal(refusal) if refusal.held)
+    }
+
+    /// The class of the failure for the record: the gateway maps precisely, this is for lists.
+    fn status_hint(&self) -> u16 {
+        match &self.by {
+            DeniedBy::UnknownModel(_) => 404,
+            DeniedBy::UnknownClass(_) => 403,
+            DeniedBy::Refusal(refusal) => match refusal.by {
+                Constraint::Health | Constraint::FirstToken => 503,
+                Constraint::Budget => 402,
+                Constraint::Context => 400,
+                Constraint::Capability | Constraint::Price | Constraint::Route => 422,
+                Constraint::AllowList | Constraint::Residency => 403,
+            },
+            DeniedBy::Backend(_) => 502,
+            DeniedBy::Ledger(_) => 503,
+        }
+    }
+}
+
+fn release(hold: Option<Hold>) {
+    if let Some(hold) = hold {
+        hold.settle(NanoDollars::ZERO);
+    }
+}
+
+fn silence() -> BackendError {
+    BackendError::before_first_event(Kind::Truncated("the stream ended in silence".into()))
+}
+
+fn late_refusal(exceeded: &Exceeded, decision: &RoutingDecision) -> Refusal {
+    let held = exceeded.why == HoldError::Held;
+    let what = if held { "is held by running calls" } else { "is spent" };
+    Refusal {
+        by: Constraint::Budget,
+        message: format!("budget `{}` {what}", exceeded.scope),
+        retry_after: held.then_some(WAIT_FOR_HELD),
+        held,
+        considered: decision.considered.clone(),
+        signals: decision.signals.clone(),
+    }
+}
+
+/// The most output tokens whose ceiling fits `left`, at most `most`: a search over a monotone function.
+fn affordable(candidate: &Candidate, prompt: u64, choices: u64, left: NanoDollars, most: u64) -> u64 {
+    let fits = |output: u64| {
+        let ceiling = candidate.pricing.ceiling(prompt, output.saturating_mul(choices));
+        ceiling.ok().flatten().is_some_and(|ceiling| ceiling <= left)
+    };
+    let (mut low, mut high) = (0, most);
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        if fits(middle) { low = middle } else { high = middle - 1 }
+    }
+    low
+}
+
+/// Which side a model stands on, for those who only know its name.
+impl Router {
+    /// Where the model's provider runs; `None` for an unknown one.
+    pub fn location_of(&self, model: &ModelName) -> Option<Location> {
+        self.fleet.get(model).map(|model| model.provider.location)
+    }
+}

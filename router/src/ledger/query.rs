@@ -1,0 +1,378 @@
+//! What the ledger is asked.
+
+use super::{Ledger, LedgerError};
+use policies::NanoDollars;
+use rusqlite::{Connection, Row, params_from_iter};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+/// By what spend is grouped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupBy {
+    /// The configured model.
+    Model,
+    /// The provider.
+    Provider,
+    /// `local`, `hosted` or `none`.
+    Route,
+    /// The key.
+    Key,
+    /// The team.
+    Team,
+    /// Each tag; an attempt with two tags is in two rows.
+    Tag,
+    /// The UTC day.
+    Day,
+}
+
+/// The sums of one group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SpendRow {
+    /// The group; the total has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Number of attempts.
+    pub requests: u64,
+    /// Input tokens.
+    pub input_tokens: u64,
+    /// Those read from a cache.
+    pub cached_tokens: u64,
+    /// Output tokens.
+    pub output_tokens: u64,
+    /// Attempts whose model has no price: their cost is not in `cost_usd`.
+    pub unpriced_requests: u64,
+    /// What was spent.
+    pub cost_usd: NanoDollars,
+    /// What the hosted model would have cost.
+    pub baseline_usd: NanoDollars,
+}
+
+/// The answer of `/api/spend`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SpendTable {
+    /// A row a group, the dearest first.
+    pub rows: Vec<SpendRow>,
+    /// Everything.
+    pub total: SpendRow,
+    /// Where the next page begins; groups fit in one.
+    pub next: Option<String>,
+}
+
+/// Which requests to list.
+#[derive(Clone, Debug, Default)]
+pub struct RequestFilter {
+    /// Not before, microseconds since 1970.
+    pub since_us: Option<i64>,
+    /// Before, microseconds since 1970 (the page's cursor).
+    pub before_us: Option<i64>,
+    /// `local`, `hosted` or `none`.
+    pub route: Option<String>,
+    /// At most so many, the latest first.
+    pub limit: u32,
+}
+
+// === impl GroupBy ===
+
+impl GroupBy {
+    /// Reads the word of the query.
+    pub fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "model" => Self::Model,
+            "provider" => Self::Provider,
+            "route" => Self::Route,
+            "key" => Self::Key,
+            "team" => Self::Team,
+            "tag" => Self::Tag,
+            "day" => Self::Day,
+            _ => return None,
+        })
+    }
+
+    fn expression(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Provider => "provider",
+            Self::Route => "route",
+            Self::Key => "coalesce((SELECT name FROM keys WHERE keys.id = attempts.key_id), key_id, '')",
+            Self::Team => "coalesce(team, '')",
+            Self::Tag => "tag.key || '=' || tag.value",
+            Self::Day => "date(at_us / 1000000, 'unixepoch')",
+        }
+    }
+}
+
+const SUMS: &str = "count(*), coalesce(sum(input), 0), coalesce(sum(cached), 0), coalesce(sum(output), 0), \
+    count(*) FILTER (WHERE cost_nd IS NULL), coalesce(sum(cost_nd), 0), coalesce(sum(baseline_nd), 0)";
+
+// === impl Ledger: reading ===
+
+impl Ledger {
+    /// Sums of closed attempts in a time span, grouped.
+    pub fn spend(&self, by: GroupBy, since_us: i64, until_us: i64) -> Result<SpendTable, LedgerError> {
+        let group = by.expression();
+        let from = match by {
+            GroupBy::Tag => "attempts, json_each(attempts.tags) AS tag",
+            GroupBy::Model | GroupBy::Provider | GroupBy::Route | GroupBy::Key | GroupBy::Team | GroupBy::Day => {
+                "attempts"
+            }
+        };
+        let when = "outcome IS NOT NULL AND at_us >= ?1 AND at_us < ?2";
+        self.read(|connection| {
+            let sql = format!("SELECT {group}, {SUMS} FROM {from} WHERE {when} GROUP BY 1 ORDER BY 7 DESC, 1");
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement
+                .query_map([since_us, until_us], |row| Ok(SpendRow { group: row.get(0)?, ..sums(row, 1)? }))?
+                .collect::<Result<Vec<_>, _>>()?;
+            // Tags share attempts, so the total is always asked on its own.
+            let sql = format!("SELECT {SUMS} FROM attempts WHERE {when}");
+            let total = connection.prepare_cached(&sql)?.query_row([since_us, until_us], |row| sums(row, 0))?;
+            Ok(SpendTable { rows, total, next: None })
+        })
+    }
+
+    /// What a scope has spent since a time: `column` is one of the payer's, matched against `value`.
+    pub(crate) fn spent_since(&self, scope: &SpendScope, since_us: i64) -> Result<NanoDollars, LedgerError> {
+        let (condition, value): (&str, Option<&str>) = match scope {
+            SpendScope::Everything => ("1", None),
+            SpendScope::Team(team) => ("team = ?2", Some(team)),
+            SpendScope::Key(key) => ("key_id = ?2", Some(key)),
+            SpendScope::User(user) => ("user = ?2", Some(user)),
+            SpendScope::Model(model) => ("model = ?2", Some(model)),
+            SpendScope::Tag(key, tag) => {
+                return self.read(|connection| {
+                    let sql = "SELECT coalesce(sum(coalesce(cost_nd, ceiling_nd)), 0) FROM attempts \
+                               WHERE at_us >= ?1 AND outcome IS NOT NULL AND json_extract(tags, ?2) = ?3";
+                    let path = format!("$.\"{}\"", key.replace('"', ""));
+                    connection.query_row(sql, (since_us, path, tag), |row| amount(row, 0))
+                });
+            }
+        };
+        self.read(|connection| {
+            let sql = format!(
+                "SELECT coalesce(sum(coalesce(cost_nd, ceiling_nd)), 0) FROM attempts \
+                 WHERE at_us >= ?1 AND outcome IS NOT NULL AND {condition}"
+            );
+            match value {
+                None => connection.query_row(&sql, [since_us], |row| amount(row, 0)),
+                Some(value) => connection.query_row(&sql, (since_us, value), |row| amount(row, 0)),
+            }
+        })
+    }
+
+    /// The latest requests.
+    pub fn requests(&self, filter: &RequestFilter) -> Result<Vec<Value>, LedgerError> {
+        let mut conditions = vec!["1".to_owned()];
+        let mut values: Vec<rusqlite::types::Value> = vec![];
+        if let Some(since) = filter.since_us {
+            conditions.push(format!("r.at_us >= ?{}", values.len() + 1));
+            values.push(since.into());
+        }
+        if let Some(before) = filter.before_us {
+            conditions.push(format!("r.at_us < ?{}", values.len() + 1));
+            values.push(before.into());
+        }
+        if let Some(route) = &filter.route {
+            conditions.push(format!("coalesce(r.route, 'none') = ?{}", values.len() + 1));
+            values.push(route.clone().into());
+        }
+        values.push(i64::from(filter.limit.clamp(1, 1_000)).into());
+        let sql = format!(
+            "SELECT {REQUEST_COLUMNS}, (SELECT sum(cost_nd) FROM attempts a WHERE a.request = r.id), \
+             (SELECT count(*) FROM attempts a WHERE a.request = r.id AND a.cost_nd IS NULL), \
+             (SELECT sum(input) FROM attempts a WHERE a.request = r.id), \
+             (SELECT sum(output) FROM attempts a WHERE a.request = r.id), \
+             (SELECT max(ended_us) FROM attempts a WHERE a.request = r.id) \
+             FROM requests r WHERE {} ORDER BY r.at_us DESC LIMIT ?{}",
+            conditions.join(" AND "),
+            values.len()
+        );
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map(params_from_iter(values), |row| {
+                let mut shown = request_row(row)?;
+                let unpriced: i64 = row.get(16)?;
+                let cost: Option<i64> = row.get(15)?;
+                let at: i64 = row.get(1)?;
+                let ended: Option<i64> = row.get(19)?;
+                shown.insert("cost_usd".into(), dollars(cost.filter(|_| unpriced == 0)));
+                shown.insert("input_tokens".into(), row.get::<_, Option<i64>>(17)?.into());
+                shown.insert("output_tokens".into(), row.get::<_, Option<i64>>(18)?.into());
+                shown.insert("duration_ms".into(), ended.map(|ended| (ended - at) as f64 / 1000.0).into());
+                Ok(Value::Object(shown))
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// One request's whole story; `None` when the ledger does not know it.
+    pub fn request(&self, id: &str) -> Result<Option<Value>, LedgerError> {
+        self.read(|connection| {
+            let sql = format!("SELECT {REQUEST_COLUMNS} , r.record FROM requests r WHERE r.id = ?1");
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut rows = statement.query([id])?;
+            let Some(row) = rows.next()? else { return Ok(None) };
+            let mut shown = request_row(row)?;
+            let record: String = row.get(15)?;
+            if let Ok(Value::Object(record)) = serde_json::from_str(&record) {
+                shown.extend(record);
+            }
+            let attempts = attempts_of(connection, id)?;
+            shown.insert("attempt_log".into(), Value::Array(attempts));
+            Ok(Some(Value::Object(shown)))
+        })
+    }
+
+    /// Whether a request of that id is on the ledger.
+    pub fn knows(&self, id: &str) -> Result<bool, LedgerError> {
+        self.read(|connection| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM requests WHERE id = ?1) OR EXISTS (SELECT 1 FROM attempts WHERE request = ?1)";
+            connection.prepare_cached(sql)?.query_row([id], |row| row.get(0))
+        })
+    }
+
+    /// Counts of attempts by route and outcome since a time, for the page's overview.
+    pub fn overview(&self, since_us: i64) -> Result<Value, LedgerError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT route, outcome, count(*), avg(first_event_us), avg(ended_us - at_us) FROM attempts \
+                 WHERE at_us >= ?1 AND outcome IS NOT NULL AND purpose = 'answer' GROUP BY 1, 2",
+            )?;
+            let rows = statement.query_map([since_us], |row| {
+                let milliseconds = |us: Option<f64>| us.map(|us| (us / 10.0).round() / 100.0);
+                Ok(json!({
+                    "route": row.get::<_, String>(0)?, "outcome": row.get::<_, String>(1)?,
+                    "attempts": row.get::<_, i64>(2)?,
+                    "first_event_ms": milliseconds(row.get(3)?), "duration_ms": milliseconds(row.get(4)?),
+                }))
+            })?;
+            Ok(Value::Array(rows.collect::<Result<_, _>>()?))
+        })
+    }
+
+    /// The latest shadow comparisons.
+    pub fn shadows(&self, limit: u32) -> Result<Vec<Value>, LedgerError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT request, experiment, at_us, served_model, shadow_model, prompt, served_text, shadow_text, \
+                 shadow_finish, shadow_error FROM shadows ORDER BY at_us DESC LIMIT ?1",
+            )?;
+            let rows = statement.query_map([limit], |row| {
+                Ok(json!({
+                    "request_id": row.get::<_, String>(0)?, "experiment": row.get::<_, String>(1)?,
+                    "time": time(row.get(2)?), "served_model": row.get::<_, String>(3)?,
+                    "shadow_model": row.get::<_, String>(4)?, "prompt": row.get::<_, String>(5)?,
+                    "served_text": row.get::<_, String>(6)?, "shadow_text": row.get::<_, String>(7)?,
+                    "shadow_finish": row.get::<_, Option<String>>(8)?, "shadow_error": row.get::<_, Option<String>>(9)?,
+                }))
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// Checks the database's integrity and that every closed line has its parts.
+    pub fn verify(&self) -> Result<Vec<String>, LedgerError> {
+        self.read(|connection| {
+            let mut faults = Vec::new();
+            let mut check = connection.prepare("PRAGMA integrity_check")?;
+            for line in check.query_map([], |row| row.get::<_, String>(0))? {
+                let line = line?;
+                if line != "ok" {
+                    faults.push(line);
+                }
+            }
+            let odd: i64 = connection.query_row(
+                "SELECT count(*) FROM attempts WHERE outcome IS NOT NULL AND (counted IS NULL OR input IS NULL OR \
+                 output IS NULL OR (cost_nd IS NULL) != (price IS NULL AND price_source = 'unpriced') OR cost_nd < 0)",
+                [],
+                |row| row.get(0),
+            )?;
+            if odd > 0 {
+                faults.push(format!("{odd} closed lines lack tokens, or have a cost without a price"));
+            }
+            Ok(faults)
+        })
+    }
+}
+
+/// Whose spending is summed.
+pub(crate) enum SpendScope {
+    Everything,
+    Team(String),
+    Key(String),
+    User(String),
+    Model(String),
+    Tag(String, String),
+}
+
+const REQUEST_COLUMNS: &str = "r.id, r.at_us, r.key_id, r.team, r.user, r.session, r.tags, r.endpoint, r.asked, r.class, \
+    r.route, r.model, r.reason, r.score, r.status";
+
+fn request_row(row: &Row<'_>) -> Result<Map<String, Value>, rusqlite::Error> {
+    let text = |at: usize| row.get::<_, Option<String>>(at).map(Value::from);
+    let tags: String = row.get(6)?;
+    let score: Option<f64> = row.get(13)?;
+    let mut shown = Map::new();
+    shown.insert("id".into(), text(0)?);
+    shown.insert("time".into(), time(row.get(1)?).into());
+    for (at, name) in [(2, "key"), (3, "team"), (4, "user"), (5, "session")] {
+        shown.insert(name.into(), text(at)?);
+    }
+    shown.insert("tags".into(), serde_json::from_str(&tags).unwrap_or_default());
+    for (at, name) in [(7, "endpoint"), (8, "asked"), (9, "class"), (10, "route"), (11, "model"), (12, "reason")] {
+        shown.insert(name.into(), text(at)?);
+    }
+    shown.insert("score".into(), score.map(|score| (score * 1e4).round() / 1e4).into());
+    shown.insert("status".into(), row.get::<_, i64>(14)?.into());
+    Ok(shown)
+}
+
+fn attempts_of(connection: &Connection, id: &str) -> Result<Vec<Value>, rusqlite::Error> {
+    let mut statement = connection.prepare_cached(
+        "SELECT attempt, at_us, ended_us, purpose, model, provider, route, upstream, ceiling_nd, outcome, counted, input, \
+         cached, cache_write, output, reasoning, cost_nd, baseline_nd, price, price_source, first_event_us, error \
+         FROM attempts WHERE request = ?1 ORDER BY attempt",
+    )?;
+    let rows = statement.query_map([id], |row| {
+        let text = |at: usize| row.get::<_, Option<String>>(at);
+        let number = |at: usize| row.get::<_, Option<i64>>(at);
+        let price = text(18)?.and_then(|price| serde_json::from_str::<Value>(&price).ok());
+        Ok(json!({
+            "attempt": number(0)?, "time": time(row.get(1)?), "ended": number(2)?.map(time), "purpose": text(3)?,
+            "model": text(4)?, "provider": text(5)?, "route": text(6)?, "upstream_model": text(7)?,
+            "ceiling_usd": dollars(number(8)?), "outcome": text(9)?, "counted": text(10)?,
+            "input_tokens": number(11)?, "cached_tokens": number(12)?, "cache_write_tokens": number(13)?,
+            "output_tokens": number(14)?, "reasoning_tokens": number(15)?,
+            "cost_usd": dollars(number(16)?), "baseline_usd": dollars(number(17)?),
+            "price_nanodollars_per_mtok": price, "price_source": text(19)?,
+            "first_event_ms": number(20)?.map(|us| us as f64 / 1000.0), "error": text(21)?,
+        }))
+    })?;
+    rows.collect()
+}
+
+fn sums(row: &Row<'_>, from: usize) -> Result<SpendRow, rusqlite::Error> {
+    Ok(SpendRow {
+        group: None,
+        requests: row.get(from)?,
+        input_tokens: row.get(from + 1)?,
+        cached_tokens: row.get(from + 2)?,
+        output_tokens: row.get(from + 3)?,
+        unpriced_requests: row.get(from + 4)?,
+        cost_usd: amount(row, from + 5)?,
+        baseline_usd: amount(row, from + 6)?,
+    })
+}
+
+fn amount(row: &Row<'_>, at: usize) -> Result<NanoDollars, rusqlite::Error> {
+    row.get::<_, u64>(at).map(NanoDollars)
+}
+
+/// Dollars as a decimal text, or null.
+fn dollars(nanos: Option<i64>) -> Value {
+    nanos.and_then(|nanos| u64::try_from(nanos).ok()).map_or(Value::Null, |nanos| NanoDollars(nanos).to_string().into())
+}
+
+/// RFC 3339, UTC.
+fn time(us: i64) -> String {
+    jiff::Timestamp::from_microsecond(us).map(|at| at.to_string()).unwrap_or_default()
+}

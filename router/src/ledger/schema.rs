@@ -1,0 +1,77 @@
+//! The tables, and how an older file becomes a newer one.
+
+use super::LedgerError;
+use rusqlite::{Connection, TransactionBehavior};
+
+/// Each entry brings the file from its index to the next version; entries are never changed once released.
+const MIGRATIONS: [&str; 1] = ["
+CREATE TABLE requests (
+    id TEXT PRIMARY KEY,
+    at_us INTEGER NOT NULL,               -- microseconds since 1970, UTC
+    key_id TEXT, team TEXT, user TEXT, session TEXT,
+    tags TEXT NOT NULL DEFAULT '{}',      -- JSON object
+    endpoint TEXT NOT NULL, asked TEXT NOT NULL, class TEXT NOT NULL,
+    route TEXT, model TEXT, reason TEXT, score REAL,
+    status INTEGER NOT NULL, attempts INTEGER NOT NULL,
+    record TEXT NOT NULL                  -- JSON: facts, signals, every candidate
+) STRICT;
+CREATE INDEX requests_at ON requests (at_us);
+
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY,
+    request TEXT NOT NULL, attempt INTEGER NOT NULL,
+    at_us INTEGER NOT NULL, ended_us INTEGER,
+    purpose TEXT NOT NULL,                -- answer | shadow | judge
+    key_id TEXT, team TEXT, user TEXT, session TEXT,
+    tags TEXT NOT NULL DEFAULT '{}',
+    model TEXT NOT NULL, provider TEXT NOT NULL, route TEXT NOT NULL, upstream TEXT NOT NULL,
+    ceiling_nd INTEGER,                   -- nano-dollars held; NULL: unpriced
+    outcome TEXT,                         -- NULL: running
+    counted TEXT,                         -- exact | at_least
+    input INTEGER, cached INTEGER, cache_write INTEGER, output INTEGER, reasoning INTEGER,
+    cost_nd INTEGER,                      -- NULL: unpriced
+    baseline_nd INTEGER,                  -- the same tokens at the hosted model's price
+    price TEXT, price_source TEXT,        -- rates used (JSON, nano-dollars per million tokens), and where they were read
+    first_event_us INTEGER, error TEXT,
+    UNIQUE (request, attempt)
+) STRICT;
+CREATE INDEX attempts_at ON attempts (at_us);
+CREATE INDEX attempts_open ON attempts (id) WHERE outcome IS NULL;
+
+CREATE TABLE keys (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE,
+    digest BLOB NOT NULL UNIQUE,          -- SHA-256 of the key
+    team TEXT, user TEXT,
+    models TEXT,                          -- JSON list; NULL: all
+    limit_nd INTEGER, window TEXT,        -- the key's own budget
+    created_us INTEGER NOT NULL, expires_us INTEGER, revoked_us INTEGER
+) STRICT;
+
+CREATE TABLE shadows (
+    request TEXT PRIMARY KEY, experiment TEXT NOT NULL, at_us INTEGER NOT NULL,
+    served_model TEXT NOT NULL, shadow_model TEXT NOT NULL,
+    prompt TEXT NOT NULL, served_text TEXT NOT NULL, shadow_text TEXT NOT NULL,
+    shadow_finish TEXT, shadow_error TEXT
+) STRICT;
+"];
+
+/// Brings the file to the newest version, under a lock.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
+    let fresh: i64 = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+    if fresh == 0 {
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        connection.execute_batch("VACUUM")?;
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = MIGRATIONS.len() as i64;
+    if version > known {
+        return Err(LedgerError::Newer { found: version, known });
+    }
+    for step in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", known)?;
+    transaction.commit()?;
+    Ok(())
+}

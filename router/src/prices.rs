@@ -1,0 +1,169 @@
+//! The bundled price table.
+//!
+//! Facts from the `litellm` package in its own JSON format, dated and digested (see `assets/README.md`); read once, when
+//! the configuration is, for the models it names. Prices in the configuration come first.
+
+use policies::{MoneyError, Price, PriceSource, Pricing, Rate};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::collections::HashMap;
+
+const TABLE: &str = include_str!("../assets/prices.json");
+
+/// What the table says of a model.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Its price.
+    pub pricing: Pricing,
+    /// Its context window, in tokens.
+    pub context_window: Option<u64>,
+    /// The most it writes, in tokens.
+    pub max_output: Option<u64>,
+}
+
+/// The table, indexed by name.
+#[derive(Debug)]
+pub struct PriceTable {
+    entries: HashMap<String, Box<RawValue>>,
+    source: String,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    date_read: String,
+    sha256: String,
+}
+
+#[derive(Deserialize)]
+struct Entry<'a> {
+    #[serde(borrow, default)]
+    input_cost_per_token: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    output_cost_per_token: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    cache_read_input_token_cost: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    cache_creation_input_token_cost: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    output_cost_per_reasoning_token: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    input_cost_per_audio_token: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    output_cost_per_audio_token: Option<&'a RawValue>,
+    #[serde(default)]
+    max_input_tokens: Option<u64>,
+    #[serde(default)]
+    max_output_tokens: Option<u64>,
+}
+
+/// Why a table cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum PriceTableError {
+    /// It is not the expected JSON.
+    #[error("the price table is not valid: {0}")]
+    Json(#[from] serde_json::Error),
+    /// It does not say where it is from.
+    #[error("the price table has no `_meta`")]
+    NoMeta,
+}
+
+// === impl PriceTable ===
+
+impl PriceTable {
+    /// The bundled table.
+    pub fn bundled() -> Result<Self, PriceTableError> {
+        Self::parse(TABLE)
+    }
+
+    /// Reads a table in LiteLLM's format with a `_meta` entry.
+    pub fn parse(text: &str) -> Result<Self, PriceTableError> {
+        let mut entries: HashMap<String, Box<RawValue>> = serde_json::from_str(text)?;
+        let meta: Meta = match entries.remove("_meta") {
+            Some(meta) => serde_json::from_str(meta.get())?,
+            None => return Err(PriceTableError::NoMeta),
+        };
+        let digest: String = meta.sha256.chars().take(12).collect();
+        Ok(Self { entries, source: format!("{}@{digest}", meta.date_read) })
+    }
+
+    /// Date and digest of the table.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// What the table says of a model; `None` when it does not know it or has no token prices for it.
+    pub fn find(&self, model: &str) -> Option<Listed> {
+        let entry: Entry<'_> = serde_json::from_str(self.entries.get(model)?.get()).ok()?;
+        let price = read_price(&entry).ok()??;
+        Some(Listed {
+            pricing: Pricing::Priced(price, PriceSource::Table(self.source.clone())),
+            context_window: entry.max_input_tokens,
+            max_output: entry.max_output_tokens,
+        })
+    }
+
+    /// Number of models.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it knows no model.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+fn read_price(entry: &Entry<'_>) -> Result<Option<Price>, MoneyError> {
+    let rate = |cell: Option<&RawValue>| -> Result<Option<Rate>, MoneyError> {
+        match cell.map(RawValue::get) {
+            None | Some("null") => Ok(None),
+            Some(text) => Rate::per_token(text.trim_matches('"')).map(Some),
+        }
+    };
+    let (Some(input), Some(output)) = (rate(entry.input_cost_per_token)?, rate(entry.output_cost_per_token)?) else {
+        return Ok(None);
+    };
+    Ok(Some(Price {
+        input,
+        output,
+        cached_input: rate(entry.cache_read_input_token_cost)?,
+        cache_write: rate(entry.cache_creation_input_token_cost)?,
+        reasoning: rate(entry.output_cost_per_reasoning_token)?,
+        audio_input: rate(entry.input_cost_per_audio_token)?,
+        audio_output: rate(entry.output_cost_per_audio_token)?,
+    }))
+}
+
+/// The price of the simulated provider: made up, and marked so.
+pub fn simulated() -> Pricing {
+    let price = Price { input: Rate(2_500_000_000), output: Rate(10_000_000_000), ..Price::default() };
+    Pricing::Priced(price, PriceSource::Simulated)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bundled_table_prices_known_models_and_no_others() {
+        let table = PriceTable::bundled().unwrap();
+        assert!(table.len() > 1_000 && table.source().contains('@'));
+        let Pricing::Priced(price, PriceSource::Table(source)) = table.find("gpt-4o").unwrap().pricing else {
+            unreachable!("gpt-4o has a price")
+        };
+        assert_eq!((price.input, price.output), (Rate(2_500_000_000), Rate(10_000_000_000)));
+        assert_eq!(price.cached_input, Some(Rate(1_250_000_000)));
+        assert_eq!(source, table.source());
+        assert!(table.find("no-such-model").is_none() && table.find("_meta").is_none());
+    }
+
+    #[test]
+    fn every_entry_of_the_bundled_table_can_be_read() {
+        let table = PriceTable::bundled().unwrap();
+        for (name, entry) in &table.entries {
+            let entry: Entry<'_> =
+                serde_json::from_str(entry.get()).unwrap_or_else(|error| unreachable!("{name}: {error}"));
+            assert!(read_price(&entry).is_ok(), "{name}");
+        }
+    }
+}
