@@ -54,6 +54,8 @@ pub struct RouterConfig {
     pub classifier: Classifier,
     /// Shadow experiments.
     pub shadows: Vec<Shadow>,
+    /// The hosted model that local answers are compared with; default: the first of `hosted` that has a price.
+    pub baseline: Option<ModelName>,
 }
 
 /// The router.
@@ -399,9 +401,10 @@ impl Router {
         }
     }
 
-    /// The price of the first hosted model that has one: what a local answer saved.
+    /// The price that a local answer saved: the configured baseline's, else the first hosted one's.
     fn baseline(&self) -> Pricing {
-        let priced = self.config.hosted.iter().filter_map(|name| self.fleet.get(name));
+        let priced =
+            self.config.baseline.iter().chain(self.config.hosted.iter()).filter_map(|name| self.fleet.get(name));
         priced
             .map(|model| &model.pricing)
             .find(|pricing| matches!(pricing, Pricing::Priced(..)))

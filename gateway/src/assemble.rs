@@ -1,0 +1,215 @@
+//! From settings to a router: the one place where the parts are put together.
+//!
+//! What outlives a reload is kept here by name: a provider that was typed the same keeps its backend (and so its
+//! connections, its breaker and its loaded model).
+
+use crate::config::{ProviderKind, ProviderSettings, RouterSettings, Settings};
+use adapters::hosted::Hosted;
+use adapters::simulated::Simulated;
+use adapters::{Backend, BackendError, Call, Description, Events, Kind};
+use anyhow::Context;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use policies::{Capabilities, ModelName, Readiness};
+use router::ledger::{Ledger, NewKey};
+use router::{
+    Breaker, BudgetSpec, Budgets, Classifier, Fleet, Model, Observer, Provider, Router, RouterConfig, Scope, Share,
+};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio_util::task::TaskTracker;
+
+/// Backends by provider name, with what they were made from.
+#[derive(Default)]
+pub struct Parts {
+    backends: Mutex<HashMap<String, (ProviderSettings, Provider)>>,
+    share: Mutex<Option<(f32, Arc<Share>)>>,
+    /// Engines are not started but taken as ready: for `explain`, which loads no model.
+    assumed: bool,
+}
+
+/// What a router is put together from, besides settings.
+#[derive(Clone)]
+pub struct Ground {
+    /// Backends that live on.
+    pub parts: Arc<Parts>,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// The accounts.
+    pub budgets: Arc<Budgets>,
+    /// Telemetry.
+    pub observer: Arc<dyn Observer>,
+    /// Background work.
+    pub tasks: TaskTracker,
+}
+
+// === impl Parts ===
+
+impl Parts {
+    /// Parts whose engines are taken as ready and are never started.
+    pub fn assumed_ready() -> Self {
+        Self { assumed: true, ..Self::default() }
+    }
+
+    fn provider(&self, settings: &ProviderSettings) -> anyhow::Result<Provider> {
+        let mut backends = self.backends.lock();
+        if let Some((made_from, provider)) = backends.get(settings.name.as_str())
+            && made_from.spec == settings.spec
+        {
+            let provider =
+                Provider { location: settings.location, region: settings.region.clone(), ..provider.clone() };
+            return Ok(provider);
+        }
+        let backend = if self.assumed && settings.is_engine() {
+            Ok(Arc::new(AssumedEngine) as Arc<dyn Backend>)
+        } else {
+            backend(settings)
+        };
+        let backend = backend.with_context(|| format!("provider `{}`", settings.name))?;
+        let provider = Provider {
+            name: settings.name.clone(),
+            location: settings.location,
+            region: settings.region.clone(),
+            backend,
+            breaker: Arc::new(Breaker::default()),
+        };
+        backends.insert(settings.name.to_string(), (settings.clone(), provider.clone()));
+        Ok(provider)
+    }
+
+    fn share(&self, hosted: f32) -> Arc<Share> {
+        let mut share = self.share.lock();
+        match share.as_ref() {
+            Some((known, share)) if *known == hosted => share.clone(),
+            Some(_) | None => {
+                let fresh = Arc::new(Share::new(hosted));
+                *share = Some((hosted, fresh.clone()));
+                fresh
+            }
+        }
+    }
+
+    /// Every backend that was made.
+    pub fn backends(&self) -> Vec<Arc<dyn Backend>> {
+        self.backends.lock().values().map(|(_, provider)| provider.backend.clone()).collect()
+    }
+}
+
+impl Ground {
+    /// Puts a router together.
+    pub fn router(&self, settings: &Settings) -> anyhow::Result<Router> {
+        let mut models = Vec::new();
+        for model in &settings.models {
+            let Some(provider) = settings.providers.iter().find(|provider| provider.name == model.provider) else {
+                continue;
+            };
+            models.push(Model {
+                name: model.name.clone(),
+                provider: self.parts.provider(provider)?,
+                upstream: model.upstream.clone(),
+                pricing: model.pricing.clone(),
+                context_window: model.context_window,
+                max_output: model.max_output,
+                capabilities: None,
+            });
+        }
+        let fleet = Fleet::new(models);
+        let RouterSettings {
+            local,
+            hosted,
+            classifier,
+            slm_model,
+            slm_deadline,
+            hosted_share,
+            unsure,
+            max_per_request,
+            max_first_token,
+            assumed_output,
+            rules,
+            baseline,
+        } = settings.router.clone();
+        let asked = slm_model.and_then(|name: ModelName| fleet.get(&name));
+        let classifier = match (classifier.as_str(), asked) {
+            ("slm", Some(model)) => Classifier::Slm { backend: model.provider.backend.clone(), deadline: slm_deadline },
+            ("probe", _) => Classifier::Probe,
+            _ => Classifier::Heuristic,
+        };
+        let config = RouterConfig {
+            local,
+            hosted,
+            classes: settings.classes.clone(),
+            default_class: settings.default_class.clone(),
+            rules,
+            max_per_request,
+            max_first_token: Some(max_first_token),
+            assumed_output,
+            unsure,
+            classifier,
+            shadows: settings.shadows.clone(),
+            baseline,
+        };
+        Ok(Router::new(
+            config,
+            fleet,
+            self.parts.share(hosted_share),
+            self.budgets.clone(),
+            self.ledger.clone(),
+            self.observer.clone(),
+            self.tasks.clone(),
+        ))
+    }
+}
+
+/// Stands for an engine that was not started.
+struct AssumedEngine;
+
+#[async_trait]
+impl Backend for AssumedEngine {
+    async fn call(&self, _call: Call) -> Result<Events, BackendError> {
+        Err(BackendError::before_send(Kind::NotReady("it was not started".into())))
+    }
+
+    fn readiness(&self) -> Readiness {
+        Readiness::Ready
+    }
+
+    fn describe(&self) -> Description {
+        Description {
+            capabilities: Capabilities::TEXT,
+            context_window: None,
+            memory_bytes: None,
+            source: "not started".into(),
+        }
+    }
+}
+
+/// The configured budgets, and those of the keys.
+pub fn budget_specs(settings: &Settings, keys: &[NewKeyWithId]) -> Vec<BudgetSpec> {
+    let of_keys = keys.iter().filter_map(|(id, key)| {
+        let (limit, window) = key.budget.as_ref()?;
+        let (_, window) = crate::budget_text::parse(&format!("0/{window}")).ok()?;
+        Some(BudgetSpec {
+            scope: Scope::Key(id.clone()),
+            limit: *limit,
+            window,
+            on_exceeded: policies::OnExceeded::Refuse,
+        })
+    });
+    settings.budgets.iter().cloned().chain(of_keys).collect()
+}
+
+/// A key's id and what it is.
+pub type NewKeyWithId = (String, NewKey);
+
+fn backend(settings: &ProviderSettings) -> anyhow::Result<Arc<dyn Backend>> {
+    match &settings.kind {
+        ProviderKind::Hosted(spec) => Ok(Arc::new(Hosted::new(spec.as_ref().clone())?)),
+        ProviderKind::Simulated => Ok(Arc::new(Simulated)),
+        #[cfg(feature = "local")]
+        ProviderKind::Engine(engine) => Ok(adapters::local::LocalEngine::spawn(crate::engine::spec(settings, engine)?)),
+        #[cfg(not(feature = "local"))]
+        ProviderKind::Engine(_) => {
+            anyhow::bail!("this program was built without the engine in process (feature `local`)")
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! `sluice check` and `sluice explain`.
+
+use super::{Failure, Setting, say};
+use crate::assemble::{Ground, Parts, budget_specs};
+use crate::config::{ProviderKind, Settings};
+use crate::upkeep;
+use adapters::wire::WireRequest;
+use policies::{Endpoint, Location, Principal, RequestId, RouteWish};
+use router::ledger::Ledger;
+use router::{Ask, Budgets, Silent};
+use serde_json::{Value, json};
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+/// Shows the decision for a chat request; nothing is dialled, nothing charged.
+#[derive(Debug, clap::Args)]
+pub struct Explain {
+    /// The request; `-` or nothing reads standard input.
+    file: Option<PathBuf>,
+    /// As the header `x-sluice-route`.
+    #[arg(long, value_parser = ["local", "hosted", "auto"])]
+    route: Option<String>,
+    /// As the header `x-sluice-data-class`.
+    #[arg(long)]
+    data_class: Option<String>,
+    /// As the header `x-sluice-tags`: `a=b`, repeatable.
+    #[arg(long = "tag")]
+    tags: Vec<String>,
+}
+
+/// Validates the configuration and says what it means.
+pub fn check(setting: &Setting) -> Result<(), Failure> {
+    let settings = setting.load()?;
+    super::serve::check_engines(&settings)?;
+    if setting.json {
+        say(meaning(&settings));
+        return Ok(());
+    }
+    say(format!("{} is valid.", setting.config.display()));
+    say(format!("data on {}, admin on {}", settings.server.listen, settings.server.admin_listen));
+    say(format!("ledger at {}", settings.ledger_path.display()));
+    for model in &settings.models {
+        let provider = settings.providers.iter().find(|provider| provider.name == model.provider);
+        let place = provider.map_or("?", |provider| provider.location.word());
+        let price = model.pricing.source();
+        say(format!("model {}: {place}, provider {}, price {price}", model.name, model.provider));
+    }
+    let names = |list: &[policies::ModelName]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let router = &settings.router;
+    say(format!(
+        "auto: local [{}], hosted [{}], classifier {}",
+        names(&router.local),
+        names(&router.hosted),
+        router.classifier
+    ));
+    for rule in settings.classes.rules() {
+        let places: Vec<_> = rule.locations.iter().map(|place| place.word()).collect();
+        say(format!("data class {}: may go to {}", rule.name, places.join(", ")));
+    }
+    for budget in &settings.budgets {
+        say(format!("budget {}: ${} a {:?}", budget.scope, budget.limit, budget.window).to_lowercase());
+    }
+    for warning in &settings.warnings {
+        say(format!("note: {warning}"));
+    }
+    Ok(())
+}
+
+fn meaning(settings: &Settings) -> Value {
+    let providers = settings.providers.iter().map(|provider| {
+        let kind = match &provider.kind {
+            ProviderKind::Hosted(_) | ProviderKind::Simulated => provider.spec.kind.as_str(),
+            ProviderKind::Engine(_) => "mistralrs",
+        };
+        json!({"name": provider.name, "kind": kind, "location": provider.location, "region": provider.region})
+    });
+    let models = settings.models.iter().map(|model| {
+        json!({
+            "name": model.name, "provider": model.provider, "upstream": model.upstream,
+            "price_source": model.pricing.source(), "context_window": model.context_window,
+        })
+    });
+    let router = &settings.router;
+    json!({
+        "valid": true,
+        "listen": settings.server.listen.to_string(),
+        "admin_listen": settings.server.admin_listen.to_string(),
+        "ledger": settings.ledger_path,
+        "providers": providers.collect::<Vec<_>>(),
+        "models": models.collect::<Vec<_>>(),
+        "router": {
+            "local": router.local.as_ref(), "hosted": router.hosted.as_ref(), "classifier": router.classifier,
+            "hosted_share": router.hosted_share, "max_usd_per_request": router.max_per_request,
+        },
+        "default_class": settings.default_class,
+        "warnings": settings.warnings,
+    })
+}
+
+/// Shows the decision for a request.
+pub fn explain(setting: &Setting, wanted: &Explain) -> Result<(), Failure> {
+    let settings = setting.load()?;
+    let body = match &wanted.file {
+        Some(path) if path.as_os_str() != "-" => {
+            std::fs::read(path).map_err(|error| Failure::Usage(format!("cannot read `{}`: {error}", path.display())))?
+        }
+        Some(_) | None => {
+            let mut body = Vec::new();
+            std::io::stdin()
+                .lock()
+                .take(settings.body_bytes + 1)
+                .read_to_end(&mut body)
+                .map_err(|error| Failure::Failed(format!("cannot read standard input: {error}")))?;
+            body
+        }
+    };
+    let request = WireRequest::parse(Endpoint::Chat, body.into()).map_err(|error| Failure::Usage(error.message))?;
+    let mut tags = Vec::new();
+    for tag in &wanted.tags {
+        let Some((key, value)) = tag.split_once('=') else {
+            return Err(Failure::Usage(format!("`--tag {tag}`: write a=b")));
+        };
+        tags.push((key.to_owned(), value.to_owned()));
+    }
+    tags.sort();
+    let ask = Ask {
+        id: RequestId::from_uuid(uuid::Uuid::now_v7()),
+        request: Arc::new(request),
+        principal: Principal::default(),
+        wish: match wanted.route.as_deref() {
+            Some("local") => RouteWish::Local,
+            Some("hosted") => RouteWish::Hosted,
+            _ => RouteWish::Auto,
+        },
+        class: wanted.data_class.clone(),
+        session: None,
+        tags,
+        traceparent: None,
+        received: Instant::now(),
+    };
+    let explained = decide(settings, &ask)?;
+    if setting.json {
+        say(explained);
+    } else {
+        tell(&explained);
+    }
+    Ok(())
+}
+
+/// Decides with the models taken as ready: a command that loads no model cannot know better, and says so.
+fn decide(settings: Settings, ask: &Ask) -> Result<Value, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
+    let scratch = std::env::temp_dir().join(format!("sluice-explain-{}.db", uuid::Uuid::new_v4()));
+    let path = if settings.ledger_path.is_file() { settings.ledger_path.clone() } else { scratch.clone() };
+    let explained = runtime.block_on(async {
+        let ledger = Ledger::attach(&path)?;
+        let keys = ledger.keys()?;
+        let specs = budget_specs(&settings, &upkeep::named(&keys));
+        let budgets = Budgets::start(ledger.clone(), specs, jiff::Timestamp::now())?;
+        let ground = Ground {
+            parts: Arc::new(Parts::assumed_ready()),
+            ledger: ledger.clone(),
+            budgets,
+            observer: Arc::new(Silent),
+            tasks: TaskTracker::new(),
+        };
+        let router = ground.router(&settings).map_err(|error| Failure::Failed(format!("{error:#}")))?;
+        let explained = router.explain(ask).await.map_err(|by| Failure::Usage(crate::server::denied_text(&by)))?;
+        ledger.shutdown().await?;
+        Ok(explained)
+    });
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = scratch.clone().into_os_string();
+        name.push(suffix);
+        // Usually not there.
+        let _ = std::fs::remove_file(name);
+    }
+    explained
+}
+
+fn tell(explained: &Value) {
+    let text = |key: &str| explained[key].as_str().unwrap_or("-").to_owned();
+    let place = Location::Local.word().len().max(Location::Hosted.word().len());
+    match explained["refusal"]["message"].as_str() {
+        Some(message) => say(format!("refused by {}: {message}", text("reason"))),
+        None => say(format!("{:place$} {} because of {}", text("route"), text("model"), text("reason"))),
+    }
+    if let Some(score) = explained["score"].as_f64() {
+        say(format!("score {score:.4}, threshold {}", explained["threshold"]));
+    }
+    for candidate in explained["candidates"].as_array().into_iter().flatten() {
+        let verdict = match candidate["refused_because"].as_str() {
+            Some(because) => format!("refused by {}: {because}", candidate["refused_by"].as_str().unwrap_or("-")),
+            None => format!("rank {}", candidate["rank"]),
+        };
+        say(format!(
+            "  {} ({}): {verdict}",
+            candidate["model"].as_str().unwrap_or("-"),
+            candidate["route"].as_str().unwrap_or("-")
+        ));
+    }
+}

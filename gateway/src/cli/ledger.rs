@@ -1,0 +1,95 @@
+//! `sluice spend` and `sluice ledger`.
+
+use super::{Failure, Setting, say};
+use router::ledger::{GroupBy, Ledger, SpendRow};
+use serde_json::json;
+use std::path::PathBuf;
+
+/// What was spent, from the configured ledger, also while the gateway runs.
+#[derive(Debug, clap::Args)]
+pub struct Spend {
+    /// model, provider, route, key, team, tag or day.
+    #[arg(long, default_value = "model")]
+    group_by: String,
+    /// Not before this time (RFC 3339).
+    #[arg(long)]
+    since: Option<String>,
+    /// Before this time (RFC 3339).
+    #[arg(long)]
+    until: Option<String>,
+}
+
+/// What to do with the ledger.
+#[derive(Debug, clap::Subcommand)]
+pub enum LedgerCommand {
+    /// Checks the configured ledger.
+    Verify {
+        /// An exported evidence file.
+        file: Option<PathBuf>,
+        /// The public key that its checkpoints are signed with.
+        #[arg(long)]
+        public_key: Option<String>,
+    },
+}
+
+/// Prints the sums.
+pub fn spend(setting: &Setting, wanted: &Spend) -> Result<(), Failure> {
+    let settings = setting.load()?;
+    let by = GroupBy::parse(&wanted.group_by).ok_or_else(|| {
+        let text = "model, provider, route, key, team, tag or day";
+        Failure::Usage(format!("`--group-by {}`: one of {text}", wanted.group_by))
+    })?;
+    let moment = |text: &Option<String>, name: &str, default: i64| match text {
+        None => Ok(default),
+        Some(text) => text
+            .parse::<jiff::Timestamp>()
+            .map(|at| at.as_microsecond())
+            .map_err(|_| Failure::Usage(format!("`--{name} {text}` is not a time in RFC 3339"))),
+    };
+    let (since, until) = (moment(&wanted.since, "since", 0)?, moment(&wanted.until, "until", i64::MAX)?);
+    let table = Ledger::attach(&settings.ledger_path)?.spend(by, since, until)?;
+    if setting.json {
+        say(serde_json::to_string(&table).map_err(|error| Failure::Failed(error.to_string()))?);
+        return Ok(());
+    }
+    let line = |name: &str, row: &SpendRow| {
+        say(format!(
+            "{name:24} {:>9} {:>12} {:>12} {:>16} {:>16}",
+            row.requests, row.input_tokens, row.output_tokens, row.cost_usd, row.baseline_usd
+        ));
+    };
+    say(format!(
+        "{:24} {:>9} {:>12} {:>12} {:>16} {:>16}",
+        wanted.group_by, "requests", "input", "output", "cost $", "baseline $"
+    ));
+    for row in &table.rows {
+        line(row.group.as_deref().unwrap_or("-"), row);
+    }
+    line("total", &table.total);
+    if table.total.unpriced_requests > 0 {
+        say(format!(
+            "{} requests went to models without a price: their cost is not in the sums",
+            table.total.unpriced_requests
+        ));
+    }
+    Ok(())
+}
+
+/// Checks the ledger.
+pub fn run(setting: &Setting, command: &LedgerCommand) -> Result<(), Failure> {
+    let LedgerCommand::Verify { file, public_key } = command;
+    if file.is_some() || public_key.is_some() {
+        return Err(Failure::Usage("verifying an exported evidence file is not built yet".into()));
+    }
+    let settings = setting.load()?;
+    let faults = Ledger::attach(&settings.ledger_path)?.verify()?;
+    if setting.json {
+        say(json!({"valid": faults.is_empty(), "faults": faults}));
+    } else {
+        faults.iter().for_each(say);
+        if faults.is_empty() {
+            say("the ledger is sound");
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Failure::Failed("the ledger has faults".into())) }
+}

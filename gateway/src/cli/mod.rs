@@ -1,0 +1,173 @@
+//! The command line.
+//!
+//! Exit status: 0 done, 1 failed, 64 wrong usage or configuration (BSD `sysexits.h`, `EX_USAGE`). Every command that
+//! reports takes `--json`. Results go to standard output, everything else to standard error.
+
+mod explain;
+mod keys;
+mod ledger;
+mod models;
+mod serve;
+
+use crate::config::{self, Environment, Settings};
+use clap::{Parser, Subcommand};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Wrong usage or configuration.
+pub const USAGE: u8 = 64;
+
+/// A reverse proxy that answers locally what a small model can, and escalates the rest.
+#[derive(Debug, Parser)]
+#[command(name = "sluice", version)]
+struct Arguments {
+    /// The configuration, TOML or YAML.
+    #[arg(long, short, global = true, default_value = "sluice.toml", env = "SLUICE_CONFIG")]
+    config: PathBuf,
+    /// Reports as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the gateway.
+    Serve,
+    /// Validates the configuration and prints what it means; opens no port.
+    Check,
+    /// Shows the decision for a chat request from a file or standard input.
+    Explain(explain::Explain),
+    /// The local models.
+    #[command(subcommand)]
+    Models(models::Models),
+    /// Virtual keys.
+    #[command(subcommand)]
+    Keys(keys::Keys),
+    /// What was spent.
+    Spend(ledger::Spend),
+    /// The ledger.
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
+    /// What was saved.
+    #[command(hide = true)]
+    Savings,
+    /// The classifier.
+    #[command(hide = true)]
+    Classifier(Rest),
+    /// Compares two routes on a file.
+    #[command(hide = true)]
+    Compare(Rest),
+    /// Replays recorded requests.
+    #[command(hide = true)]
+    Replay(Rest),
+    /// Imports another gateway's configuration.
+    #[command(hide = true)]
+    Import(Rest),
+    /// The price table.
+    #[command(hide = true)]
+    Prices(Rest),
+    /// Compares the ledger with a provider's bill.
+    #[command(hide = true)]
+    Reconcile(Rest),
+}
+
+/// Arguments of a command that is not built yet.
+#[derive(Debug, clap::Args)]
+struct Rest {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    _rest: Vec<String>,
+}
+
+/// How a command failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// Wrong usage or configuration: 64.
+    Usage(String),
+    /// It did not work: 1.
+    Failed(String),
+}
+
+impl From<config::ConfigError> for Failure {
+    fn from(error: config::ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<router::ledger::LedgerError> for Failure {
+    fn from(error: router::ledger::LedgerError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// What a command is given.
+pub struct Setting {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Report as JSON.
+    pub json: bool,
+}
+
+impl Setting {
+    /// Reads the configuration.
+    pub fn load(&self) -> Result<Settings, Failure> {
+        Ok(config::load(&self.config, &Environment)?)
+    }
+}
+
+/// Runs the command that was asked for.
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { USAGE } else { 0 };
+            // A closed pipe is the reader's business.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let setting = Setting { config: arguments.config, json: arguments.json };
+    let done = match arguments.command {
+        Command::Serve => serve::serve(&setting),
+        Command::Check => explain::check(&setting),
+        Command::Explain(explain) => explain::explain(&setting, &explain),
+        Command::Models(models) => models::run(&setting, &models),
+        Command::Keys(keys) => keys::run(&setting, &keys),
+        Command::Spend(spend) => ledger::spend(&setting, &spend),
+        Command::Ledger(command) => ledger::run(&setting, &command),
+        Command::Savings => not_built("savings"),
+        Command::Classifier(_) => not_built("classifier"),
+        Command::Compare(_) => not_built("compare"),
+        Command::Replay(_) => not_built("replay"),
+        Command::Import(_) => not_built("import"),
+        Command::Prices(_) => not_built("prices"),
+        Command::Reconcile(_) => not_built("reconcile"),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(why)) => {
+            complain(&why);
+            ExitCode::from(USAGE)
+        }
+        Err(Failure::Failed(why)) => {
+            complain(&why);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn not_built(command: &str) -> Result<(), Failure> {
+    Err(Failure::Usage(format!("`sluice {command}` is not built yet")))
+}
+
+/// Prints a line of a result; a closed pipe ends nothing.
+pub fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// Prints a line for the person, beside the result.
+pub fn complain(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr().lock(), "sluice: {line}");
+}

@@ -1,0 +1,58 @@
+//! Every default, with its reason where it has one. All times and sizes are finite.
+
+use std::time::Duration;
+
+/// The data listener.
+pub const LISTEN: &str = "127.0.0.1:8080";
+/// The admin listener.
+pub const ADMIN_LISTEN: &str = "127.0.0.1:8081";
+/// The ledger, beside the configuration file.
+pub const LEDGER_PATH: &str = "sluice.db";
+/// How long lines are kept: a year and a month, so that a year can be compared with the last.
+pub const LEDGER_AGE: Duration = Duration::from_secs(400 * 86_400);
+/// The ledger's size above which the oldest lines go.
+pub const LEDGER_BYTES: u64 = 10 << 30;
+/// The data class of a request that names none.
+pub const DEFAULT_CLASS: &str = "internal";
+/// Share of judged requests that go to the hosted side first.
+pub const HOSTED_SHARE: f32 = 0.30;
+/// How long the local model may take to judge.
+pub const SLM_DEADLINE: Duration = Duration::from_millis(800);
+/// The longest predicted wait for a local model's first token.
+pub const MAX_FIRST_TOKEN: Duration = Duration::from_secs(20);
+/// Output tokens assumed, and imposed where dollars are limited, when the client gives no ceiling.
+pub const ASSUMED_OUTPUT: u64 = 4_096;
+
+/// Connections at once, on the data listener.
+pub const CONNECTIONS: usize = 1_024;
+/// Requests at once; a place is held until the body of the answer has ended.
+pub const IN_FLIGHT: usize = 256;
+/// The largest request body.
+pub const BODY_BYTES: u64 = 4 << 20;
+/// The largest request head.
+pub const HEAD_BYTES: u64 = 64 << 10;
+/// Requests that may wait for the local engine.
+pub const LOCAL_QUEUE: usize = 8;
+/// Sequences in the local engine at once.
+pub const LOCAL_CONCURRENCY: usize = 1;
+
+/// For the head of a request.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the body of a request.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// In the local queue.
+pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(20);
+/// To connect to a provider.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// To a hosted provider's first event.
+pub const FIRST_EVENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two events.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// From start to end of an attempt.
+pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(600);
+/// A client that does not read its stream.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Running streams may go on for so long after SIGTERM.
+pub const DRAIN: Duration = Duration::from_secs(30);
+/// Connections are still accepted for so long after SIGTERM, with readiness already failing.
+pub const DRAIN_DELAY: Duration = Duration::ZERO;

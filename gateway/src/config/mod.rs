@@ -1,0 +1,22 @@
+//! Configuration in two layers: what was typed ([`spec`]) and what it means ([`Settings`]).
+//!
+//! **Promise.** Defaults, then the file, then the environment, then flags. An unknown key is refused with its path and the
+//! nearest known one; a setting whose part of the product is not built yet is refused by name, never ignored. A secret is
+//! read from the environment by its name and is opaque from then on.
+//!
+//! **Failure behaviour.** Every problem that can be found is reported at once; nothing is opened before all is well.
+
+pub mod defaults;
+mod environment;
+mod load;
+mod providers;
+mod settings;
+pub mod spec;
+pub mod units;
+
+pub use environment::Environment;
+pub use load::{ConfigError, load};
+#[cfg(feature = "local")]
+pub use providers::EngineSettings;
+pub use providers::{ProviderKind, ProviderSettings};
+pub use settings::{ModelSettings, RouterSettings, Settings, TelemetrySettings};

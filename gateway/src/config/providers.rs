@@ -1,0 +1,246 @@
+//! Providers as they are meant.
+
+use super::defaults;
+use super::environment::Environment;
+use super::load::nearest;
+use super::settings::Timeouts;
+use super::spec::ProviderSpec;
+use adapters::hosted::{Dialect, HostedSpec};
+use policies::{Capabilities, Location, ProviderName};
+use reqwest::Url;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const KINDS: &[&str] = &["openai", "azure", "anthropic", "gemini", "bedrock", "mistralrs", "simulated"];
+const NOT_BUILT: &[&str] = &["anthropic", "gemini", "bedrock"];
+const CAPABILITIES: &[&str] = &["tools", "vision", "audio", "files", "json_schema", "logprobs", "n"];
+
+/// A provider, validated.
+#[derive(Clone, Debug)]
+pub struct ProviderSettings {
+    /// Its name.
+    pub name: ProviderName,
+    /// Where it runs.
+    pub location: Location,
+    /// Its region.
+    pub region: Option<String>,
+    /// What it is.
+    pub kind: ProviderKind,
+    /// As it was typed: unchanged after a reload, its backend lives on.
+    pub spec: ProviderSpec,
+}
+
+/// What a provider is.
+#[derive(Clone, Debug)]
+pub enum ProviderKind {
+    /// An HTTP API.
+    Hosted(Box<HostedSpec>),
+    /// The engine in process.
+    Engine(Box<EngineSettings>),
+    /// The built-in simulated provider.
+    Simulated,
+}
+
+/// The engine's settings, without its types: the gateway also builds without it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EngineSettings {
+    /// A name of the catalogue, `hf:ORG/REPO`, or a path.
+    pub source: String,
+    /// The folder that a relative path begins at: the configuration file's.
+    pub folder: PathBuf,
+    /// A chat template in place of the model's own.
+    pub chat_template: Option<PathBuf>,
+    /// LoRA adapters with their factor.
+    pub lora: Vec<(PathBuf, f32)>,
+    /// The conversion's word.
+    pub quantize: String,
+    /// Where models and conversions are kept.
+    pub cache_dir: PathBuf,
+    /// Requests that may wait.
+    pub queue: usize,
+    /// How long one waits.
+    pub queue_wait: Duration,
+    /// Sequences at once.
+    pub concurrency: usize,
+    /// A context window below the model's own.
+    pub context_window: Option<u64>,
+    /// Output tokens when the client names no ceiling.
+    pub default_max_tokens: Option<u64>,
+}
+
+/// What validation finds besides the provider.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    pub(super) problems: Vec<String>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl ProviderSettings {
+    /// Whether it is in process.
+    pub fn is_engine(&self) -> bool {
+        matches!(self.kind, ProviderKind::Engine(_))
+    }
+
+    pub(super) fn validate(
+        name: &str,
+        spec: &ProviderSpec,
+        folder: &Path,
+        timeouts: &Timeouts,
+        environment: &Environment,
+        found: &mut Findings,
+    ) -> Option<Self> {
+        let at = |key: &str| format!("`providers.{name}.{key}`");
+        let kind = match spec.kind.as_str() {
+            "openai" | "azure" => ProviderKind::Hosted(Box::new(hosted(name, spec, timeouts, environment, found)?)),
+            "mistralrs" => ProviderKind::Engine(Box::new(engine(name, spec, folder, timeouts, environment, found)?)),
+            "simulated" => ProviderKind::Simulated,
+            "" => {
+                found.problems.push(format!("{} is missing: one of {}", at("kind"), KINDS.join(", ")));
+                return None;
+            }
+            word if NOT_BUILT.contains(&word) => {
+                found.problems.push(format!("{}: the provider kind `{word}` is not built yet", at("kind")));
+                return None;
+            }
+            word => {
+                let near = nearest(word, KINDS).map(|known| format!(", did you mean `{known}`?")).unwrap_or_default();
+                found.problems.push(format!("{}: unknown kind `{word}`{near}", at("kind")));
+                return None;
+            }
+        };
+        let engine_only = [
+            (spec.source.is_some(), "source"),
+            (spec.chat_template.is_some(), "chat_template"),
+            (!spec.lora.is_empty(), "lora"),
+            (spec.quantize.is_some(), "quantize"),
+            (spec.queue.is_some(), "queue"),
+            (spec.concurrency.is_some(), "concurrency"),
+            (spec.context_window.is_some(), "context_window"),
+            (spec.default_max_tokens.is_some(), "default_max_tokens"),
+        ];
+        let hosted_only = [
+            (spec.base_url.is_some(), "base_url"),
+            (spec.api_key_env.is_some(), "api_key_env"),
+            (spec.capabilities.is_some(), "capabilities"),
+        ];
+        let misplaced: &[(bool, &str)] = match kind {
+            ProviderKind::Hosted(_) => &engine_only,
+            ProviderKind::Engine(_) => &hosted_only,
+            ProviderKind::Simulated => &[],
+        };
+        for (_, key) in misplaced.iter().filter(|(set, _)| *set) {
+            found.problems.push(format!("{} means nothing for kind `{}`", at(key), spec.kind));
+        }
+        let location = match (&kind, spec.location) {
+            (ProviderKind::Engine(_), Some(Location::Hosted)) => {
+                found.problems.push(format!("{}: the engine in process is always local", at("location")));
+                Location::Local
+            }
+            (ProviderKind::Engine(_), _) => Location::Local,
+            (ProviderKind::Hosted(_) | ProviderKind::Simulated, location) => location.unwrap_or(Location::Hosted),
+        };
+        // The simulated provider never leaves the process, but stands in for one that does.
+        let region = match kind {
+            ProviderKind::Simulated => spec.region.clone().or_else(|| Some("simulated".into())),
+            ProviderKind::Hosted(_) | ProviderKind::Engine(_) => spec.region.clone(),
+        };
+        if location == Location::Hosted && region.is_none() {
+            let text = format!("{} is not set: nothing may go to a hosted provider of unknown region", at("region"));
+            found.warnings.push(text);
+        }
+        Some(Self { name: name.into(), location, region, kind, spec: spec.clone() })
+    }
+}
+
+fn hosted(
+    name: &str,
+    spec: &ProviderSpec,
+    timeouts: &Timeouts,
+    environment: &Environment,
+    found: &mut Findings,
+) -> Option<HostedSpec> {
+    let at = |key: &str| format!("`providers.{name}.{key}`");
+    let azure = spec.kind == "azure";
+    let text = match (&spec.base_url, azure) {
+        (Some(text), _) => text.as_str(),
+        (None, false) => "https://api.openai.com/v1",
+        (None, true) => {
+            found.problems.push(format!("{} is missing", at("base_url")));
+            return None;
+        }
+    };
+    let url = match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => url,
+        Ok(_) | Err(_) => {
+            found.problems.push(format!("{}: not an http or https address", at("base_url")));
+            return None;
+        }
+    };
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        let text = format!("{}: credentials, queries and fragments do not belong in an address", at("base_url"));
+        found.problems.push(text);
+        return None;
+    }
+    let api_key = spec.api_key_env.as_deref().and_then(|variable| environment.secret(variable));
+    let missing_key = spec.api_key_env.clone().filter(|_| api_key.is_none());
+    if let Some(variable) = &missing_key {
+        found.warnings.push(format!("provider `{name}`: `{variable}` is not set, so the provider is not eligible"));
+    }
+    let capabilities = match &spec.capabilities {
+        None => Capabilities::ALL,
+        Some(words) => {
+            for word in words.iter().filter(|word| !CAPABILITIES.contains(&word.as_str())) {
+                let near = nearest(word, CAPABILITIES).map(|known| format!(", did you mean `{known}`?"));
+                found.problems.push(format!("{}: unknown `{word}`{}", at("capabilities"), near.unwrap_or_default()));
+            }
+            let can = |word: &str| words.iter().any(|known| known == word);
+            Capabilities {
+                tools: can("tools"),
+                vision: can("vision"),
+                audio: can("audio"),
+                files: can("files"),
+                json_schema: can("json_schema"),
+                logprobs: can("logprobs"),
+                several_choices: can("n"),
+            }
+        }
+    };
+    Some(HostedSpec {
+        dialect: if azure { Dialect::Azure { api_version: spec.api_version.clone() } } else { Dialect::OpenAi },
+        base_url: url,
+        api_key,
+        missing_key,
+        capabilities,
+        timeouts: timeouts.attempt,
+    })
+}
+
+fn engine(
+    name: &str,
+    spec: &ProviderSpec,
+    folder: &Path,
+    timeouts: &Timeouts,
+    environment: &Environment,
+    found: &mut Findings,
+) -> Option<EngineSettings> {
+    let Some(source) = &spec.source else {
+        found.problems.push(format!(
+            "`providers.{name}.source` is missing: a name of the catalogue, hf:ORG/REPO, or a path to a .gguf file or a model folder"
+        ));
+        return None;
+    };
+    let beside = |path: &PathBuf| if path.is_absolute() { path.clone() } else { folder.join(path) };
+    Some(EngineSettings {
+        source: source.clone(),
+        folder: folder.to_owned(),
+        chat_template: spec.chat_template.as_ref().map(beside),
+        lora: spec.lora.iter().map(|entry| (beside(&entry.path), entry.scale.unwrap_or(1.0))).collect(),
+        quantize: spec.quantize.clone().unwrap_or_else(|| "auto".into()),
+        cache_dir: environment.cache_dir(),
+        queue: spec.queue.unwrap_or(defaults::LOCAL_QUEUE),
+        queue_wait: timeouts.queue,
+        concurrency: spec.concurrency.unwrap_or(defaults::LOCAL_CONCURRENCY),
+        context_window: spec.context_window,
+        default_max_tokens: spec.default_max_tokens,
+    })
+}

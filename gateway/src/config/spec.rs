@@ -1,0 +1,351 @@
+//! The configuration as it is typed: everything optional, unknown keys refused.
+
+use super::units::{Dollars, Names, PerMillion, Share, Size, Time};
+use policies::{Location, OnExceeded, RouteWish, Unsure};
+use router::Window;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConfigSpec {
+    /// Listeners.
+    pub server: ServerSpec,
+    /// Who answers.
+    pub providers: BTreeMap<String, ProviderSpec>,
+    /// What can be asked for.
+    pub models: BTreeMap<String, ModelSpec>,
+    /// How requests are routed.
+    pub router: RouterSpec,
+    /// Narrowing rules.
+    pub rules: Vec<RuleSpec>,
+    /// Where spend is kept.
+    pub ledger: LedgerSpec,
+    /// Which data may go where.
+    pub residency: ResidencySpec,
+    /// Limits in dollars.
+    pub budgets: Vec<BudgetEntry>,
+    /// Sizes and counts.
+    pub limits: LimitsSpec,
+    /// Clocks.
+    pub timeouts: TimeoutsSpec,
+    /// Virtual keys.
+    pub keys: KeysSpec,
+    /// Shadow copies and other comparisons.
+    pub experiments: BTreeMap<String, ExperimentSpec>,
+    /// How savings are counted.
+    pub savings: SavingsSpec,
+    /// Logs, traces, metrics.
+    pub telemetry: TelemetrySpec,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerSpec {
+    /// Address of the data listener.
+    pub listen: Option<String>,
+    /// Address of the admin listener.
+    pub admin_listen: Option<String>,
+    /// The environment variable that holds the admin token.
+    pub admin_token_env: Option<String>,
+}
+
+/// `[providers.NAME]`
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProviderSpec {
+    /// `openai`, `azure`, `mistralrs`, `simulated`; others are not built yet.
+    pub kind: String,
+    /// Where it is.
+    pub base_url: Option<String>,
+    /// The environment variable that holds its key.
+    pub api_key_env: Option<String>,
+    /// Its region.
+    pub region: Option<String>,
+    /// Where it runs.
+    pub location: Option<Location>,
+    /// Azure's older form.
+    pub api_version: Option<String>,
+    /// What its models can do: `tools`, `vision`, `audio`, `files`, `json_schema`, `logprobs`, `n`. Default: everything.
+    pub capabilities: Option<Vec<String>>,
+    /// mistralrs: a name of the catalogue, `hf:ORG/REPO`, or a path.
+    pub source: Option<String>,
+    /// mistralrs: a chat template in place of the model's own.
+    pub chat_template: Option<PathBuf>,
+    /// mistralrs: LoRA adapters, merged at load.
+    pub lora: Vec<LoraEntry>,
+    /// mistralrs: `auto`, `off`, `q8_0`, `q4_0`, `q4k`, `q6k`.
+    pub quantize: Option<String>,
+    /// mistralrs: requests that may wait.
+    pub queue: Option<usize>,
+    /// mistralrs: sequences at once.
+    pub concurrency: Option<usize>,
+    /// mistralrs: a context window below the model's own, in tokens.
+    pub context_window: Option<u64>,
+    /// mistralrs: output tokens when the client names no ceiling.
+    pub default_max_tokens: Option<u64>,
+}
+
+/// An entry of `lora`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoraEntry {
+    /// A PEFT folder.
+    pub path: PathBuf,
+    /// A factor on top of the adapter's own.
+    #[serde(default)]
+    pub scale: Option<f32>,
+}
+
+/// `[models.NAME]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelSpec {
+    /// Its provider.
+    pub provider: String,
+    /// The provider's own name of it.
+    pub upstream: Option<String>,
+    /// Dollars per million input tokens.
+    pub input_usd_per_mtok: Option<PerMillion>,
+    /// Dollars per million output tokens.
+    pub output_usd_per_mtok: Option<PerMillion>,
+    /// Dollars per million input tokens read from a cache.
+    pub cached_input_usd_per_mtok: Option<PerMillion>,
+    /// Dollars per million input tokens written to a cache.
+    pub cache_write_usd_per_mtok: Option<PerMillion>,
+    /// Dollars per million reasoning tokens.
+    pub reasoning_usd_per_mtok: Option<PerMillion>,
+    /// Prompt and answer together, in tokens.
+    pub context_window: Option<u64>,
+    /// The most it writes, in tokens.
+    pub max_output_tokens: Option<u64>,
+}
+
+/// `[router]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RouterSpec {
+    /// Local models in order of preference.
+    pub local: Option<Names>,
+    /// Hosted models in order of preference.
+    pub hosted: Option<Names>,
+    /// `probe`, `heuristic` or `slm`.
+    pub classifier: Option<String>,
+    /// Share of judged requests that go to the hosted side.
+    pub hosted_share: Option<Share>,
+    /// At most so many local answers that should have been escalated.
+    pub risk: Option<Share>,
+    /// When the classifier abstains.
+    pub unsure: Option<Unsure>,
+    /// The most a request may cost.
+    pub max_usd_per_request: Option<Dollars>,
+    /// slm: the local model that is asked; default: the first of `local`.
+    pub slm_model: Option<String>,
+    /// slm: how long it may take.
+    pub slm_deadline: Option<Time>,
+    /// The longest predicted wait for a local model's first token.
+    pub max_first_token: Option<Time>,
+    /// Output tokens assumed when the client gives no ceiling.
+    pub assumed_output_tokens: Option<u64>,
+}
+
+/// `[[rules]]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RuleSpec {
+    /// All of these must hold.
+    pub when: WhenSpec,
+    /// Narrow to this side.
+    pub route: Option<RouteWish>,
+    /// Pin this model.
+    pub model: Option<String>,
+}
+
+/// `when`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WhenSpec {
+    /// The key's name or id.
+    pub key: Option<String>,
+    /// The key's team.
+    pub team: Option<String>,
+    /// A tag, `a=b`.
+    pub tag: Option<String>,
+    /// The data class.
+    pub class: Option<String>,
+    /// The kind of task.
+    pub task: Option<String>,
+    /// Whether tools are offered.
+    pub tools: Option<bool>,
+    /// What `model` says.
+    pub model: Option<String>,
+}
+
+/// `[ledger]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LedgerSpec {
+    /// The SQLite file.
+    pub path: Option<PathBuf>,
+    /// A PostgreSQL address.
+    pub url: Option<String>,
+    /// `disk` or `process`.
+    pub durability: Option<DurabilityWord>,
+    /// Lines older than this are pruned.
+    pub max_age: Option<Time>,
+    /// Above this size the oldest lines are pruned.
+    pub max_size: Option<Size>,
+}
+
+/// What a commit survives.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DurabilityWord {
+    /// Power loss.
+    Disk,
+    /// `kill -9`.
+    Process,
+}
+
+/// `[residency]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResidencySpec {
+    /// `online` or `offline`.
+    pub mode: Option<ModeWord>,
+    /// The class of a request that names none.
+    pub default_class: Option<String>,
+    /// Names of the classes, the least sensitive first.
+    pub order: Option<Vec<String>>,
+    /// Where each may go.
+    pub classes: BTreeMap<String, ClassSpec>,
+}
+
+/// Whether hosted providers may be used at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModeWord {
+    /// They may.
+    Online,
+    /// A hosted provider in the file is an error.
+    Offline,
+}
+
+/// `[residency.classes.NAME]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClassSpec {
+    /// `local`, `hosted`.
+    pub locations: Vec<Location>,
+    /// Regions of hosted providers.
+    pub regions: Option<Vec<String>>,
+    /// Hosted providers by name.
+    pub providers: Option<Vec<String>>,
+}
+
+/// `[[budgets]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetEntry {
+    /// Whose money.
+    pub scope: String,
+    /// How much.
+    pub limit_usd: Dollars,
+    /// For how long.
+    pub window: Window,
+    /// What happens when it is gone.
+    #[serde(default)]
+    pub on_exceeded: OnExceeded,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSpec {
+    /// Connections at once.
+    pub connections: Option<usize>,
+    /// Requests at once.
+    pub in_flight: Option<usize>,
+    /// The largest request body.
+    pub body: Option<Size>,
+    /// The largest request head.
+    pub head: Option<Size>,
+}
+
+/// `[timeouts]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TimeoutsSpec {
+    /// For the head of a request.
+    pub header: Option<Time>,
+    /// For the body of a request.
+    pub body: Option<Time>,
+    /// In the local queue.
+    pub queue: Option<Time>,
+    /// To connect to a provider.
+    pub connect: Option<Time>,
+    /// To the first event.
+    pub first_event: Option<Time>,
+    /// Between two events.
+    pub idle: Option<Time>,
+    /// Of an attempt.
+    pub total: Option<Time>,
+    /// A client that does not read.
+    pub write: Option<Time>,
+    /// Running streams after SIGTERM.
+    pub drain: Option<Time>,
+    /// Accepting after SIGTERM.
+    pub drain_delay: Option<Time>,
+}
+
+/// `[keys]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeysSpec {
+    /// A key is needed even while none exists (default: only once one does).
+    pub required: Option<bool>,
+}
+
+/// `[experiments.NAME]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExperimentSpec {
+    /// `shadow`; others are not built yet.
+    pub kind: String,
+    /// Share of requests.
+    pub share: Option<Share>,
+}
+
+/// `[savings]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SavingsSpec {
+    /// The hosted model that local answers are compared with; default: the first of `hosted` that has a price.
+    pub baseline: Option<String>,
+}
+
+/// `[telemetry]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetrySpec {
+    /// A filter such as `info` or `sluice=debug`.
+    pub log: Option<String>,
+    /// `json` or `text`.
+    pub log_format: Option<LogFormat>,
+    /// OTLP over HTTP, e.g. `http://127.0.0.1:4318`.
+    pub otlp_endpoint: Option<String>,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// For people.
+    Text,
+}

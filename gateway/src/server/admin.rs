@@ -1,0 +1,284 @@
+//! The admin listener: the page, the API, metrics.
+//!
+//! One layer admits ([`super::auth::admits_admin`]) everything below `/api` and `/metrics`; the page's files hold nothing
+//! secret and are open, as health is.
+
+use super::Answered;
+use super::app::App;
+use super::auth;
+use super::data::{Shape, json_response, plain};
+use super::fault::Fault;
+use crate::budget_text;
+use axum::Router as Routes;
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::middleware::{self, Next};
+use axum::routing::{delete, get};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Method, Response, StatusCode};
+use router::ledger::{GroupBy, LedgerError, NewKey, RequestFilter};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+type Shared = Arc<App>;
+
+/// Files of the page, embedded: no network is needed to show it.
+const PAGE: &[(&str, &str, &str)] = &[
+    ("/", "text/html; charset=utf-8", include_str!("../web/index.html")),
+    ("/app.css", "text/css; charset=utf-8", include_str!("../web/app.css")),
+    ("/app.js", "text/javascript; charset=utf-8", include_str!("../web/app.js")),
+];
+
+/// Everything on the admin listener.
+pub(super) fn routes(app: Shared) -> Routes {
+    let api = Routes::new()
+        .route("/api/spend", get(spend))
+        .route("/api/overview", get(overview))
+        .route("/api/requests", get(requests))
+        .route("/api/requests/{id}", get(request))
+        .route("/api/models", get(models))
+        .route("/api/budgets", get(budgets))
+        .route("/api/keys", get(keys).post(create_key))
+        .route("/api/keys/{id}", delete(revoke_key))
+        .route("/api/experiments", get(experiments))
+        .route("/api/savings", get(not_built))
+        .route("/api/config", get(not_built))
+        .route("/api/evidence/export", get(not_built))
+        .route("/api/openapi.json", get(not_built))
+        .route("/metrics", get(metrics))
+        .layer(middleware::from_fn_with_state(app.clone(), admit));
+    let mut open =
+        Routes::new().route("/livez", get(|| async { plain(StatusCode::OK, "ok") })).route("/readyz", get(ready));
+    for (path, kind, text) in PAGE {
+        open = open.route(path, get(move || async move { page(kind, text) }));
+    }
+    api.merge(open).fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(app)
+}
+
+async fn admit(State(app): State<Shared>, request: Request, next: Next) -> Answered {
+    let settings = app.settings.load();
+    match auth::admits_admin(request.headers(), settings.server.admin_token.as_ref()) {
+        Ok(()) => next.run(request).await,
+        Err(fault) => refuse(fault),
+    }
+}
+
+fn refuse(fault: Fault) -> Answered {
+    fault.response(Shape::OpenAi, None)
+}
+
+fn page(kind: &'static str, text: &'static str) -> Answered {
+    let mut response = Response::new(Body::from(text));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    for (name, value) in [
+        ("content-security-policy", "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+    ] {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Span {
+    group_by: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    before: Option<String>,
+    route: Option<String>,
+    limit: Option<u32>,
+}
+
+impl Span {
+    fn moment(text: Option<&str>, name: &str, default: i64) -> Result<i64, Fault> {
+        let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(default) };
+        // A `+` of a time zone arrives as a space when the client did not escape it.
+        let moment = text.replace(' ', "+").parse::<jiff::Timestamp>();
+        let moment = moment.map_err(|_| Fault::invalid(format!("`{name}` is not a time in RFC 3339"), Some(name)))?;
+        Ok(moment.as_microsecond())
+    }
+}
+
+/// Runs a query of the ledger off the threads that serve.
+async fn ask<T: Send + 'static>(
+    app: &Shared,
+    query: impl FnOnce(&App) -> Result<T, LedgerError> + Send + 'static,
+) -> Result<T, Fault> {
+    let app = app.clone();
+    match tokio::task::spawn_blocking(move || query(&app)).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => {
+            tracing::error!(error = %error, "the ledger cannot be read");
+            Err(Fault::ledger())
+        }
+        Err(_) => Err(Fault::internal()),
+    }
+}
+
+fn shown(result: Result<Value, Fault>) -> Answered {
+    result.map_or_else(refuse, |value| json_response(StatusCode::OK, &value))
+}
+
+fn read_span(query: Result<Query<Span>, axum::extract::rejection::QueryRejection>) -> Result<Span, Fault> {
+    query.map(|Query(span)| span).map_err(|error| Fault::invalid(error.body_text(), None))
+}
+
+type SpanQuery = Result<Query<Span>, axum::extract::rejection::QueryRejection>;
+
+async fn spend(State(app): State<Shared>, query: SpanQuery) -> Answered {
+    let table = async {
+        let span = read_span(query)?;
+        let word = span.group_by.as_deref().unwrap_or("model");
+        let by = GroupBy::parse(word).ok_or_else(|| {
+            Fault::invalid("`group_by` must be model, provider, route, key, team, tag or day", Some("group_by"))
+        })?;
+        let since = Span::moment(span.since.as_deref(), "since", 0)?;
+        let until = Span::moment(span.until.as_deref(), "until", i64::MAX)?;
+        let table = ask(&app, move |app| app.ledger.spend(by, since, until)).await?;
+        serde_json::to_value(table).map_err(|_| Fault::internal())
+    };
+    shown(table.await)
+}
+
+async fn overview(State(app): State<Shared>, query: SpanQuery) -> Answered {
+    let overview = async {
+        let span = read_span(query)?;
+        let since = Span::moment(span.since.as_deref(), "since", 0)?;
+        let routes = ask(&app, move |app| app.ledger.overview(since)).await?;
+        Ok(json!({
+            "routes": routes, "started": app.started.to_string(), "version": env!("CARGO_PKG_VERSION"),
+        }))
+    };
+    shown(overview.await)
+}
+
+async fn requests(State(app): State<Shared>, query: SpanQuery) -> Answered {
+    let list = async {
+        let span = read_span(query)?;
+        let limit = span.limit.unwrap_or(50).clamp(1, 1_000);
+        let moment = |text: Option<&str>, name| {
+            Span::moment(text, name, i64::MIN).map(|at| Some(at).filter(|at| *at != i64::MIN))
+        };
+        if let Some(route) = &span.route
+            && !matches!(route.as_str(), "local" | "hosted" | "none")
+        {
+            return Err(Fault::invalid("`route` must be local, hosted or none", Some("route")));
+        }
+        let filter = RequestFilter {
+            since_us: moment(span.since.as_deref(), "since")?,
+            before_us: moment(span.before.as_deref(), "before")?,
+            route: span.route,
+            limit,
+        };
+        let rows = ask(&app, move |app| app.ledger.requests(&filter)).await?;
+        let full = rows.len() == limit as usize;
+        let next = rows.last().filter(|_| full).map(|row| row["time"].clone());
+        Ok(json!({"requests": rows, "next": next}))
+    };
+    shown(list.await)
+}
+
+async fn request(State(app): State<Shared>, Path(id): Path<String>) -> Answered {
+    let found = ask(&app, move |app| app.ledger.request(&id)).await;
+    shown(found.and_then(|story| story.ok_or_else(|| Fault::unknown_id("request"))))
+}
+
+async fn models(State(app): State<Shared>) -> Answered {
+    json_response(StatusCode::OK, &app.models())
+}
+
+async fn budgets(State(app): State<Shared>) -> Answered {
+    let states = app.router.load().budgets().states(jiff::Timestamp::now());
+    json_response(StatusCode::OK, &json!({"budgets": states}))
+}
+
+async fn experiments(State(app): State<Shared>) -> Answered {
+    shown(ask(&app, |app| app.ledger.shadows(50)).await.map(|shadows| json!({"shadows": shadows})))
+}
+
+async fn keys(State(app): State<Shared>) -> Answered {
+    let keys = ask(&app, |app| app.ledger.keys()).await;
+    shown(keys.map(|keys| json!({"keys": keys.iter().map(|key| key.shown()).collect::<Vec<_>>()})))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WantedKey {
+    name: String,
+    #[serde(default)]
+    team: Option<String>,
+    #[serde(default)]
+    user: Option<String>,
+    #[serde(default)]
+    models: Option<Vec<String>>,
+    #[serde(default)]
+    budget: Option<String>,
+}
+
+async fn create_key(State(app): State<Shared>, body: axum::body::Bytes) -> Answered {
+    let created = async {
+        let wanted: WantedKey = serde_json::from_slice(&body)
+            .map_err(|error| Fault::invalid(format!("the key cannot be read: {error}"), None))?;
+        let budget = wanted.budget.as_deref().filter(|text| !text.trim().is_empty()).map(budget_text::parse);
+        let budget = budget.transpose().map_err(|error| Fault::invalid(error, Some("budget")))?;
+        if wanted.name.trim().is_empty() {
+            return Err(Fault::invalid("`name` is empty", Some("name")));
+        }
+        let key = NewKey {
+            name: wanted.name.trim().to_owned(),
+            team: wanted.team.filter(|team| !team.is_empty()),
+            user: wanted.user.filter(|user| !user.is_empty()),
+            models: wanted.models.map(|models| models.into_iter().map(Into::into).collect()),
+            budget: budget.map(|(limit, window)| (limit, budget_text::word(window).to_owned())),
+            expires_us: None,
+        };
+        let name = key.name.clone();
+        let taken = ask(&app, move |app| Ok(app.ledger.keys()?.iter().any(|known| known.key.name == name))).await?;
+        if taken {
+            return Err(Fault::invalid("a key of this name exists", Some("name")));
+        }
+        let (record, secret) = ask(&app, move |app| app.ledger.create_key(&key)).await?;
+        crate::upkeep::refresh_keys(&app);
+        let mut shown = record.shown();
+        shown["key"] = secret.expose().into();
+        Ok(shown)
+    };
+    shown(created.await)
+}
+
+async fn revoke_key(State(app): State<Shared>, Path(id): Path<String>) -> Answered {
+    let revoked = ask(&app, move |app| app.ledger.revoke_key(&id)).await;
+    crate::upkeep::refresh_keys(&app);
+    shown(
+        revoked.and_then(|id| id.map(|id| json!({"id": id, "revoked": true})).ok_or_else(|| Fault::unknown_id("key"))),
+    )
+}
+
+async fn metrics(State(app): State<Shared>) -> Answered {
+    let mut response = Response::new(Body::from(app.telemetry.prometheus()));
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+async fn ready(State(app): State<Shared>) -> Answered {
+    let (ready, body) = app.readiness();
+    json_response(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
+}
+
+async fn not_built(request: Request) -> Answered {
+    refuse(Fault::not_built(request.uri().path()))
+}
+
+async fn unknown(request: Request) -> Answered {
+    refuse(Fault::not_found(request.uri().path()))
+}
+
+async fn wrong_method(_method: Method) -> Answered {
+    refuse(Fault::wrong_method())
+}

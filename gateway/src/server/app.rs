@@ -1,0 +1,124 @@
+//! What all requests share.
+
+use super::auth::KeyRing;
+use crate::config::{ModelSettings, Settings};
+use crate::telemetry::Telemetry;
+use arc_swap::ArcSwap;
+use policies::Readiness;
+use router::Router;
+use router::ledger::Ledger;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The running gateway.
+pub struct App {
+    /// The router of the current configuration.
+    pub router: ArcSwap<Router>,
+    /// The current configuration.
+    pub settings: ArcSwap<Settings>,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// Who may come in.
+    pub keys: KeyRing,
+    /// Places in flight.
+    pub in_flight: Arc<Semaphore>,
+    /// Metrics and traces.
+    pub telemetry: Arc<Telemetry>,
+    /// Everything that runs beside the connections.
+    pub tasks: TaskTracker,
+    /// Set when readiness must fail.
+    pub draining: CancellationToken,
+    /// Set when running streams must end.
+    pub cut: CancellationToken,
+    /// Ids that clients chose and that are running, so that none is used twice at once.
+    pub client_ids: parking_lot::Mutex<std::collections::HashSet<String>>,
+    /// When the gateway started.
+    pub started: jiff::Timestamp,
+}
+
+// === impl App ===
+
+impl App {
+    /// Whether requests should come, and each model's state.
+    ///
+    /// Ready once every model has loaded or failed for good: a failed one is named, and a request that needs it gets 503.
+    pub fn readiness(&self) -> (bool, Value) {
+        let router = self.router.load();
+        let mut loading = false;
+        let models: Vec<Value> = router
+            .fleet()
+            .models()
+            .map(|model| {
+                let backend = &model.provider.backend;
+                let (state, why) = match backend.readiness() {
+                    Readiness::Ready => ("ready", None),
+                    Readiness::Loading => {
+                        loading = true;
+                        ("loading", None)
+                    }
+                    Readiness::Down { why, .. } => ("down", Some(why)),
+                };
+                json!({"model": model.name, "state": state, "why": why, "progress": backend.progress()})
+            })
+            .collect();
+        let draining = self.draining.is_cancelled();
+        let ledger = self.ledger.healthy();
+        let status = match (draining, ledger, loading) {
+            (true, _, _) => "draining",
+            (false, false, _) => "ledger_unavailable",
+            (false, true, true) => "loading",
+            (false, true, false) => "ready",
+        };
+        (status == "ready", json!({"status": status, "models": models}))
+    }
+
+    /// The configured models with their state, for the admin API.
+    pub fn models(&self) -> Value {
+        let router = self.router.load();
+        let settings = self.settings.load();
+        let rows: Vec<Value> = router
+            .fleet()
+            .models()
+            .map(|model| {
+                let configured = settings.models.iter().find(|known| known.name == model.name);
+                shown_model(model, configured)
+            })
+            .collect();
+        json!({"models": rows})
+    }
+}
+
+fn shown_model(model: &router::Model, configured: Option<&ModelSettings>) -> Value {
+    let backend = &model.provider.backend;
+    let described = backend.describe();
+    let candidate = model.candidate(64);
+    let (state, why) = match &candidate.readiness {
+        Readiness::Ready => ("ready", None),
+        Readiness::Loading => ("loading", None),
+        Readiness::Down { why, .. } => ("down", Some(why.clone())),
+    };
+    let rate = |rate: policies::Rate| policies::NanoDollars(rate.0).to_string();
+    let price = match &model.pricing {
+        policies::Pricing::Priced(price, _) => Some(price),
+        policies::Pricing::Free | policies::Pricing::Unpriced => None,
+    };
+    json!({
+        "model": model.name,
+        "provider": model.provider.name,
+        "route": model.provider.location,
+        "region": model.provider.region,
+        "upstream": configured.map_or(model.upstream.as_str(), |known| known.upstream.as_str()),
+        "state": state,
+        "why": why,
+        "progress": backend.progress(),
+        "context_window": candidate.context_window,
+        "memory_bytes": described.memory_bytes,
+        "price_source": model.pricing.source(),
+        "input_usd_per_mtok": price.map(|price| rate(price.input)),
+        "output_usd_per_mtok": price.map(|price| rate(price.output)),
+        "source": described.source,
+    })
+}

@@ -1,0 +1,339 @@
+//! The data listener: what clients call.
+
+use super::Answered;
+use super::app::App;
+use super::fault::Fault;
+use super::{headers, stream};
+use adapters::wire::WireRequest;
+use axum::body::Body;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use policies::{Endpoint, ModelName, Principal, RequestId};
+use router::{Answer, AnswerBody, Ask};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// The shape of an endpoint's errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// `{"error": {...}}`
+    OpenAi,
+    /// `{"type": "error", "error": {...}}`
+    Anthropic,
+}
+
+/// What is at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Route {
+    Livez,
+    Readyz,
+    Answer(Endpoint),
+    Decision,
+    Models,
+    Model(String),
+    NotBuilt(Shape),
+    WrongMethod,
+    Unknown,
+}
+
+/// A connection, as its requests see it.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    /// Closes the connection after the answer that is under way.
+    pub(super) close: CancellationToken,
+}
+
+// === impl Route ===
+
+impl Route {
+    fn of(method: &Method, path: &str) -> Self {
+        let (get, post) = (method == Method::GET || method == Method::HEAD, method == Method::POST);
+        let route = match path {
+            "/livez" | "/healthz" => (get, Self::Livez),
+            "/readyz" => (get, Self::Readyz),
+            "/v1/chat/completions" => (post, Self::Answer(Endpoint::Chat)),
+            "/v1/completions" => (post, Self::Answer(Endpoint::Completions)),
+            "/v1/route" => (post, Self::Decision),
+            "/v1/models" => (get, Self::Models),
+            "/v1/messages" | "/v1/messages/count_tokens" => (post, Self::NotBuilt(Shape::Anthropic)),
+            "/v1/responses" | "/v1/embeddings" | "/v1/feedback" => (post, Self::NotBuilt(Shape::OpenAi)),
+            _ => match path.strip_prefix("/v1/models/").filter(|id| !id.is_empty()) {
+                Some(id) => (get, Self::Model(id.to_owned())),
+                None => return Self::Unknown,
+            },
+        };
+        if route.0 { route.1 } else { Self::WrongMethod }
+    }
+}
+
+/// Answers one request; never fails.
+pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: Peer) -> Answered {
+    let received = Instant::now();
+    let route = Route::of(request.method(), request.uri().path());
+    // Health is open, and takes no place in flight: it must answer when nothing else can.
+    match route {
+        Route::Livez => return plain(StatusCode::OK, "ok"),
+        Route::Readyz => return ready(&app),
+        Route::Answer(_)
+        | Route::Decision
+        | Route::Models
+        | Route::Model(_)
+        | Route::NotBuilt(_)
+        | Route::WrongMethod
+        | Route::Unknown => {}
+    }
+    let shape = match &route {
+        Route::NotBuilt(shape) => *shape,
+        Route::Livez
+        | Route::Readyz
+        | Route::Answer(_)
+        | Route::Decision
+        | Route::Models
+        | Route::Model(_)
+        | Route::WrongMethod
+        | Route::Unknown => Shape::OpenAi,
+    };
+    let id = Id::of(&app, request.headers());
+    let settings = app.settings.load();
+    let refuse = |fault: Fault| fault.response(shape, Some(&id.id));
+    let principal = match app.keys.identify(request.headers(), peer.address.ip(), settings.keys_required) {
+        Ok(principal) => principal,
+        Err(fault) => return refuse(fault),
+    };
+    let endpoint = match route {
+        Route::Answer(endpoint) => endpoint,
+        Route::Decision => Endpoint::Chat,
+        Route::Models => return models(&app, &principal, &id.id),
+        Route::Model(name) => return model(&app, &principal, &name, &id.id),
+        Route::NotBuilt(_) => return refuse(Fault::not_built(request.uri().path())),
+        Route::WrongMethod => return refuse(Fault::wrong_method()),
+        Route::Unknown | Route::Livez | Route::Readyz => return refuse(Fault::not_found(request.uri().path())),
+    };
+    let Ok(permit) = app.in_flight.clone().try_acquire_owned() else {
+        return refuse(Fault::overloaded());
+    };
+    let decide_only = route == Route::Decision;
+    let ask = match read(request, endpoint, principal, &id, &settings, received).await {
+        Ok(ask) => ask,
+        Err(fault) => return refuse(fault),
+    };
+    if decide_only {
+        return decision(&app, &ask, &id.id).await;
+    }
+    let router = app.router.load_full();
+    match router.answer(ask).await {
+        Ok(answer) => answered(&app, answer, permit, settings.timeouts.write, peer.close),
+        Err(denied) => Fault::response_to(&denied, shape),
+    }
+}
+
+/// Reads head and body of a request that is to be routed.
+async fn read(
+    request: Request<Incoming>,
+    endpoint: Endpoint,
+    principal: Principal,
+    id: &Id,
+    settings: &crate::config::Settings,
+    received: Instant,
+) -> Result<Ask, Fault> {
+    let (parts, body) = request.into_parts();
+    let said = headers::read(&parts.headers);
+    let body = capped(&parts.headers, body, settings.body_bytes, settings.timeouts.body).await?;
+    let said = said?;
+    let request = WireRequest::parse(endpoint, body)?;
+    Ok(Ask {
+        id: id.id.clone(),
+        request: Arc::new(request),
+        principal,
+        wish: said.wish,
+        class: said.class,
+        session: said.session,
+        tags: said.tags,
+        traceparent: said.traceparent,
+        received,
+    })
+}
+
+/// Reads a JSON body up to its cap, in its time.
+async fn capped(headers: &HeaderMap, body: Incoming, most: u64, time: Duration) -> Result<Bytes, Fault> {
+    let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    let refused = if headers.contains_key(CONTENT_ENCODING) {
+        Some(Fault::encoded())
+    } else if !essence.eq_ignore_ascii_case("application/json") {
+        Some(Fault::wrong_type())
+    } else if declared.is_some_and(|length| length > most) {
+        Some(Fault::too_large(most))
+    } else {
+        None
+    };
+    if let Some(fault) = refused {
+        discard(body).await;
+        return Err(fault);
+    }
+    let limit = usize::try_from(most).unwrap_or(usize::MAX);
+    match tokio::time::timeout(time, Limited::new(body, limit).collect()).await {
+        Err(_) => Err(Fault::slow_body()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Fault::too_large(most)),
+        Ok(Err(_)) => Err(Fault::broken_body()),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+    }
+}
+
+/// Reads a refused body away, within bounds, so that the client gets to see the refusal instead of a reset connection.
+async fn discard(mut body: Incoming) {
+    const MOST: usize = 32 << 20;
+    let reading = async {
+        let mut read = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            read += frame.data_ref().map_or(0, Bytes::len);
+            if read > MOST {
+                return;
+            }
+        }
+    };
+    // Whether it came to its end or not, the refusal follows.
+    let _ = tokio::time::timeout(Duration::from_secs(2), reading).await;
+}
+
+fn answered(
+    app: &Arc<App>,
+    answer: Answer,
+    permit: OwnedSemaphorePermit,
+    write: Duration,
+    close: CancellationToken,
+) -> Answered {
+    let Answer { head, body } = answer;
+    let mut response = match body {
+        AnswerBody::Whole { body, cost } => {
+            let mut response = Response::new(Body::from(body));
+            let out = response.headers_mut();
+            out.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers::put_cost(out, cost);
+            drop(permit);
+            response
+        }
+        AnswerBody::Stream(pieces) => {
+            let mut response = Response::new(stream::body(app, pieces, permit, write, close));
+            let out = response.headers_mut();
+            out.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+            out.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            // nginx in front of us would buffer the stream otherwise.
+            out.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+            response
+        }
+    };
+    headers::put_head(response.headers_mut(), &head);
+    response
+}
+
+async fn decision(app: &Arc<App>, ask: &Ask, id: &RequestId) -> Answered {
+    let router = app.router.load_full();
+    match router.explain(ask).await {
+        Ok(explained) => with_id(json_response(StatusCode::OK, &explained), id),
+        Err(by) => Fault::denied(&by).response(Shape::OpenAi, Some(id)),
+    }
+}
+
+fn models(app: &Arc<App>, principal: &Principal, id: &RequestId) -> Answered {
+    let router = app.router.load();
+    let mut data = vec![model_object("auto", "sluice", app)];
+    let allowed = router.fleet().models().filter(|model| may_use(principal, &model.name));
+    data.extend(allowed.map(|model| model_object(model.name.as_str(), model.provider.name.as_str(), app)));
+    with_id(json_response(StatusCode::OK, &json!({"object": "list", "data": data})), id)
+}
+
+fn model(app: &Arc<App>, principal: &Principal, name: &str, id: &RequestId) -> Answered {
+    let router = app.router.load();
+    if name == "auto" {
+        return with_id(json_response(StatusCode::OK, &model_object("auto", "sluice", app)), id);
+    }
+    match router.fleet().get(&name.into()).filter(|model| may_use(principal, &model.name)) {
+        Some(model) => {
+            let shown = model_object(model.name.as_str(), model.provider.name.as_str(), app);
+            with_id(json_response(StatusCode::OK, &shown), id)
+        }
+        None => Fault::denied(&router::DeniedBy::UnknownModel(name.to_owned())).response(Shape::OpenAi, Some(id)),
+    }
+}
+
+fn may_use(principal: &Principal, model: &ModelName) -> bool {
+    principal.models.as_ref().is_none_or(|allowed| allowed.contains(model))
+}
+
+fn model_object(id: &str, owner: &str, app: &App) -> Value {
+    json!({"id": id, "object": "model", "created": app.started.as_second(), "owned_by": owner})
+}
+
+fn ready(app: &App) -> Answered {
+    let (ready, body) = app.readiness();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json_response(status, &body)
+}
+
+fn with_id(mut response: Answered, id: &RequestId) -> Answered {
+    headers::put_id(response.headers_mut(), id);
+    response
+}
+
+/// A text answer.
+pub(super) fn plain(status: StatusCode, text: &'static str) -> Answered {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// A JSON answer.
+pub(super) fn json_response(status: StatusCode, value: &Value) -> Answered {
+    let mut response = Response::new(Body::from(value.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A request's id; one that the client chose is reserved while the request runs, so that two lines on the ledger never
+/// share it.
+struct Id {
+    id: RequestId,
+    reserved: Option<(Arc<App>, String)>,
+}
+
+impl Id {
+    fn of(app: &Arc<App>, headers: &HeaderMap) -> Self {
+        let fresh = || RequestId::from_uuid(uuid::Uuid::now_v7());
+        let Some(chosen) = headers::chosen_id(headers) else { return Self { id: fresh(), reserved: None } };
+        let taken = !app.client_ids.lock().insert(chosen.to_owned());
+        if taken {
+            return Self { id: format!("{chosen}~{}", short()).into(), reserved: None };
+        }
+        let reserved = Some((app.clone(), chosen.to_owned()));
+        match app.ledger.knows(chosen) {
+            Ok(false) => Self { id: chosen.into(), reserved },
+            Ok(true) | Err(_) => Self { id: format!("{chosen}~{}", short()).into(), reserved },
+        }
+    }
+}
+
+impl Drop for Id {
+    fn drop(&mut self) {
+        if let Some((app, chosen)) = &self.reserved {
+            app.client_ids.lock().remove(chosen);
+        }
+    }
+}
+
+fn short() -> String {
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    id.chars().take(8).collect()
+}

@@ -1,0 +1,178 @@
+//! Accepting connections, and letting them go.
+//!
+//! hyper's header timeout is silently off unless a timer is installed, so both protocols get one. Connections are
+//! accepted only while there is a place for them; beyond that they wait in the kernel's queue.
+
+use super::app::App;
+use super::data::{self, Peer};
+use super::{Answered, admin};
+use axum::body::Body;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+/// Connections at once on the admin listener.
+const ADMIN_CONNECTIONS: usize = 128;
+
+/// Both sockets, bound.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For clients.
+    pub data: TcpListener,
+    /// For operators.
+    pub admin: TcpListener,
+}
+
+#[derive(Clone, Copy)]
+struct ConnectionLimits {
+    header: Duration,
+    head_bytes: usize,
+}
+
+/// Binds both sockets, or says which one cannot be.
+pub async fn bind(data: SocketAddr, admin: SocketAddr) -> Result<Listeners, String> {
+    let bind = async |address: SocketAddr, name: &str| {
+        TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address} ({name}): {error}"))
+    };
+    Ok(Listeners { data: bind(data, "server.listen").await?, admin: bind(admin, "server.admin_listen").await? })
+}
+
+/// Serves both until `stop`; returns when no connection is left or `force` is set.
+pub async fn serve(app: Arc<App>, listeners: Listeners, stop: CancellationToken, force: CancellationToken) {
+    let settings = app.settings.load();
+    let limits = ConnectionLimits {
+        header: settings.timeouts.header,
+        head_bytes: usize::try_from(settings.head_bytes).unwrap_or(64 << 10),
+    };
+    let places = settings.connections;
+    drop(settings);
+    let data_app = app.clone();
+    let data = accept(listeners.data, places, limits, stop.clone(), force.clone(), move |request, peer| {
+        let app = data_app.clone();
+        async move { data::handle(app, request, peer).await }
+    });
+    let routes = admin::routes(app);
+    // The admin listener stays until the data connections are gone: operators watch the drain there.
+    let admin_stop = CancellationToken::new();
+    let admin_done = admin_stop.clone();
+    let admin = accept(listeners.admin, ADMIN_CONNECTIONS, limits, admin_stop, force, move |request, _peer| {
+        let routes = routes.clone();
+        async move {
+            match routes.oneshot(request.map(Body::new)).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        }
+    });
+    let data_then_admin = async {
+        data.await;
+        admin_done.cancel();
+    };
+    tokio::join!(data_then_admin, admin);
+}
+
+async fn accept<H, F>(
+    listener: TcpListener,
+    places: usize,
+    limits: ConnectionLimits,
+    stop: CancellationToken,
+    force: CancellationToken,
+    handler: H,
+) where
+    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Answered> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(places));
+    let connections = tokio_util::task::TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = async {
+                let place = places.clone().acquire_owned().await;
+                (listener.accept().await, place)
+            } => accepted,
+        };
+        match accepted {
+            (Ok((socket, address)), Ok(place)) => {
+                let serving = connection(socket, address, limits, stop.clone(), force.clone(), handler.clone());
+                connections.spawn(async move {
+                    serving.await;
+                    drop(place);
+                });
+            }
+            (Err(error), _) => {
+                // Out of descriptors, or a connection that was gone already: give others time to end.
+                tracing::warn!(error = %error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            (_, Err(_)) => break,
+        }
+    }
+    drop(listener);
+    connections.close();
+    tokio::select! {
+        () = connections.wait() => {}
+        () = force.cancelled() => {}
+    }
+}
+
+async fn connection<H, F>(
+    socket: TcpStream,
+    address: SocketAddr,
+    limits: ConnectionLimits,
+    stop: CancellationToken,
+    force: CancellationToken,
+    handler: H,
+) where
+    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Answered> + Send + 'static,
+{
+    // Without it every small event of a stream waits for the client's acknowledgement.
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(error = %error, "cannot set TCP_NODELAY");
+    }
+    let close = CancellationToken::new();
+    let peer = Peer { address, close: close.clone() };
+    let service = service_fn(move |request: Request<Incoming>| {
+        let answer = handler(request, peer.clone());
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header)
+        .max_buf_size(limits.head_bytes)
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(64 << 10))
+        .max_concurrent_streams(100)
+        .keep_alive_interval(Duration::from_secs(30));
+    let serving = builder.serve_connection(TokioIo::new(socket), service);
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = force.cancelled() => return,
+        () = async { tokio::select! { () = stop.cancelled() => {}, () = close.cancelled() => {} } } => {
+            // Answers that are under way come to their end; then the connection closes.
+            serving.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = serving.as_mut() => ended,
+                () = force.cancelled() => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = %error, "a connection ended early");
+    }
+}

@@ -1,0 +1,81 @@
+//! A stream on its way to the client.
+//!
+//! Each stream is pumped by a task of its own into a small bounded buffer: a client that does not read stalls only its own
+//! stream and is cut after the write timeout; a client that leaves is noticed at once, even while the upstream is silent,
+//! and dropping the stream stops the upstream.
+
+use super::app::App;
+use super::fault::Fault;
+use super::headers;
+use adapters::{BackendError, Kind};
+use axum::body::Body;
+use bytes::Bytes;
+use futures::StreamExt;
+use router::{AnswerStream, Piece};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_util::sync::CancellationToken;
+
+/// Events that wait for a slow reader.
+const BUFFERED: usize = 16;
+
+/// Starts the pump; the permit is held until the body has ended.
+pub(super) fn body(
+    app: &Arc<App>,
+    stream: AnswerStream,
+    permit: OwnedSemaphorePermit,
+    write: Duration,
+    close: CancellationToken,
+) -> Body {
+    let (to_client, from_pump) = mpsc::channel::<Bytes>(BUFFERED);
+    let cut = app.cut.clone();
+    app.tasks.spawn(async move {
+        pump(stream, to_client, cut, write, close).await;
+        drop(permit);
+    });
+    let frames = futures::stream::unfold(from_pump, |mut from_pump| async move {
+        from_pump.recv().await.map(|frame| (Ok::<_, Infallible>(frame), from_pump))
+    });
+    Body::from_stream(frames.fuse())
+}
+
+async fn pump(
+    mut stream: AnswerStream,
+    to_client: mpsc::Sender<Bytes>,
+    cut: CancellationToken,
+    write: Duration,
+    close: CancellationToken,
+) {
+    loop {
+        let piece = tokio::select! {
+            biased;
+            () = cut.cancelled() => {
+                let error = BackendError::streaming(Kind::Truncated("the gateway is stopping".into()));
+                Some(Piece::Error(error))
+            }
+            () = to_client.closed() => None,
+            piece = stream.next() => piece,
+        };
+        let (bytes, last) = match piece {
+            None => return,
+            Some(Piece::Frame(frame)) => (frame, false),
+            Some(Piece::End { cost }) => {
+                let end = format!(": sluice-cost-usd={}\n\ndata: [DONE]\n\n", headers::cost_text(cost));
+                (Bytes::from(end), true)
+            }
+            Some(Piece::Error(error)) => {
+                tracing::info!(error = %error, "a stream broke off");
+                // The connection closes after this: the client must not take the end of the body for an end.
+                close.cancel();
+                (Fault::event(&error), true)
+            }
+        };
+        // A reader that does not take a frame in time is gone, as far as the upstream is concerned.
+        let sent = tokio::time::timeout(write, to_client.send(bytes)).await;
+        if last || !matches!(sent, Ok(Ok(()))) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! What is told to the outside: logs, metrics, traces.
+//!
+//! Metrics are made once with OpenTelemetry and leave by two doors: `/metrics` (Prometheus) and, when an endpoint is
+//! configured, OTLP over HTTP with the GenAI names of the semantic conventions (status: development). Spans are made at
+//! an attempt's end, with its true start and end, as children of the client's trace context.
+//!
+//! **Labels** are bounded: names of configured models and providers, routes, outcomes, statuses; never keys, users,
+//! prompts or what a client made up.
+//!
+//! **Failure behaviour.** A collector that is down, slow or talks nonsense costs nothing but its own data: the exporters
+//! batch in threads of their own, bounded.
+
+use crate::config::TelemetrySettings;
+use crate::config::spec::LogFormat;
+use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider};
+use opentelemetry::trace::{
+    Span, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
+    TracerProvider,
+};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_otlp::WithExportConfig;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use policies::Signals;
+use prometheus::{Encoder, Registry, TextEncoder};
+use router::Observer;
+use router::ledger::{AttemptClose, Outcome, RequestRecord};
+use std::time::{Duration, SystemTime};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Seconds, from a tenth of a millisecond to ten minutes.
+const SECONDS: &[f64] =
+    &[0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0];
+/// Tokens, as the semantic conventions have them.
+const TOKENS: &[f64] = &[
+    1.0,
+    4.0,
+    16.0,
+    64.0,
+    256.0,
+    1_024.0,
+    4_096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+];
+
+/// Instruments and exporters.
+pub struct Telemetry {
+    registry: Registry,
+    meters: SdkMeterProvider,
+    traces: Option<SdkTracerProvider>,
+    requests: Counter<u64>,
+    request_seconds: Histogram<f64>,
+    attempts: Counter<u64>,
+    cost: Counter<f64>,
+    baseline: Counter<f64>,
+    tokens: Histogram<u64>,
+    attempt_seconds: Histogram<f64>,
+    first_event_seconds: Histogram<f64>,
+    judged: Counter<u64>,
+    judge_seconds: Histogram<f64>,
+    unpriced: Counter<u64>,
+}
+
+/// Starts logging; returns false when somebody did before.
+pub fn start_logs(settings: &TelemetrySettings) -> bool {
+    let filter = EnvFilter::try_new(&settings.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let base = tracing_subscriber::registry().with(filter);
+    match settings.log_format {
+        LogFormat::Json => {
+            base.with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr)).try_init().is_ok()
+        }
+        LogFormat::Text => base.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).try_init().is_ok(),
+    }
+}
+
+// === impl Telemetry ===
+
+impl Telemetry {
+    /// Makes the instruments and, if an endpoint is configured, the exporters.
+    ///
+    /// Must be called outside of async: the OTLP client blocks.
+    pub fn start(settings: &TelemetrySettings) -> anyhow::Result<Self> {
+        let resource = Resource::builder()
+            .with_service_name("sluice")
+            .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+            .build();
+        let registry = Registry::new();
+        let prometheus =
+            opentelemetry_prometheus::exporter().with_registry(registry.clone()).without_target_info().build()?;
+        let mut meters = SdkMeterProvider::builder().with_resource(resource.clone()).with_reader(prometheus);
+        let mut traces = None;
+        if let Some(endpoint) = &settings.otlp_endpoint {
+            let base = endpoint.trim_end_matches('/');
+            let exporter = opentelemetry_otlp::MetricExporter::builder()
+                .with_http()
+                .with_endpoint(format!("{base}/v1/metrics"))
+                .with_timeout(Duration::from_secs(5))
+                .build()?;
+            meters = meters.with_periodic_exporter(exporter);
+            let exporter = opentelemetry_otlp::SpanExporter::builder()
+                .with_http()
+                .with_endpoint(format!("{base}/v1/traces"))
+                .with_timeout(Duration::from_secs(5))
+                .build()?;
+            traces = Some(SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build());
+        }
+        let meters = meters.build();
+        let meter = meters.meter("sluice");
+        let seconds = |name: &'static str, what: &'static str| seconds(&meter, name, what);
+        let this = Self {
+            requests: meter.u64_counter("sluice.requests").with_description("Requests by route and status").build(),
+            request_seconds: seconds("gen_ai.server.request.duration", "Time of a request at the gateway"),
+            attempts: meter
+                .u64_counter("sluice.attempts")
+                .with_description("Attempts by model, route and outcome")
+                .build(),
+            cost: meter.f64_counter("sluice.cost").with_unit("USD").with_description("Money spent").build(),
+            baseline: meter
+                .f64_counter("sluice.baseline")
+                .with_unit("USD")
+                .with_description("What the hosted model would have cost")
+                .build(),
+            tokens: meter
+                .u64_histogram("gen_ai.client.token.usage")
+                .with_unit("{token}")
+                .with_description("Tokens of an attempt")
+                .with_boundaries(TOKENS.to_vec())
+                .build(),
+            attempt_seconds: seconds("gen_ai.client.operation.duration", "Time of an attempt"),
+            first_event_seconds: seconds("gen_ai.server.time_to_first_token", "Time to an attempt's first event"),
+            judged: meter.u64_counter("sluice.judgements").with_description("Judgements by who gave them").build(),
+            judge_seconds: seconds("sluice.judgement.duration", "Time of a judgement"),
+            unpriced: meter
+                .u64_counter("sluice.unpriced")
+                .with_description("Attempts at models without a price")
+                .build(),
+            registry,
+            meters,
+            traces,
+        };
+        // Seeded, so that a dashboard shows zeros rather than gaps.
+        for route in ["local", "hosted", "none"] {
+            this.requests.add(0, &[KeyValue::new("route", route), KeyValue::new("status", "200")]);
+        }
+        this.unpriced.add(0, &[]);
+        Ok(this)
+    }
+
+    /// All metrics in Prometheus' text format.
+    pub fn prometheus(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        // Writing to memory does not fail; an encoding error leaves the page short, not wrong.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        text
+    }
+
+    /// Sends what has gathered; blocks for a few seconds at most.
+    pub fn shutdown(&self) {
+        if let Some(traces) = &self.traces
+            && let Err(error) = traces.shutdown_with_timeout(Duration::from_secs(2))
+        {
+            tracing::debug!(error = %error, "traces were not all sent");
+        }
+        if let Err(error) = self.meters.shutdown() {
+            tracing::debug!(error = %error, "metrics were not all sent");
+        }
+    }
+
+    fn span(&self, closed: &AttemptClose, took: Duration) {
+        let Some(traces) = &self.traces else { return };
+        let tracer = traces.tracer("sluice");
+        let (open, usage) = (&closed.open, closed.usage());
+        let parent = open.traceparent.as_deref().and_then(parent).unwrap_or_default();
+        let end = SystemTime::now();
+        let tokens = |count: policies::TokenCount| i64::try_from(count.0).unwrap_or(i64::MAX);
+        let mut attributes = vec![
+            KeyValue::new("gen_ai.operation.name", "chat"),
+            KeyValue::new("gen_ai.provider.name", open.provider.to_string()),
+            KeyValue::new("gen_ai.request.model", open.upstream.clone()),
+            KeyValue::new("gen_ai.usage.input_tokens", tokens(usage.input)),
+            KeyValue::new("gen_ai.usage.output_tokens", tokens(usage.output)),
+            KeyValue::new("gen_ai.usage.cache_read.input_tokens", tokens(usage.cached_input)),
+            KeyValue::new("sluice.request_id", open.request.to_string()),
+            KeyValue::new("sluice.model", open.model.to_string()),
+            KeyValue::new("sluice.route", open.route),
+            KeyValue::new("sluice.attempt", i64::from(open.attempt)),
+            KeyValue::new("sluice.outcome", closed.outcome.word()),
+        ];
+        if let Some(cost) = closed.cost {
+            attributes.push(KeyValue::new("sluice.cost_usd", cost.to_string()));
+        }
+        if let Some(session) = &open.payer.session {
+            attributes.push(KeyValue::new("gen_ai.conversation.id", session.to_string()));
+        }
+        if let Some(error) = closed.error {
+            attributes.push(KeyValue::new("error.type", error));
+        }
+        let mut span = tracer
+            .span_builder(format!("chat {}", open.model))
+            .with_kind(SpanKind::Client)
+            .with_start_time(end.checked_sub(took).unwrap_or(end))
+            .with_attributes(attributes)
+            .start_with_context(&tracer, &parent);
+        if closed.outcome != Outcome::Ok {
+            span.set_status(Status::error(closed.error.unwrap_or(closed.outcome.word())));
+        }
+        span.end_with_timestamp(end);
+    }
+}
+
+impl Observer for Telemetry {
+    fn attempt(&self, closed: &AttemptClose, took: Duration) {
+        let open = &closed.open;
+        let model = KeyValue::new("gen_ai.request.model", open.model.to_string());
+        let provider = KeyValue::new("gen_ai.provider.name", open.provider.to_string());
+        let route = KeyValue::new("route", open.route);
+        let outcome = KeyValue::new("outcome", closed.outcome.word());
+        let purpose = KeyValue::new("purpose", open.purpose);
+        let who = [model.clone(), provider, route.clone()];
+        self.attempts.add(1, &[model.clone(), route.clone(), outcome, purpose]);
+        self.attempt_seconds.record(took.as_secs_f64(), &who);
+        if let Some(first) = closed.first_event_us {
+            self.first_event_seconds.record(first as f64 / 1e6, &who);
+        }
+        for (kind, count) in [("input", closed.usage().input), ("output", closed.usage().output)] {
+            let kind = KeyValue::new("gen_ai.token.type", kind);
+            self.tokens.record(count.0, &[model.clone(), route.clone(), kind]);
+        }
+        let dollars = |amount: policies::NanoDollars| amount.0 as f64 / 1e9;
+        match closed.cost {
+            Some(cost) => self.cost.add(dollars(cost), &[model.clone(), route.clone()]),
+            None => self.unpriced.add(1, &[]),
+        }
+        if let Some(baseline) = closed.baseline {
+            self.baseline.add(dollars(baseline), &[model, route]);
+        }
+        self.span(closed, took);
+    }
+
+    fn request(&self, record: &RequestRecord, took: Duration) {
+        let route = KeyValue::new("route", record.route.unwrap_or("none"));
+        let status = KeyValue::new("status", i64::from(record.status));
+        self.requests.add(1, &[route.clone(), status]);
+        self.request_seconds.record(took.as_secs_f64(), &[route]);
+        tracing::info!(
+            request_id = %record.id,
+            route = record.route.unwrap_or("none"),
+            model = record.model.as_ref().map(|model| model.as_str()),
+            reason = record.reason,
+            status = record.status,
+            attempts = record.attempts,
+            took_ms = took.as_secs_f64() * 1000.0,
+            "request"
+        );
+    }
+
+    fn judged(&self, signals: &Signals) {
+        let by = KeyValue::new("by", format!("{:?}", signals.judged_by).to_lowercase());
+        let abstained = KeyValue::new("abstained", signals.abstained.unwrap_or("no"));
+        self.judged.add(1, &[by.clone(), abstained]);
+        self.judge_seconds.record(signals.took_us as f64 / 1e6, &[by]);
+    }
+}
+
+fn seconds(meter: &Meter, name: &'static str, what: &'static str) -> Histogram<f64> {
+    meter.f64_histogram(name).with_unit("s").with_description(what).with_boundaries(SECONDS.to_vec()).build()
+}
+
+/// The remote parent that a `traceparent` names.
+fn parent(traceparent: &str) -> Option<Context> {
+    let mut parts = traceparent.split('-').skip(1);
+    let trace = TraceId::from_hex(parts.next()?).ok()?;
+    let span = SpanId::from_hex(parts.next()?).ok()?;
+    let flags = u8::from_str_radix(parts.next()?, 16).ok()?;
+    let remote = SpanContext::new(trace, span, TraceFlags::new(flags), true, TraceState::default());
+    Some(Context::new().with_remote_span_context(remote))
+}

@@ -1,0 +1,125 @@
+//! What runs beside the requests: keys are read again, the configuration reloaded, the ledger pruned.
+
+use crate::assemble::{Ground, budget_specs};
+use crate::config::{self, Environment};
+use crate::server::App;
+use router::ledger::KeyRecord;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
+
+/// Keys made or revoked elsewhere count within a second.
+const KEYS: Duration = Duration::from_millis(400);
+/// How often the file is looked at.
+const FILE: Duration = Duration::from_secs(1);
+/// How often the ledger is pruned.
+const PRUNE: Duration = Duration::from_secs(3_600);
+
+/// Reads the keys again and, if they changed, their budgets.
+pub fn refresh_keys(app: &App) {
+    match app.keys.refresh(&app.ledger) {
+        Ok(true) => {
+            let settings = app.settings.load();
+            let specs = budget_specs(&settings, &named(&app.keys.all()));
+            if let Err(error) = app.router.load().budgets().configure(specs, jiff::Timestamp::now()) {
+                tracing::error!(error = %error, "cannot take over the keys' budgets");
+            }
+        }
+        Ok(false) => {}
+        Err(error) => tracing::error!(error = %error, "cannot read the keys"),
+    }
+}
+
+/// Keys by id.
+pub fn named(keys: &[KeyRecord]) -> Vec<(String, router::ledger::NewKey)> {
+    keys.iter().map(|key| (key.id.as_str().to_owned(), key.key.clone())).collect()
+}
+
+/// Starts everything; it ends with the app's drain.
+pub fn start(app: &Arc<App>, ground: Ground, config: PathBuf) {
+    let watched = app.clone();
+    app.tasks.spawn(async move {
+        let mut tick = interval(KEYS);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                () = watched.draining.cancelled() => return,
+                _ = tick.tick() => refresh_keys(&watched),
+            }
+        }
+    });
+    let pruned = app.clone();
+    app.tasks.spawn(async move {
+        let mut tick = interval(PRUNE);
+        loop {
+            tokio::select! {
+                () = pruned.draining.cancelled() => return,
+                _ = tick.tick() => {
+                    let retention = pruned.settings.load().retention;
+                    if let Err(error) = pruned.ledger.prune(retention).await {
+                        tracing::warn!(error = %error, "cannot prune the ledger");
+                    }
+                }
+            }
+        }
+    });
+    let reloaded = app.clone();
+    app.tasks.spawn(async move { watch(reloaded, ground, config).await });
+}
+
+async fn watch(app: Arc<App>, ground: Ground, config: PathBuf) {
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => {
+            tracing::warn!(error = %error, "cannot listen for SIGHUP: changes of the file are still noticed");
+            return;
+        }
+    };
+    let changed = || std::fs::metadata(&config).and_then(|meta| meta.modified()).ok();
+    let mut known: Option<SystemTime> = changed();
+    let mut tick = interval(FILE);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            () = app.draining.cancelled() => return,
+            _ = hangup.recv() => known = changed(),
+            _ = tick.tick() => {
+                let now = changed();
+                // A file that is being replaced may be missing for a moment.
+                if now.is_none() || now == known {
+                    continue;
+                }
+                known = now;
+            }
+        }
+        reload(&app, &ground, &config);
+    }
+}
+
+/// Takes over a changed file; a bad one is reported and the old configuration stays.
+fn reload(app: &App, ground: &Ground, path: &std::path::Path) {
+    let settings = match config::load(path, &Environment) {
+        Ok(settings) => settings,
+        Err(error) => {
+            tracing::error!(error = %error, "the changed configuration is refused, the old one stays");
+            return;
+        }
+    };
+    let router = match ground.router(&settings) {
+        Ok(router) => router,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "the changed configuration is refused, the old one stays");
+            return;
+        }
+    };
+    let specs = budget_specs(&settings, &named(&app.keys.all()));
+    if let Err(error) = ground.budgets.configure(specs, jiff::Timestamp::now()) {
+        tracing::error!(error = %error, "the changed budgets cannot be taken over, the old configuration stays");
+        return;
+    }
+    app.router.store(Arc::new(router));
+    app.settings.store(Arc::new(settings));
+    tracing::info!("configuration reloaded; addresses, limits and the ledger's place count after a restart");
+}

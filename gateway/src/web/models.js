@@ -1,0 +1,53 @@
+// Models: which are ready, how far the others are, what they cost.
+
+import { get } from "./api.js";
+import { amount, count, decimals, el, nanos, route, table } from "./kit.js";
+
+export function models(app) {
+  let digits = 4;
+  let before = new Map();
+  const view = table({
+    caption: "Configured models",
+    empty: "No model is configured. Add a [models.\"NAME\"] section and name it in [router].",
+    key: (row) => row.model,
+    columns: [
+      { head: "Model", row: true, cell: (row) => [row.model, row.upstream !== row.model && under(row.upstream)] },
+      { head: "State", cell: state },
+      { head: "Route", cell: (row) => route(row.route) },
+      { head: "Provider", wide: true, cell: (row) => [row.provider, row.region && under(`region ${row.region}`)] },
+      { head: "Context", num: true, wide: true, cell: (row) => count(row.context_window) || "–" },
+      { head: "Input, $/M tokens", num: true, cell: (row) => amount(nanos(row.input_usd_per_mtok), digits) },
+      { head: "Output, $/M tokens", num: true, cell: (row) => amount(nanos(row.output_usd_per_mtok), digits) },
+      { head: "Price from", wide: true, cell: (row) => row.price_source },
+      { head: "Source", wide: true, cell: (row) => row.source ?? "" },
+    ],
+  });
+  const page = {
+    title: "Models",
+    node: view.node,
+    every: 10_000,
+    load: (signal) => get("/api/models", {}, signal),
+    show({ models }) {
+      page.every = models.some((row) => row.state === "loading") ? 2_000 : 10_000;
+      digits = Math.min(4, decimals(models.flatMap((row) => [nanos(row.input_usd_per_mtok), nanos(row.output_usd_per_mtok)])));
+      view.show(models, digits);
+      const now = new Map(models.map((row) => [row.model, row.state]));
+      const turned = [...now].filter(([model, state]) => before.has(model) && before.get(model) !== state);
+      if (turned.length > 0) app.announce(turned.map(([model, state]) => `Model ${model} is now ${state}.`).join(" "));
+      before = now;
+    },
+  };
+  return page;
+}
+
+const under = (text) => el("span", { class: "under" }, text);
+
+function state(row) {
+  const word = { ready: "good", loading: "wait", down: "bad" }[row.state] ?? "wait";
+  const known = typeof row.progress === "number";
+  return [
+    el("span", { class: `state ${word}` }, row.state, known && row.state === "loading" ? ` ${Math.floor(row.progress * 100)}%` : ""),
+    row.state === "loading" && el("progress", { max: "1", value: known ? row.progress : null, "aria-label": `Loading ${row.model}` }),
+    row.why ? under(row.why) : null,
+  ];
+}

@@ -1,0 +1,278 @@
+// Overview: what was spent and saved, how much stayed local, how fast, how well, and where the money went.
+//
+// Days are UTC days, as on the ledger; the three spans are sums of the rows of one answer, so they agree with the chart.
+
+import { gather, get } from "./api.js";
+import { add, amount, choice, count, decimals, dollars, el, facts, fixed, ms, nanos, percent, quiet, reconcile, route,
+  section, svg, table, usd, utcDay } from "./kit.js";
+
+const SPANS = [["today", "Today", 1], ["week", "Last 7 days", 7], ["month", "Last 30 days", 30]];
+const GROUPS = [["model", "Model"], ["provider", "Provider"], ["route", "Route"], ["key", "Key"], ["team", "Team"],
+  ["tag", "Tag"], ["day", "Day"]];
+const MOST_ROWS = 100;
+
+const since = (days) => utcDay(days - 1).toISOString();
+const saved = (row) => nanos(row.baseline_usd) - nanos(row.cost_usd);
+
+export function overview(app, words) {
+  let span = "week";
+  let by = "model";
+  follow(words);
+
+  const cards = el("div", { class: "cards" });
+  const chart = dayChart();
+  const quality = qualityTable();
+  const spend = spendTable();
+  const problem = el("p", { class: "bad" });
+  const spans = SPANS.map(([word, text]) => el("label", {},
+    el("input", { type: "radio", name: "span", value: word, checked: word === span,
+      on: { change: () => app.say({ span: word }) } }), text));
+  const grouping = choice("group-by", "By", GROUPS, by, (value) => app.say({ by: value }));
+  const node = el("div", {}, problem, cards,
+    section("Spend per day", chart.node),
+    el("fieldset", { class: "segments" }, el("legend", {}, "Tables below for"), spans),
+    section("Routes", quality.node),
+    section("Where the money went", grouping, spend.node));
+
+  function follow(words) {
+    span = SPANS.some(([word]) => word === words.span) ? words.span : "week";
+    by = GROUPS.some(([word]) => word === words.by) ? words.by : "model";
+    for (const input of document.getElementsByName("span")) input.checked = input.value === span;
+    const select = document.getElementById("group-by");
+    if (select) select.value = by;
+  }
+
+  return {
+    title: "Overview",
+    node,
+    every: 15_000,
+    follow,
+    leave: chart.leave,
+    load(signal) {
+      const [, , days] = SPANS.find(([word]) => word === span);
+      const counts = SPANS.map(([word, , days]) => [word, get("/api/overview", { since: since(days) }, signal)]);
+      return gather({
+        days: get("/api/spend", { group_by: "day", since: since(30) }, signal),
+        groups: get("/api/spend", { group_by: by, since: since(days) }, signal),
+        ...Object.fromEntries(counts),
+      }).then((ends) => ({ ends, span, by }));
+    },
+    show({ ends, span, by }) {
+      const failed = Object.values(ends).find((end) => end.error);
+      problem.textContent = failed ? `Part of this page is missing: ${failed.error.message}` : "";
+      const days = ends.days.data?.rows ?? [];
+      const drawn = SPANS.map(([word, title, length]) => ({ word, title, routes: ends[word].data?.routes ?? null,
+        days: ends.days.data && days.filter((row) => row.group >= since(length).slice(0, 10)) }));
+      reconcile(cards, drawn, { key: (card) => card.word, build: card });
+      chart.show(days);
+      quality.show(ends[span].data?.routes ?? []);
+      spend.show(ends.groups.data, by);
+      const about = ends[span].data;
+      if (about?.version) app.about(about.version, about.started?.slice(0, 16).replace("T", " ").concat(" UTC"));
+    },
+  };
+}
+
+// === The three spans ===
+
+function card({ title, days, routes }) {
+  const cost = days && add(days.map((row) => nanos(row.cost_usd)));
+  const baseline = days && add(days.map((row) => nanos(row.baseline_usd)));
+  const unpriced = days?.reduce((sum, row) => sum + row.unpriced_requests, 0);
+  const sum = (pick) => (routes ?? []).filter(pick).reduce((all, row) => all + row.attempts, 0);
+  const ok = sum((row) => row.outcome === "ok");
+  const local = sum((row) => row.outcome === "ok" && row.route === "local");
+  const wrong = sum((row) => FAILED.includes(row.outcome));
+  const digits = days && decimals([cost, baseline]);
+  const share = percent(local, ok) || "–";
+  return el("section", { class: "card", "aria-label": title },
+    el("h2", {}, title),
+    days && el("p", { class: "big" }, usd(baseline - cost, digits), " ",
+      quiet(["saved", percent(baseline - cost, baseline)].filter(Boolean).join(" "))),
+    facts([
+      ["Spent", days && usd(cost, digits)],
+      ["Baseline", days && usd(baseline, digits)],
+      ["Answered locally", routes && `${share} of ${count(ok)}`],
+      ["Failed attempts", routes && [count(wrong), wrong > 0 ? ` (${percent(wrong, sum(() => true))})` : ""].join("")],
+    ]),
+    routes && ok > 0 && bar(local / ok, `${share} answered locally`),
+    unpriced > 0 && el("p", { class: "quiet" }, `Without ${count(unpriced)} attempts that have no price.`));
+}
+
+export function bar(share, label, kind = "local") {
+  const width = `${Math.min(100, Math.max(0, share * 100)).toFixed(2)}%`;
+  return svg("svg", { class: "share", role: "img", "aria-label": label, width: "100%", height: "6" },
+    svg("rect", { class: "track", width: "100%", height: "6" }), svg("rect", { class: kind, width, height: "6" }));
+}
+
+// === Routes ===
+
+// `disconnected` is the client's own doing.
+const FAILED = ["error", "truncated", "unknown"];
+
+function qualityTable() {
+  const of = (row, outcome) => count(row[outcome] ?? 0);
+  const view = table({
+    caption: "Attempts, failures and times per route",
+    empty: "No attempts in this span.",
+    key: (row) => row.route,
+    columns: [
+      { head: "Route", row: true, cell: (row) => route(row.route) },
+      { head: "Attempts", num: true, wide: true, cell: (row) => count(row.all) },
+      { head: "Ended well", num: true, cell: (row) => of(row, "ok") },
+      { head: "Error", num: true, cell: (row) => of(row, "error") },
+      { head: "Cut off", num: true, wide: true, cell: (row) => of(row, "truncated") },
+      { head: "Client left", num: true, wide: true, cell: (row) => of(row, "disconnected") },
+      { head: "Unknown", num: true, wide: true, title: "The gateway stopped while it ran", cell: (row) => of(row, "unknown") },
+      { head: "Failed", num: true, cell: (row) => percent(row.failed, row.all) },
+      { head: "First event, ms", num: true, title: "Mean of attempts that ended well", cell: (row) => ms(row.first) || "–" },
+      { head: "Duration, ms", num: true, title: "Mean of attempts that ended well", cell: (row) => ms(row.duration) || "–" },
+    ],
+  });
+  const note = el("p", { class: "quiet" }, "Counts are attempts of answers; a request that fell back has several. ",
+    "Failed: error, cut off or unknown. Times are means of the attempts that ended well.");
+  return {
+    node: el("div", {}, view.node, note),
+    show(rows) {
+      const routes = new Map();
+      for (const row of rows) {
+        const sum = routes.get(row.route) ?? { route: row.route, all: 0, failed: 0, first: null, duration: null };
+        routes.set(row.route, sum);
+        sum.all += row.attempts;
+        sum[row.outcome] = (sum[row.outcome] ?? 0) + row.attempts;
+        if (FAILED.includes(row.outcome)) sum.failed += row.attempts;
+        if (row.outcome === "ok") [sum.first, sum.duration] = [row.first_event_ms, row.duration_ms];
+      }
+      note.hidden = rows.length === 0;
+      view.show([...routes.values()].sort((one, other) => (one.route < other.route ? 1 : -1)));
+    },
+  };
+}
+
+// === Where the money went ===
+
+function spendTable() {
+  let digits = 6;
+  const title = (row) => (row.total ? "Total" : row.group || quiet("(none)"));
+  const money = (pick) => (row) => amount(pick(row), digits);
+  const view = table({
+    caption: "Spend per group",
+    empty: "Nothing was spent in this span.",
+    key: (row) => row.group ?? "",
+    columns: [
+      { head: "Group", row: true, cell: title },
+      { head: "Attempts", num: true, cell: (row) => count(row.requests) },
+      { head: "Input tokens", num: true, wide: true, cell: (row) => count(row.input_tokens) },
+      { head: "Cached", num: true, wide: true, cell: (row) => count(row.cached_tokens) },
+      { head: "Output tokens", num: true, wide: true, cell: (row) => count(row.output_tokens) },
+      { head: "Unpriced", num: true, wide: true, cell: (row) => count(row.unpriced_requests) },
+      { head: "Spent, $", num: true, cell: money((row) => nanos(row.cost_usd)) },
+      { head: "Baseline, $", num: true, wide: true, cell: money((row) => nanos(row.baseline_usd)) },
+      { head: "Saved, $", num: true, cell: money(saved) },
+    ],
+  });
+  const note = el("p", { class: "quiet" });
+  return {
+    node: el("div", {}, view.node, note),
+    show(data, by) {
+      const rows = (data?.rows ?? []).slice(0, MOST_ROWS);
+      if (by === "day") rows.sort((one, other) => (one.group < other.group ? 1 : -1));
+      digits = decimals([data?.total, ...rows].filter(Boolean).flatMap((row) => [nanos(row.cost_usd), nanos(row.baseline_usd)]));
+      view.show(rows, `${digits}${by}`, data && { ...data.total, total: true });
+      const more = (data?.rows.length ?? 0) - rows.length;
+      note.textContent = [more > 0 && `${count(more)} more groups are in the total.`,
+        by === "tag" && rows.length > 0 && "An attempt with several tags is in several rows, but once in the total.",
+        rows.length > 0 && "Baseline: what the same tokens cost at the hosted baseline model. Saved: baseline − spent, shadow answers included."]
+        .filter(Boolean).join(" ");
+    },
+  };
+}
+
+// === The chart ===
+
+// Two bars a day, one in front of the other: the baseline, and what was spent of it. Drawn for the width there is.
+function dayChart() {
+  const legend = el("p", { class: "legend", "aria-hidden": "true" },
+    el("span", { class: "swatch cost" }), "Spent", el("span", { class: "swatch baseline" }), "Baseline");
+  const canvas = el("div", { class: "chart" });
+  const rows = table({
+    caption: "Spend per day",
+    empty: "",
+    key: (row) => row.group,
+    columns: [
+      { head: "Day (UTC)", row: true, cell: (row) => row.group },
+      { head: "Attempts", num: true, cell: (row) => count(row.requests) },
+      { head: "Spent, $", num: true, cell: (row) => amount(nanos(row.cost_usd)) },
+      { head: "Baseline, $", num: true, cell: (row) => amount(nanos(row.baseline_usd)) },
+    ],
+  });
+  const numbers = el("details", {}, el("summary", {}, "The same as a table"), rows.node);
+  const empty = el("p", { class: "empty" },
+    "Nothing was spent in the last 30 days. The first request to the data listener appears here.");
+  let data = [];
+  let drawn = "";
+  const draw = () => {
+    const width = Math.floor(canvas.clientWidth);
+    const seen = JSON.stringify([width, data, since(1)]);
+    if (width === 0 || seen === drawn) return;
+    drawn = seen;
+    canvas.replaceChildren(bars(data, width));
+  };
+  const watch = new ResizeObserver(draw);
+  watch.observe(canvas);
+  return {
+    node: el("div", {}, empty, legend, canvas, numbers),
+    leave: () => watch.disconnect(),
+    show(days) {
+      data = days;
+      empty.hidden = days.length > 0;
+      for (const node of [legend, canvas, numbers]) node.hidden = days.length === 0;
+      rows.show([...days].sort((one, other) => (one.group < other.group ? 1 : -1)));
+      draw();
+    },
+  };
+}
+
+function bars(rows, width) {
+  const days = Array.from({ length: 30 }, (_, at) => utcDay(29 - at).toISOString().slice(0, 10));
+  const found = new Map(rows.map((row) => [row.group, row]));
+  const [top, left, height, foot] = [8, 56, 150, 20];
+  const values = rows.flatMap((row) => [nanos(row.cost_usd), nanos(row.baseline_usd)]);
+  const most = values.reduce((most, value) => (value > most ? value : most), 1n);
+  const step = nice(Number(most) / 3);
+  const peak = step * Math.ceil(Number(most) / step);
+  const y = (value) => top + height * (1 - Number(value) / peak);
+  const slot = (width - left) / days.length;
+  const wide = Math.max(2, slot - Math.max(1, slot * 0.25));
+  const digits = Math.min(9, Math.max(0, 9 - Math.floor(Math.log10(step))));
+  const total = add(rows.map((row) => nanos(row.cost_usd)));
+  const would = add(rows.map((row) => nanos(row.baseline_usd)));
+  const chart = svg("svg", { width, height: top + height + foot, role: "img",
+    "aria-label": `Spend per day over 30 days: $${dollars(total)} spent, $${dollars(would)} at the baseline.` });
+  for (let line = 0; line <= peak; line += step) {
+    chart.append(svg("line", { class: "grid", x1: left, x2: width, y1: y(line), y2: y(line) }),
+      svg("text", { x: left - 6, y: y(line) + 4, "text-anchor": "end" }, line === 0 ? "$0" : `$${fixed(line / 1e9, digits)}`));
+  }
+  const every = Math.ceil(48 / slot);
+  days.forEach((day, at) => {
+    const x = left + at * slot;
+    const row = found.get(day);
+    if ((days.length - 1 - at) % every === 0) {
+      chart.append(svg("text", { x: x + wide / 2, y: top + height + 15, "text-anchor": "middle" }, day.slice(5)));
+    }
+    if (!row) return;
+    const [cost, baseline] = [nanos(row.cost_usd), nanos(row.baseline_usd)];
+    const rect = (kind, value, inset) => svg("rect", { class: kind, x: x + inset, width: wide - 2 * inset, y: y(value),
+      height: Math.max(value > 0n ? 1 : 0, top + height - y(value)) });
+    chart.append(svg("g", {}, svg("title", {}, `${day}: $${dollars(cost)} spent, $${dollars(baseline)} baseline`),
+      rect("baseline", baseline, 0), rect("cost", cost, cost > baseline ? wide * 0.2 : 0),
+      svg("rect", { class: "target", x, y: top, width: slot, height })));
+  });
+  return chart;
+}
+
+// 1, 2 or 5 times a power of ten, at least `least`.
+function nice(least) {
+  const power = 10 ** Math.floor(Math.log10(least));
+  return [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= least);
+}
