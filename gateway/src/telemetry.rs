@@ -26,6 +26,7 @@ use policies::Signals;
 use prometheus::{Encoder, Registry, TextEncoder};
 use router::Observer;
 use router::ledger::{AttemptClose, Outcome, RequestRecord};
+use std::io::IsTerminal;
 use std::time::{Duration, SystemTime};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -78,7 +79,12 @@ pub fn start_logs(settings: &TelemetrySettings) -> bool {
         LogFormat::Json => {
             base.with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr)).try_init().is_ok()
         }
-        LogFormat::Text => base.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).try_init().is_ok(),
+        LogFormat::Text => {
+            let colours = std::io::stderr().is_terminal();
+            base.with(tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr))
+                .try_init()
+                .is_ok()
+        }
     }
 }
 

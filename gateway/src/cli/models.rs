@@ -25,7 +25,8 @@ pub fn run(_setting: &Setting, _models: &Models) -> Result<(), Failure> {
 pub fn run(setting: &Setting, models: &Models) -> Result<(), Failure> {
     use super::{complain, say};
     use crate::config::{Environment, ProviderKind};
-    use adapters::local::{Source, list, resolve};
+    use adapters::local::Source;
+    use adapters::local::store::{list, resolve};
     use serde_json::json;
 
     let cache = Environment.cache_dir();

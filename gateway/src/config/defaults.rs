@@ -56,3 +56,5 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 pub const DRAIN: Duration = Duration::from_secs(30);
 /// Connections are still accepted for so long after SIGTERM, with readiness already failing.
 pub const DRAIN_DELAY: Duration = Duration::ZERO;
+/// What is logged: the engine tells much while it loads.
+pub const LOG: &str = "info,mistralrs_core=warn,mistralrs_quant=warn";

@@ -61,8 +61,6 @@ pub struct Settings {
     pub shadows: Vec<Shadow>,
     /// Logs, traces, metrics.
     pub telemetry: TelemetrySettings,
-    /// Where models are kept.
-    pub cache_dir: PathBuf,
     /// What works, but not as one might think.
     pub warnings: Vec<String>,
 }
@@ -218,11 +216,10 @@ impl Settings {
             timeouts,
             keys_required: keys.required.unwrap_or(false),
             telemetry: TelemetrySettings {
-                log: log.unwrap_or_else(|| "info".into()),
+                log: log.unwrap_or_else(|| defaults::LOG.into()),
                 log_format: log_format.unwrap_or_default(),
                 otlp_endpoint,
             },
-            cache_dir: environment.cache_dir(),
             warnings: found.warnings,
         };
         if found.problems.is_empty() { Ok(settings) } else { Err(ConfigError { problems: found.problems }) }

@@ -21,7 +21,7 @@ export class ApiError extends Error {
 }
 
 export const get = (path, query = {}, signal = null) => {
-  const words = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== null && value !== ""));
+  const words = new URLSearchParams(Object.entries(query).filter(([, value]) => (value ?? "") !== ""));
   return call("GET", words.size ? `${path}?${words}` : path, null, signal);
 };
 export const post = (path, body) => call("POST", path, body, null);

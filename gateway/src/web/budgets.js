@@ -5,7 +5,8 @@
 import { gather, get, post, remove } from "./api.js";
 import { amount, choice, count, decimals, el, nanos, percent, quiet, section, svg, table, time, usd } from "./kit.js";
 
-const WINDOWS = [["", "No budget"], ["hour", "an hour"], ["day", "a day"], ["week", "a week"], ["month", "a month"], ["total", "in total"]];
+const WINDOWS = [["", "No budget"], ["hour", "an hour"], ["day", "a day"], ["week", "a week"], ["month", "a month"],
+  ["total", "in total"]];
 const POLICIES = { refuse: "refuse (402)", local: "answer locally", clamp: "clamp the answer's length", end: "end the stream" };
 
 export function budgets(app) {
@@ -38,17 +39,18 @@ function budgetTable() {
   const view = table({
     caption: "Budgets",
     empty: "No budget is configured. Add a [[budgets]] section, or give a key its own budget.",
+    stack: true,
     key: (row) => `${row.scope} ${row.window}`,
     columns: [
       { head: "Scope", row: true, cell: (row) => [row.scope, el("span", { class: "under" }, row.window)] },
       { head: "Used", cell: used },
       { head: "Limit, $", num: true, cell: money("limit_usd") },
       { head: "Spent, $", num: true, cell: money("spent_usd") },
-      { head: "Held, $", num: true, wide: true, title: "Set aside for running calls", cell: money("held_usd") },
+      { head: "Held, $", num: true, title: "Set aside for running calls", cell: money("held_usd") },
       { head: "Left, $", num: true, cell: money("left_usd") },
-      { head: "When exceeded", wide: true, cell: (row) => POLICIES[row.on_exceeded] ?? row.on_exceeded },
-      { head: "Since", wide: true, cell: (row) => (row.window === "total" ? "" : time(row.since)) },
-      { head: "Until", wide: true, cell: (row) => (row.until ? time(row.until) : quiet("never")) },
+      { head: "When exceeded", cell: (row) => POLICIES[row.on_exceeded] ?? row.on_exceeded },
+      { head: "Since", cell: (row) => (row.window === "total" ? "" : time(row.since)) },
+      { head: "Until", cell: (row) => (row.until ? time(row.until) : quiet("never")) },
     ],
   });
   return {
@@ -68,11 +70,11 @@ function used(row) {
   const part = (value) => (limit > 0n ? Math.min(100, (Number(value) / Number(limit)) * 100) : 100);
   const level = spent >= limit ? "over" : spent * 5n >= limit * 4n ? "near" : "spent";
   const said = percent(spent, limit) || "–";
-  return el("div", { class: "used" }, el("span", { class: level === "over" ? "bad" : null }, said),
-    svg("svg", { class: "share", role: "img", "aria-label": `${said} spent, ${percent(held, limit) || "0%"} held`, width: "100%", height: "6" },
-      svg("rect", { class: "track", width: "100%", height: "6" }),
-      svg("rect", { class: "held", width: `${Math.min(100, part(spent) + part(held)).toFixed(2)}%`, height: "6" }),
-      svg("rect", { class: level, width: `${part(spent).toFixed(2)}%`, height: "6" })));
+  const label = `${said} spent, ${percent(held, limit) || "0%"} held`;
+  const piece = (kind, share) => svg("rect", { class: kind, width: `${Math.min(100, share).toFixed(2)}%`, height: "6" });
+  return el("span", { class: "used" }, el("span", { class: level === "over" ? "bad" : null }, said),
+    svg("svg", { class: "share", role: "img", "aria-label": label, width: "100%", height: "6" },
+      piece("track", 100), piece("held", part(spent) + part(held)), piece(level, part(spent))));
 }
 
 // === Keys ===
@@ -90,18 +92,20 @@ function keyTable(app) {
   const view = table({
     caption: "Keys",
     empty: "No key is shown. Without any key, only loopback is served.",
+    stack: true,
     key: (row) => row.id,
     columns: [
       { head: "Name", row: true, cell: (row) => [row.name, el("span", { class: "under" }, row.id)] },
       { head: "Team", cell: (row) => row.team ?? "" },
-      { head: "User", wide: true, cell: (row) => row.user ?? "" },
-      { head: "Models", wide: true, cell: (row) => row.models?.join(", ") ?? quiet("all") },
-      { head: "Budget", num: true, cell: (row) => (row.budget ? [usd(nanos(row.budget.limit_usd), 2), el("span", { class: "under" }, row.budget.window)] : quiet("none")) },
-      { head: "Created", wide: true, cell: (row) => time(row.created) },
-      { head: "Expires", wide: true, cell: (row) => (row.expires ? time(row.expires) : quiet("never")) },
+      { head: "User", cell: (row) => row.user ?? "" },
+      { head: "Models", cell: (row) => row.models?.join(", ") ?? quiet("all") },
+      { head: "Budget", num: true, cell: (row) => (row.budget
+        ? [usd(nanos(row.budget.limit_usd), 2), el("span", { class: "under" }, row.budget.window)] : quiet("none")) },
+      { head: "Created", cell: (row) => time(row.created) },
+      { head: "Expires", cell: (row) => (row.expires ? time(row.expires) : quiet("never")) },
       { head: "State", cell: (row) => el("span", { class: state(row) === "active" ? "good" : "quiet" }, state(row)) },
-      { head: "Action", cell: (row) => state(row) === "active" && el("button", { type: "button", class: "small", id: `revoke-${row.id}`,
-        "aria-label": `Revoke key ${row.name}`, on: { click: () => revoke(row) } }, "Revoke") },
+      { head: "Action", cell: (row) => state(row) === "active" && el("button", { type: "button", class: "small",
+        id: `revoke-${row.id}`, "aria-label": `Revoke key ${row.name}`, on: { click: () => revoke(row) } }, "Revoke") },
     ],
   });
   async function revoke(key) {
@@ -145,7 +149,8 @@ function keyForm(app) {
   const name = field("key-name", "Name", { required: true, maxlength: "100" });
   const team = field("key-team", "Team (optional)", { maxlength: "100" });
   const user = field("key-user", "User (optional)", { maxlength: "100" });
-  const limit = field("key-limit", "Dollars", { inputmode: "decimal", pattern: "[0-9]+([.][0-9]{1,9})?", title: "Digits, with a point before the decimals" });
+  const limit = field("key-limit", "Dollars", { inputmode: "decimal", pattern: "[0-9]+([.][0-9]{1,9})?",
+    title: "Digits, with a point before the decimals" });
   const window = choice("key-window", "Budget", WINDOWS, "", (value) => {
     limit.input.required = value !== "";
     limit.node.hidden = value === "";

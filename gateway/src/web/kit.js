@@ -164,19 +164,22 @@ export function reconcile(parent, rows, { key, build, extra = "" }) {
 }
 
 // A table: `columns` are {head, cell, num, wide, row} (num: right-aligned; wide: left out on a narrow screen; row: the
-// row's header). `show(rows, extra, total)` fills it; `total` is a row for the foot. `open` makes rows clickable.
-export function table({ caption, columns, key, empty, open = null }) {
+// row's header). `show(rows, extra, total)` fills it; `total` is a row for the foot. `open` makes rows clickable. A
+// `stack` becomes a list of labelled values on a narrow screen; the roles keep it a table for screen readers then.
+export function table({ caption, columns, key, empty, open = null, stack = false }) {
   const look = (column) => [column.num && "num", column.wide && "wide"].filter(Boolean).join(" ") || null;
-  const body = el("tbody");
-  const foot = el("tfoot");
+  const role = (name) => (stack ? name : null);
+  const body = el("tbody", { role: role("rowgroup") });
+  const foot = el("tfoot", { role: role("rowgroup") });
   const none = el("p", { class: "empty" }, empty);
-  const head = el("tr", {}, columns.map((column) =>
-    el("th", { scope: "col", class: look(column), title: column.title }, column.head)));
+  const head = el("tr", { role: role("row") }, columns.map((column) =>
+    el("th", { scope: "col", role: role("columnheader"), class: look(column), title: column.title }, column.head)));
   const grid = el("div", { class: "scroll", role: "region", "aria-label": caption, tabindex: "0" },
-    el("table", {}, el("caption", { class: "hidden" }, caption), el("thead", {}, head), body, foot));
-  const line = (row) => el("tr", { class: open ? "open" : null }, columns.map((column) => column.row
-    ? el("th", { scope: "row", class: look(column) }, column.cell(row))
-    : el("td", { class: look(column) }, column.cell(row))));
+    el("table", { class: stack ? "stack" : null, role: role("table") }, el("caption", { class: "hidden" }, caption),
+      el("thead", { role: role("rowgroup") }, head), body, foot));
+  const line = (row) => el("tr", { class: open ? "open" : null, role: role("row") }, columns.map((column) => column.row
+    ? el("th", { scope: "row", role: role("rowheader"), class: look(column) }, column.cell(row))
+    : el("td", { class: look(column), role: role("cell"), "data-label": column.head }, el("span", {}, column.cell(row)))));
   if (open) {
     body.addEventListener("click", (event) => {
       const row = event.target.closest("tr");

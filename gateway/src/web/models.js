@@ -9,17 +9,18 @@ export function models(app) {
   const view = table({
     caption: "Configured models",
     empty: "No model is configured. Add a [models.\"NAME\"] section and name it in [router].",
+    stack: true,
     key: (row) => row.model,
     columns: [
       { head: "Model", row: true, cell: (row) => [row.model, row.upstream !== row.model && under(row.upstream)] },
       { head: "State", cell: state },
       { head: "Route", cell: (row) => route(row.route) },
-      { head: "Provider", wide: true, cell: (row) => [row.provider, row.region && under(`region ${row.region}`)] },
-      { head: "Context", num: true, wide: true, cell: (row) => count(row.context_window) || "–" },
+      { head: "Provider", cell: (row) => [row.provider, row.region && under(`region ${row.region}`)] },
+      { head: "Context", num: true, cell: (row) => count(row.context_window) || "–" },
       { head: "Input, $/M tokens", num: true, cell: (row) => amount(nanos(row.input_usd_per_mtok), digits) },
       { head: "Output, $/M tokens", num: true, cell: (row) => amount(nanos(row.output_usd_per_mtok), digits) },
-      { head: "Price from", wide: true, cell: (row) => row.price_source },
-      { head: "Source", wide: true, cell: (row) => row.source ?? "" },
+      { head: "Price from", cell: (row) => row.price_source },
+      { head: "Source", cell: (row) => row.source ?? "" },
     ],
   });
   const page = {
@@ -29,7 +30,7 @@ export function models(app) {
     load: (signal) => get("/api/models", {}, signal),
     show({ models }) {
       page.every = models.some((row) => row.state === "loading") ? 2_000 : 10_000;
-      digits = Math.min(4, decimals(models.flatMap((row) => [nanos(row.input_usd_per_mtok), nanos(row.output_usd_per_mtok)])));
+      digits = Math.min(4, decimals(models.flatMap((row) => [row.input_usd_per_mtok, row.output_usd_per_mtok].map(nanos))));
       view.show(models, digits);
       const now = new Map(models.map((row) => [row.model, row.state]));
       const turned = [...now].filter(([model, state]) => before.has(model) && before.get(model) !== state);
@@ -44,10 +45,11 @@ const under = (text) => el("span", { class: "under" }, text);
 
 function state(row) {
   const word = { ready: "good", loading: "wait", down: "bad" }[row.state] ?? "wait";
+  const loading = row.state === "loading";
   const known = typeof row.progress === "number";
   return [
-    el("span", { class: `state ${word}` }, row.state, known && row.state === "loading" ? ` ${Math.floor(row.progress * 100)}%` : ""),
-    row.state === "loading" && el("progress", { max: "1", value: known ? row.progress : null, "aria-label": `Loading ${row.model}` }),
+    el("span", { class: `state ${word}` }, row.state, known && loading ? ` ${Math.floor(row.progress * 100)}%` : ""),
+    loading && el("progress", { max: "1", value: known ? row.progress : null, "aria-label": `Loading ${row.model}` }),
     row.why ? under(row.why) : null,
   ];
 }

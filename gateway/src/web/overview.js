@@ -177,12 +177,14 @@ function spendTable() {
     show(data, by) {
       const rows = (data?.rows ?? []).slice(0, MOST_ROWS);
       if (by === "day") rows.sort((one, other) => (one.group < other.group ? 1 : -1));
-      digits = decimals([data?.total, ...rows].filter(Boolean).flatMap((row) => [nanos(row.cost_usd), nanos(row.baseline_usd)]));
+      const sums = data ? [data.total, ...rows] : [];
+      digits = decimals(sums.flatMap((row) => [nanos(row.cost_usd), nanos(row.baseline_usd)]));
       view.show(rows, `${digits}${by}`, data && { ...data.total, total: true });
       const more = (data?.rows.length ?? 0) - rows.length;
       note.textContent = [more > 0 && `${count(more)} more groups are in the total.`,
-        by === "tag" && rows.length > 0 && "An attempt with several tags is in several rows, but once in the total.",
-        rows.length > 0 && "Baseline: what the same tokens cost at the hosted baseline model. Saved: baseline − spent, shadow answers included."]
+        by === "tag" && rows.length > 0 && "An attempt with several tags is in several rows, once in the total.",
+        rows.length > 0 && "Baseline: what the same tokens cost at the hosted baseline model. Saved: baseline − spent, "
+          + "shadow answers included."]
         .filter(Boolean).join(" ");
     },
   };

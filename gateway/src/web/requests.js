@@ -3,11 +3,13 @@
 // The first page of the list follows what happens; older pages stand still, so that they can be read.
 
 import { get } from "./api.js";
-import { amount, choice, count, decimals, el, facts, fixed, hidden, ms, nanos, quiet, route, section, table, time, add } from "./kit.js";
+import { add, amount, choice, count, decimals, el, facts, fixed, hidden, ms, nanos, quiet, route, section, table,
+  time } from "./kit.js";
 
 const PAGE = 50;
 const ROUTES = [["", "All"], ["local", "Local"], ["hosted", "Hosted"], ["none", "None (refused)"]];
-const SPANS = [["", "Any time"], ["15", "Last 15 minutes"], ["60", "Last hour"], ["1440", "Last 24 hours"], ["10080", "Last 7 days"]];
+const SPANS = [["", "Any time"], ["15", "Last 15 minutes"], ["60", "Last hour"], ["1440", "Last 24 hours"],
+  ["10080", "Last 7 days"]];
 
 // What the reason word means.
 const REASONS = {
@@ -52,7 +54,8 @@ export function requests(app, words) {
       { head: "Model", cell: (row) => row.model ?? quiet("none") },
       { head: "Asked for", wide: true, cell: (row) => row.asked },
       { head: "Reason", wide: true, cell: (row) => el("span", { title: REASONS[row.reason] }, row.reason) },
-      { head: "Score", num: true, wide: true, title: "How much the strong model is needed, 0 to 1", cell: (row) => fixed(row.score, 2) },
+      { head: "Score", num: true, wide: true, title: "How much the strong model is needed, 0 to 1",
+        cell: (row) => fixed(row.score, 2) },
       { head: "Class", wide: true, cell: (row) => row.class },
       { head: "Key or team", wide: true, cell: (row) => row.key ?? row.team ?? "" },
       { head: "In", num: true, wide: true, title: "Input tokens", cell: (row) => count(row.input_tokens) },
@@ -61,7 +64,8 @@ export function requests(app, words) {
       { head: "ms", num: true, title: "Duration", cell: (row) => ms(row.duration_ms) },
     ],
   });
-  const find = el("input", { id: "find", type: "search", autocomplete: "off", spellcheck: "false", placeholder: "x-sluice-request-id" });
+  const find = el("input", { id: "find", type: "search", autocomplete: "off", spellcheck: "false",
+    placeholder: "x-sluice-request-id" });
   const finder = el("form", { class: "field", role: "search", on: { submit: (event) => {
     event.preventDefault();
     if (find.value.trim()) location.hash = address(find.value.trim());
@@ -150,9 +154,10 @@ export function request(app, { id }) {
 }
 
 function summary(story, attempts) {
-  const sum = (name) => attempts.reduce((all, attempt) => all + (attempt[name] ?? 0), 0);
+  const tokens = (name) => story[name] ?? attempts.reduce((all, attempt) => all + (attempt[name] ?? 0), 0);
   const paid = attempts.map((attempt) => nanos(attempt.cost_usd));
-  const cost = story.cost_usd === undefined ? (attempts.length && !paid.includes(null) ? add(paid) : null) : nanos(story.cost_usd);
+  const summed = paid.includes(null) ? null : add(paid);
+  const cost = story.cost_usd === undefined ? summed : nanos(story.cost_usd);
   const ends = attempts.map((attempt) => Date.parse(attempt.ended)).filter(Number.isFinite);
   const took = story.duration_ms ?? (ends.length ? Math.max(...ends) - Date.parse(story.time) : null);
   const tags = Object.entries(story.tags ?? {}).map(([key, value]) => `${key}=${value}`).join(", ");
@@ -162,7 +167,7 @@ function summary(story, attempts) {
     ["Endpoint", story.endpoint], ["Reason", story.reason],
     ["Score", scale(story)], ["Data class", story.class],
     ["Cost", attempts.length === 0 ? null : cost === null ? quiet("unpriced") : ["$", amount(cost)]],
-    ["Tokens", attempts.length === 0 ? null : `${count(story.input_tokens ?? sum("input_tokens"))} in, ${count(story.output_tokens ?? sum("output_tokens"))} out`],
+    ["Tokens", attempts.length === 0 ? null : `${count(tokens("input_tokens"))} in, ${count(tokens("output_tokens"))} out`],
     ["Key", story.key], ["Team", story.team], ["User", story.user], ["Session", story.session], ["Tags", tags],
   ]));
 }
@@ -171,8 +176,9 @@ function summary(story, attempts) {
 function verdict(story) {
   if (story.refusal) return [el("strong", { class: "bad" }, `Refused by ${plain(story.refusal.by)}: `), story.refusal.message];
   const why = REASONS[story.reason] ?? plain(story.reason);
-  const needs = typeof story.score === "number" && typeof story.threshold === "number" && story.reason === "classifier"
-    ? ` (${fixed(story.score, 2)}, ${story.score >= story.threshold ? "not below" : "below"} the threshold ${fixed(story.threshold, 2)})` : "";
+  const judged = typeof story.score === "number" && typeof story.threshold === "number" && story.reason === "classifier";
+  const side = story.score >= story.threshold ? "not below" : "below";
+  const needs = judged ? ` (${fixed(story.score, 2)}, ${side} the threshold ${fixed(story.threshold, 2)})` : "";
   const who = story.model ? [el("strong", {}, story.model), ` (${story.route}) was chosen: `] : ["No model answered: "];
   const plan = (story.plan ?? []).length > 1 ? ` The plan was ${story.plan.join(", then ")}.` : "";
   return [...who, why, needs, ".", plan];
@@ -189,16 +195,18 @@ function candidates(story) {
   const view = table({
     caption: "Every candidate and what struck it out",
     empty: "No candidate was looked at.",
+    stack: true,
     key: (row) => row.model,
     columns: [
-      { head: "Plan", num: true, title: "Place in the plan", cell: (row) => (Number.isInteger(row.rank) ? String(row.rank + 1) : "–") },
+      { head: "Plan", num: true, title: "Place in the plan", cell: (row) => (row.rank === null ? "–" : String(row.rank + 1)) },
       { head: "Model", row: true, cell: (row) => [row.model, el("span", { class: "under" }, row.provider)] },
       { head: "Route", cell: (row) => route(row.route) },
-      { head: "Region", wide: true, cell: (row) => row.region ?? "" },
+      { head: "Region", cell: (row) => row.region ?? "" },
       { head: "Verdict", cell: strikes },
-      { head: "At most, $", num: true, title: "The most this request can cost with it", cell: (row) => amount(nanos(row.ceiling_usd), digits) },
-      { head: "Price from", wide: true, cell: (row) => row.price_source ?? "" },
-      { head: "First token in, ms", num: true, wide: true, title: "Predicted", cell: (row) => ms(row.first_token_in_ms) || "–" },
+      { head: "At most, $", num: true, title: "The most this request can cost with it",
+        cell: (row) => amount(nanos(row.ceiling_usd), digits) },
+      { head: "Price from", cell: (row) => row.price_source ?? "" },
+      { head: "First token in, ms", num: true, title: "Predicted", cell: (row) => ms(row.first_token_in_ms) || "–" },
     ],
   });
   view.show(rows);
@@ -218,25 +226,28 @@ function attemptTable(attempts) {
   const view = table({
     caption: "Attempts with tokens and money",
     empty: "Nothing was dialled.",
+    stack: true,
     key: (row) => row.attempt,
     columns: [
       { head: "No.", num: true, cell: (row) => String(row.attempt) },
       { head: "Model", row: true, cell: (row) => [row.model, el("span", { class: "under" },
         [row.provider, row.upstream_model !== row.model && row.upstream_model].filter(Boolean).join(" · "))] },
-      { head: "For", wide: true, cell: (row) => row.purpose },
+      { head: "For", cell: (row) => row.purpose },
       { head: "Outcome", cell: (row) => outcome(row) },
-      { head: "Begun", wide: true, cell: (row) => time(row.time, true) },
-      { head: "First event, ms", num: true, wide: true, cell: (row) => ms(row.first_event_ms) || "–" },
+      { head: "Begun", cell: (row) => time(row.time, true) },
+      { head: "First event, ms", num: true, cell: (row) => ms(row.first_event_ms) || "–" },
       { head: "Duration, ms", num: true, cell: (row) => (row.ended ? ms(Date.parse(row.ended) - Date.parse(row.time)) : "") },
       { head: "In", num: true, title: "Input tokens", cell: (row) => count(row.input_tokens) },
-      { head: "Cached", num: true, wide: true, title: "Input tokens read from a cache", cell: (row) => count(row.cached_tokens) },
+      { head: "Cached", num: true, title: "Input tokens read from a cache", cell: (row) => count(row.cached_tokens) },
       { head: "Out", num: true, title: "Output tokens", cell: (row) => count(row.output_tokens) },
-      { head: "Reasoning", num: true, wide: true, title: "Output tokens spent on reasoning", cell: (row) => count(row.reasoning_tokens) },
-      { head: "Counted", wide: true, cell: (row) => plain(row.counted) },
-      { head: "At most, $", num: true, wide: true, title: "Set aside before dialling", cell: (row) => amount(nanos(row.ceiling_usd), digits) },
+      { head: "Reasoning", num: true, title: "Output tokens spent on reasoning",
+        cell: (row) => count(row.reasoning_tokens) },
+      { head: "Counted", cell: (row) => plain(row.counted) },
+      { head: "At most, $", num: true, title: "Set aside before dialling",
+        cell: (row) => amount(nanos(row.ceiling_usd), digits) },
       { head: "Cost, $", num: true, cell: (row) => money(row, "cost_usd") },
-      { head: "Baseline, $", num: true, wide: true, cell: (row) => (row.baseline_usd ? money(row, "baseline_usd") : "–") },
-      { head: "Price from", wide: true, cell: (row) => row.price_source ?? "" },
+      { head: "Baseline, $", num: true, cell: (row) => (row.baseline_usd ? money(row, "baseline_usd") : "–") },
+      { head: "Price from", cell: (row) => row.price_source ?? "" },
     ],
   });
   view.show(attempts);
@@ -255,11 +266,12 @@ const plain = (word) => String(word ?? "").replaceAll("_", " ");
 
 function factList(known) {
   if (!known) return el("p", { class: "empty" }, "None are on record.");
-  return facts(Object.entries(known).map(([name, value]) => [plain(name), FACTS[name]?.(value) ?? worded(value)]));
+  return facts(Object.entries(known).map(([name, value]) => [plain(name), FACTS[name]?.(value) || worded(value)]));
 }
 
 const FACTS = {
-  prompt_tokens: (size) => size && typeof size === "object" && `about ${count(size.likely)} (at least ${count(size.floor)}, at most ${count(size.ceiling)})`,
+  prompt_tokens: (size) => typeof size === "object" && size !== null
+    && `about ${count(size.likely)} (at least ${count(size.floor)}, at most ${count(size.ceiling)})`,
   needs: (needs) => needs && Object.entries(needs).filter(([name, value]) => value === true || (name === "choices" && value > 1))
     .map(([name, value]) => (value === true ? plain(name) : `${value} ${name}`)).join(", ") || "nothing special",
   output_ceiling: (most) => (most === null ? "none given" : count(most)),
@@ -283,6 +295,6 @@ function worded(value) {
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (typeof value === "number") return Number.isInteger(value) ? count(value) : String(value);
   if (Array.isArray(value)) return value.map((item) => worded(item)).join(", ") || null;
-  if (typeof value === "object") return Object.entries(value).map(([name, item]) => `${plain(name)} ${worded(item)}`).join(", ") || null;
-  return String(value);
+  if (typeof value !== "object") return String(value);
+  return Object.entries(value).map(([name, item]) => `${plain(name)} ${worded(item)}`).join(", ") || null;
 }

@@ -10,15 +10,16 @@ export function shadow(app, words) {
   let asked = words;
   let last = { shadows: [] };
   let offered = "";
-  const filter = el("div", { class: "field" });
+  const filter = el("div");
   const marking = el("input", { type: "checkbox", id: "marking", on: { change: () => page.show(last) } });
   const list = el("div", { class: "pairs" });
   const empty = el("p", { class: "empty" });
   const page = {
     title: "Shadow",
-    node: el("div", {}, el("p", { class: "quiet" }, "A sampled share of requests is also answered by the other side, after the client has its answer."),
-      el("div", { class: "filters" }, filter, el("label", { class: "check", for: "marking" }, marking, "Mark differing words")),
-      empty, list),
+    node: el("div", {}, el("p", { class: "quiet" },
+      "A sampled share of requests is also answered by the other side, after the client has its answer."),
+    el("div", { class: "filters" }, filter, el("label", { class: "check", for: "marking" }, marking, "Mark differing words")),
+    empty, list),
     every: 15_000,
     follow(words) {
       asked = words;
@@ -26,38 +27,49 @@ export function shadow(app, words) {
     load: (signal) => get("/api/experiments", {}, signal),
     show(data) {
       last = data;
-      const names = [...new Set(data.shadows.map((pair) => pair.experiment))].sort();
       const wanted = asked.experiment ?? "";
-      if (JSON.stringify([names, wanted]) !== offered) {
-        offered = JSON.stringify([names, wanted]);
-        const options = [["", "All"], ...new Set([...names, wanted].filter(Boolean))].map((name) => (Array.isArray(name) ? name : [name, name]));
-        const held = filter.contains(document.activeElement);
-        filter.replaceChildren(...choice("experiment", "Experiment", options, wanted, (value) => app.say({ experiment: value })).childNodes);
-        if (held) filter.querySelector("select").focus();
-      }
+      offer(data.shadows.map((pair) => pair.experiment), wanted);
       const rows = data.shadows.filter((pair) => !wanted || pair.experiment === wanted);
       empty.hidden = rows.length > 0;
       empty.textContent = data.shadows.length > 0 ? "This experiment has no pairs yet."
         : "No shadow pairs yet. Shadowing is off by default; an [experiments.NAME] section turns it on.";
-      reconcile(list, rows, { key: (pair) => `${pair.request_id} ${pair.experiment}`, build: (pair) => article(pair, marking.checked), extra: marking.checked });
+      const key = (pair) => `${pair.request_id} ${pair.experiment}`;
+      reconcile(list, rows, { key, build: (pair) => article(pair, marking.checked), extra: marking.checked });
     },
   };
+  // The experiments that have pairs, and the one that is asked for.
+  function offer(found, wanted) {
+    const names = [...new Set([...found, wanted])].filter(Boolean).sort();
+    const now = JSON.stringify([names, wanted]);
+    if (now === offered) return;
+    offered = now;
+    const held = filter.contains(document.activeElement);
+    const options = [["", "All"], ...names.map((name) => [name, name])];
+    filter.replaceChildren(choice("experiment", "Experiment", options, wanted, (value) => app.say({ experiment: value })));
+    if (held) filter.querySelector("select").focus();
+  }
   return page;
 }
 
 function article(pair, marked) {
-  const [served, other] = marked ? differences(pair.served_text ?? "", pair.shadow_text ?? "") : [pair.served_text, pair.shadow_text];
-  const title = el("h2", {}, pair.experiment, " ", el("a", { href: `#/requests/${encodeURIComponent(pair.request_id)}` }, time(pair.time)));
-  const side = (name, model, text, note) => el("div", { class: "side" }, el("h3", {}, `${name}: `, model),
-    text?.length ? el("div", { class: "said", tabindex: "0", role: "region", "aria-label": `${name} answer of ${model}` }, text)
-      : el("p", { class: "empty" }, "No text."), note);
+  const texts = [pair.served_text ?? "", pair.shadow_text ?? ""];
+  const [served, other] = marked ? differences(...texts) : texts;
+  const link = `#/requests/${encodeURIComponent(pair.request_id)}`;
+  const title = el("h2", {}, pair.experiment, " ", el("a", { href: link }, time(pair.time)));
+  const side = (name, model, text, note) => {
+    const label = `${name} answer of ${model} to ${pair.request_id}`;
+    const said = text.length > 0 ? el("div", { class: "said", tabindex: "0", role: "region", "aria-label": label }, text)
+      : el("p", { class: "empty" }, "No text.");
+    return el("div", { class: "side" }, el("h3", {}, `${name}: `, model), said, note);
+  };
   const note = facts([
     ["finish", pair.shadow_finish && String(pair.shadow_finish)],
     ["error", pair.shadow_error && el("span", { class: "bad" }, pair.shadow_error.replaceAll("_", " "))],
   ]);
   return el("article", { class: "card" }, title,
     el("details", { open: (pair.prompt ?? "").length < 600 }, el("summary", {}, "Prompt"), prompt(pair.prompt)),
-    el("div", { class: "pair" }, side("Served", pair.served_model, served, null), side("Shadow", pair.shadow_model, other, note)));
+    el("div", { class: "pair" }, side("Served", pair.served_model, served, null),
+      side("Shadow", pair.shadow_model, other, note)));
 }
 
 // The prompt is kept as JSON: messages, a string, or something we do not know.
