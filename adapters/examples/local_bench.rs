@@ -23,17 +23,9 @@ struct Timed {
 }
 
 async fn timed(engine: &LocalEngine, prompt: &str, answer: u64) -> Result<Timed, String> {
-    let body = json!({"model": "bench", "prompt": prompt, "max_tokens": answer, "temperature": 0, "guided_regex": "[a-z ]{4000}"});
-    let request =
-        WireRequest::parse(Endpoint::Completions, body.to_string().into()).map_err(|error| error.to_string())?;
-    let call = Call {
-        request: Arc::new(request),
-        id: RequestId::from("bench"),
-        model: "bench".into(),
-        stream: true,
-        max_output: None,
-        traceparent: None,
-    };
+    let body = json!({"model": "bench", "prompt": prompt, "max_tokens": answer, "temperature": 0});
+    let request = WireRequest::parse(Endpoint::Completions, body.to_string().into()).map_err(|error| error.to_string())?;
+    let call = Call { request: Arc::new(request), id: RequestId::from("bench"), model: "bench".into(), stream: true, max_output: None, traceparent: None };
     let started = Instant::now();
     let mut events = engine.call(call).await.map_err(|error| error.to_string())?;
     let mut timed = Timed { prompt: 0, answer: 0, first: Duration::ZERO, rest: Duration::ZERO };
@@ -72,7 +64,7 @@ async fn measure(engine: &LocalEngine) -> Result<Value, String> {
     for wanted in [57, 146, 344] {
         let mut best = f64::MAX;
         let mut tokens = 0;
-        for _ in 0..3 {
+        for _ in 0..5 {
             let run = timed(engine, &words(wanted), 1).await?;
             best = best.min(run.first.as_secs_f64());
             tokens = run.prompt;
@@ -80,7 +72,7 @@ async fn measure(engine: &LocalEngine) -> Result<Value, String> {
         prefill.push(json!({"tokens": tokens, "per_second": (tokens as f64 / best).round()}));
     }
     let mut decode = f64::MAX;
-    for _ in 0..3 {
+    for _ in 0..5 {
         let run = timed(engine, &words(16), ANSWER).await?;
         decode = decode.min(run.rest.as_secs_f64() / (run.answer - 1) as f64);
     }
@@ -105,17 +97,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let source = arguments.next().unwrap_or_else(|| "smollm2-135m".into());
     let quantize = arguments.next().as_deref().and_then(Quantize::parse).unwrap_or_default();
-    let at_once = arguments.next().and_then(|word| word.parse().ok()).unwrap_or(1);
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
     let cache = cache.ok_or("neither XDG_CACHE_HOME nor HOME is set")?.join("sluice");
     let started = Instant::now();
-    let engine = LocalEngine::spawn(LocalSpec {
-        quantize,
-        concurrency: at_once,
-        ..LocalSpec::new("bench".into(), Source::parse(&source), cache)
-    });
+    let engine = LocalEngine::spawn(LocalSpec { quantize, ..LocalSpec::new("bench".into(), Source::parse(&source), cache) });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let readiness = runtime.block_on(engine.settled());
     if readiness != Readiness::Ready {

@@ -48,12 +48,7 @@ fn target(tensor: &Tensor, quantize: Quantize) -> Option<Kind> {
 ///
 /// # Errors
 /// Damage of the source. A full or read-only disk is no error: the source is used.
-pub(super) fn convert(
-    source: &Path,
-    quantize: Quantize,
-    cache: &Path,
-    progress: &dyn Fn(f32),
-) -> Result<PathBuf, String> {
+pub(super) fn convert(source: &Path, quantize: Quantize, cache: &Path, progress: &dyn Fn(f32)) -> Result<PathBuf, String> {
     let header = gguf::read(source).map_err(|error| error.to_string())?;
     if header.tensors.iter().all(|tensor| target(tensor, quantize).is_none()) {
         return Ok(source.to_owned());
@@ -84,14 +79,8 @@ fn write(source: &Path, header: &Header, quantize: Quantize, to: &Path, progress
     let text = |error: std::io::Error| error.to_string();
     let mut from = BufReader::new(File::open(source).map_err(text)?);
     let mut out = BufWriter::with_capacity(1 << 20, File::create(to).map_err(text)?);
-    let kinds: Vec<Kind> =
-        header.tensors.iter().map(|tensor| target(tensor, quantize).unwrap_or(tensor.kind)).collect();
-    let lens: Vec<u64> = header
-        .tensors
-        .iter()
-        .zip(&kinds)
-        .map(|(tensor, kind)| kind.len_of(tensor.numbers()).unwrap_or(tensor.len))
-        .collect();
+    let kinds: Vec<Kind> = header.tensors.iter().map(|tensor| target(tensor, quantize).unwrap_or(tensor.kind)).collect();
+    let lens: Vec<u64> = header.tensors.iter().zip(&kinds).map(|(tensor, kind)| kind.len_of(tensor.numbers()).unwrap_or(tensor.len)).collect();
 
     out.write_all(b"GGUF").map_err(text)?;
     out.write_all(&header.version.to_le_bytes()).map_err(text)?;
@@ -195,8 +184,7 @@ mod tests {
         let mut file = File::open(&made).unwrap();
         let content = candle_core::quantized::gguf_file::Content::read(&mut file).unwrap();
         let read = content.tensor(&mut file, "blk.0.weight", &Device::Cpu).unwrap().dequantize(&Device::Cpu).unwrap();
-        let (new, old) =
-            (read.to_vec2::<f32>().unwrap(), q4.dequantize(&Device::Cpu).unwrap().to_vec2::<f32>().unwrap());
+        let (new, old) = (read.to_vec2::<f32>().unwrap(), q4.dequantize(&Device::Cpu).unwrap().to_vec2::<f32>().unwrap());
         for (new, old) in new.concat().iter().zip(old.concat()) {
             assert!((new - old).abs() < 0.05, "{new} {old}");
         }

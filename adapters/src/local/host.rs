@@ -16,6 +16,7 @@ use super::spec::MAX_RESTARTS;
 use super::store::{StoreError, is_present, resolve};
 use policies::Readiness;
 use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -37,6 +38,14 @@ enum Failure {
 
 /// Runs the model's life on the calling thread, until shutdown or for good failure.
 pub(super) fn run(shared: &Arc<Shared>, stop: watch::Receiver<bool>) {
+    // Nobody watches this thread: should it panic, the model must not look ready for ever.
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| live(shared, stop))) {
+        shared.leave();
+        shared.down(format!("the model's thread died: {}", said(panic.as_ref())), None);
+    }
+}
+
+fn live(shared: &Arc<Shared>, stop: watch::Receiver<bool>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return shared.down(format!("no thread for the engine: {error}"), None),
@@ -71,7 +80,7 @@ pub(super) fn run(shared: &Arc<Shared>, stop: watch::Receiver<bool>) {
         let pause = FIRST_PAUSE.saturating_mul(1 << (deaths - 1).min(6)).min(LONGEST_PAUSE);
         tracing::error!(provider = %shared.spec.provider, %why, ?pause, "the local model is loaded again");
         shared.down(why, Some(pause));
-        let asked_to_stop = runtime.block_on(watch_over(tokio::time::sleep(pause), stop.clone()));
+        let asked_to_stop = runtime.block_on(watch_over(async { tokio::time::sleep(pause).await }, stop.clone()));
         if asked_to_stop {
             break;
         }
@@ -104,13 +113,10 @@ fn fetch_and_load(shared: &Shared) -> Result<Loaded, Failure> {
     let spec = &shared.spec;
     let fetches = !is_present(&spec.source, &spec.cache_dir);
     let half = if fetches { 0.5 } else { 0.0 };
-    let path =
-        resolve(&spec.source, &spec.cache_dir, &|share| shared.progress(share * half)).map_err(
-            |error| match error {
-                StoreError::Fetch { .. } | StoreError::Io { .. } => Failure::Died(error.to_string()),
-                StoreError::NotFound(_) | StoreError::Digest { .. } => Failure::Hopeless(error.to_string()),
-            },
-        )?;
+    let path = resolve(&spec.source, &spec.cache_dir, &|share| shared.progress(share * half)).map_err(|error| match error {
+        StoreError::Fetch { .. } | StoreError::Io { .. } => Failure::Died(error.to_string()),
+        StoreError::NotFound(_) | StoreError::Digest { .. } => Failure::Hopeless(error.to_string()),
+    })?;
     load(spec, &path, &|share| shared.progress(half + share * (1.0 - half))).map_err(Failure::Hopeless)
 }
 

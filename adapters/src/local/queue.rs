@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Weight of a new measurement.
 const FRESH: f64 = 0.2;
@@ -57,6 +57,7 @@ pub(super) struct Queue {
     concurrency: usize,
     wait: Duration,
     known: Mutex<Known>,
+    left: Notify,
 }
 
 /// A place in the queue, later in the engine; given back by dropping it.
@@ -79,6 +80,7 @@ impl Queue {
             concurrency,
             wait,
             known: Mutex::new(known),
+            left: Notify::new(),
         })
     }
 
@@ -107,9 +109,17 @@ impl Queue {
         self.places.close();
     }
 
-    /// Resolves when nothing is in the engine any more.
+    /// Resolves when nothing waits and nothing is in the engine.
     pub(super) async fn idle(&self) {
-        drop(self.slots.acquire_many(self.concurrency as u32).await);
+        loop {
+            let left = self.left.notified();
+            tokio::pin!(left);
+            left.as_mut().enable();
+            if self.known.lock().work.is_empty() {
+                return;
+            }
+            left.await;
+        }
     }
 
     /// Predicted time to the first token of a prompt.
@@ -175,6 +185,8 @@ impl Drop for Ticket {
         if let Some(work) = known.work.remove(&self.id).filter(|work| work.decoded > 0) {
             blend(&mut known.rates.answer, work.decoded as f64, FRESH);
         }
+        drop(known);
+        self.queue.left.notify_waiters();
     }
 }
 

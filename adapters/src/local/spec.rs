@@ -16,8 +16,9 @@ use std::time::Duration;
 pub const DEFAULT_QUEUE: usize = 8;
 /// How long a request waits for the engine before it is refused.
 pub const DEFAULT_QUEUE_WAIT: Duration = Duration::from_secs(20);
-/// Sequences in the engine at once: batching gains nothing on a CPU (docs/local-speed.md), and one at a time answers
-/// the first of them sooner.
+/// Sequences in the engine at once. More than one is refused: mistral.rs 0.8.1 mixes up the caches of sequences that it
+/// decodes together on a CPU (asked for the capitals of Japan and Spain at once, it gives both clients Tokyo), and
+/// batching would gain nothing there (docs/local-speed.md).
 pub const DEFAULT_CONCURRENCY: usize = 1;
 /// The most output tokens when the client names no ceiling.
 pub const DEFAULT_MAX_TOKENS: u64 = 1024;
@@ -46,7 +47,7 @@ pub struct LocalSpec {
     pub queue: usize,
     /// How long one waits.
     pub queue_wait: Duration,
-    /// Sequences in the engine at once.
+    /// Sequences in the engine at once: 1, see [`DEFAULT_CONCURRENCY`].
     pub concurrency: usize,
     /// A context window below the model's own.
     pub context_window: Option<u64>,
@@ -101,6 +102,9 @@ pub enum SpecError {
     /// A number makes no sense.
     #[error("`{0}` must be at least 1")]
     Zero(&'static str),
+    /// Several sequences at once.
+    #[error("`concurrency` must be 1: the engine mixes up sequences that it decodes together")]
+    Concurrency,
 }
 
 // === impl LocalSpec ===
@@ -160,14 +164,13 @@ impl Quantize {
 /// # Errors
 /// The first thing that is wrong, as a sentence for the operator. A model that has yet to be fetched is not looked at.
 pub fn validate(spec: &LocalSpec) -> Result<(), SpecError> {
-    for (name, number) in [
-        ("queue", spec.queue as u64),
-        ("concurrency", spec.concurrency as u64),
-        ("default_max_tokens", spec.default_max_tokens),
-    ] {
+    for (name, number) in [("queue", spec.queue as u64), ("concurrency", spec.concurrency as u64), ("default_max_tokens", spec.default_max_tokens)] {
         if number == 0 {
             return Err(SpecError::Zero(name));
         }
+    }
+    if spec.concurrency > DEFAULT_CONCURRENCY {
+        return Err(SpecError::Concurrency);
     }
     if let Some(path) = &spec.chat_template
         && !path.is_file()
@@ -176,13 +179,7 @@ pub fn validate(spec: &LocalSpec) -> Result<(), SpecError> {
     }
     let model = match spec.source.present_in(&spec.cache_dir) {
         Ok(Some(path)) => path,
-        Ok(None) => {
-            return spec
-                .lora
-                .iter()
-                .try_for_each(|adapter| lora::check_config(&adapter.path).map(drop))
-                .map_err(SpecError::Adapter);
-        }
+        Ok(None) => return spec.lora.iter().try_for_each(|adapter| lora::check_config(&adapter.path).map(drop)).map_err(SpecError::Adapter),
         Err(error) => return Err(SpecError::NotFound(error.to_string())),
     };
     check_model(&model)?;

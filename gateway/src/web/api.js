@@ -93,7 +93,8 @@ function read({ status, text }) {
   }
   if (status < 400) return value;
   const said = value?.error?.message ?? value?.message ?? value?.error;
-  throw new ApiError(status, typeof said === "string" ? said : `The gateway answered with status ${status}.`);
+  const why = typeof said === "string" ? `: ${said}` : "";
+  throw new ApiError(status, `The gateway answered with status ${status}${why}.`);
 }
 
 // === The question for the token ===

@@ -46,7 +46,8 @@ function address() {
   const [name, id] = path.split("/");
   const words = Object.fromEntries(new URLSearchParams(query));
   if (name === "requests" && id) return { name: "request", id: plain(id), path, words };
-  return Object.hasOwn(PAGES, name) ? { name, id: "", path, words } : { name: "overview", id: "", path: "overview", words };
+  if (Object.hasOwn(PAGES, name)) return { name, id: "", path, words };
+  return { name: "overview", id: "", path: "overview", words };
 }
 
 function plain(text) {

@@ -1,13 +1,16 @@
 // Budgets and keys: what is left of the money, and who may spend it.
 //
-// A new key's secret is in the document from its creation until it is dismissed or the page is left; it is kept nowhere.
+// A new key's secret is in the document from its creation until it is dismissed or the page is left, and nowhere else.
 
 import { gather, get, post, remove } from "./api.js";
-import { amount, choice, count, decimals, el, nanos, percent, quiet, section, svg, table, time, usd } from "./kit.js";
+import { amount, choice, count, decimals, el, exactly, nanos, percent, quiet, section, svg, table,
+  time } from "./kit.js";
 
 const WINDOWS = [["", "No budget"], ["hour", "an hour"], ["day", "a day"], ["week", "a week"], ["month", "a month"],
   ["total", "in total"]];
-const POLICIES = { refuse: "refuse (402)", local: "answer locally", clamp: "clamp the answer's length", end: "end the stream" };
+const POLICIES = {
+  refuse: "refuse (402)", local: "answer locally", clamp: "clamp the answer's length", end: "end the stream",
+};
 
 export function budgets(app) {
   const budgetList = budgetTable();
@@ -15,7 +18,8 @@ export function budgets(app) {
   const form = keyForm(app);
   return {
     title: "Budgets and keys",
-    node: el("div", {}, section("Budgets", budgetList.node), section("Keys", keyList.node), section("Create a key", form.node)),
+    node: el("div", {}, section("Budgets", budgetList.node), section("Keys", keyList.node),
+      section("Create a key", form.node)),
     every: 10_000,
     load: (signal) => gather({
       budgets: get("/api/budgets", {}, signal),
@@ -37,7 +41,7 @@ function budgetTable() {
   const problem = el("p", { class: "bad" });
   const money = (name) => (row) => amount(nanos(row[name]), digits);
   const view = table({
-    caption: "Budgets",
+    caption: "Every budget and what is left of it",
     empty: "No budget is configured. Add a [[budgets]] section, or give a key its own budget.",
     stack: true,
     key: (row) => `${row.scope} ${row.window}`,
@@ -71,7 +75,8 @@ function used(row) {
   const level = spent >= limit ? "over" : spent * 5n >= limit * 4n ? "near" : "spent";
   const said = percent(spent, limit) || "–";
   const label = `${said} spent, ${percent(held, limit) || "0%"} held`;
-  const piece = (kind, share) => svg("rect", { class: kind, width: `${Math.min(100, share).toFixed(2)}%`, height: "6" });
+  const wide = (share) => `${Math.min(100, share).toFixed(2)}%`;
+  const piece = (kind, share) => svg("rect", { class: kind, width: wide(share), height: "6" });
   return el("span", { class: "used" }, el("span", { class: level === "over" ? "bad" : null }, said),
     svg("svg", { class: "share", role: "img", "aria-label": label, width: "100%", height: "6" },
       piece("track", 100), piece("held", part(spent) + part(held)), piece(level, part(spent))));
@@ -90,7 +95,7 @@ function keyTable(app) {
   const all = el("input", { type: "checkbox", id: "all-keys", on: { change: () => list.show(last) } });
   const dead = el("label", { class: "check", for: "all-keys" }, all, "Show revoked and expired keys");
   const view = table({
-    caption: "Keys",
+    caption: "Every key, its owner and its state",
     empty: "No key is shown. Without any key, only loopback is served.",
     stack: true,
     key: (row) => row.id,
@@ -98,9 +103,9 @@ function keyTable(app) {
       { head: "Name", row: true, cell: (row) => [row.name, el("span", { class: "under" }, row.id)] },
       { head: "Team", cell: (row) => row.team ?? "" },
       { head: "User", cell: (row) => row.user ?? "" },
-      { head: "Models", cell: (row) => row.models?.join(", ") ?? quiet("all") },
+      { head: "Models", cell: (row) => (row.models ? row.models.join(", ") || quiet("none") : quiet("all")) },
       { head: "Budget", num: true, cell: (row) => (row.budget
-        ? [usd(nanos(row.budget.limit_usd), 2), el("span", { class: "under" }, row.budget.window)] : quiet("none")) },
+        ? [exactly(nanos(row.budget.limit_usd)), el("span", { class: "under" }, row.budget.window)] : quiet("none")) },
       { head: "Created", cell: (row) => time(row.created) },
       { head: "Expires", cell: (row) => (row.expires ? time(row.expires) : quiet("never")) },
       { head: "State", cell: (row) => el("span", { class: state(row) === "active" ? "good" : "quiet" }, state(row)) },
@@ -149,13 +154,13 @@ function keyForm(app) {
   const name = field("key-name", "Name", { required: true, maxlength: "100" });
   const team = field("key-team", "Team (optional)", { maxlength: "100" });
   const user = field("key-user", "User (optional)", { maxlength: "100" });
-  const limit = field("key-limit", "Dollars", { inputmode: "decimal", pattern: "[0-9]+([.][0-9]{1,9})?",
+  const most = field("key-limit", "Dollars", { inputmode: "decimal", pattern: "[0-9]+([.][0-9]{1,9})?",
     title: "Digits, with a point before the decimals" });
-  const window = choice("key-window", "Budget", WINDOWS, "", (value) => {
-    limit.input.required = value !== "";
-    limit.node.hidden = value === "";
+  const period = choice("key-window", "Budget", WINDOWS, "", (value) => {
+    most.input.required = value !== "";
+    most.node.hidden = value === "";
   });
-  limit.node.hidden = true;
+  most.node.hidden = true;
 
   const some = el("input", { type: "checkbox", id: "key-some", on: { change: () => {
     list.hidden = !some.checked;
@@ -167,7 +172,7 @@ function keyForm(app) {
   const button = el("button", { class: "main" }, "Create key");
   const result = el("div");
   const form = el("form", { class: "card form", on: { submit: create } },
-    el("div", { class: "filters" }, name.node, team.node, user.node, window, limit.node),
+    el("div", { class: "filters" }, name.node, team.node, user.node, period, most.node),
     el("label", { class: "check", for: "key-some" }, some, "Only some models"), list,
     said, el("div", { class: "actions start" }, button));
 
@@ -188,10 +193,10 @@ function keyForm(app) {
         team: team.input.value.trim() || null,
         user: user.input.value.trim() || null,
         models: some.checked ? chosen : null,
-        budget: span ? `${limit.input.value.trim()} USD/${span}` : null,
+        budget: span ? `${most.input.value.trim()} USD/${span}` : null,
       });
       form.reset();
-      [list.hidden, limit.node.hidden, limit.input.required] = [true, true, false];
+      [list.hidden, most.node.hidden, most.input.required] = [true, true, false];
       reveal(made);
       app.refresh();
     } catch (error) {
@@ -202,7 +207,8 @@ function keyForm(app) {
   }
 
   function reveal(made) {
-    const secret = el("input", { id: "key-secret", class: "secret", readonly: true, value: made.key, spellcheck: "false" });
+    const secret = el("input", { id: "key-secret", class: "secret", readonly: true, value: made.key,
+      spellcheck: "false", autocomplete: "off" });
     const copied = el("span", { class: "quiet", role: "status" });
     const copy = el("button", { type: "button", on: { click: async () => {
       secret.select();

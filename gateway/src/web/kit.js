@@ -31,8 +31,9 @@ export const hidden = (text) => el("span", { class: "hidden" }, text);
 
 // A definition list of [label, value] pairs; pairs without a value are left out.
 export function facts(pairs) {
-  const shown = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return el("dl", { class: "facts" }, shown.map(([label, value]) => el("div", {}, el("dt", {}, label), el("dd", {}, value))));
+  const shown = pairs.filter(([, value]) => value !== null && value !== undefined && value !== false && value !== "");
+  return el("dl", { class: "facts" },
+    shown.map(([label, value]) => el("div", {}, el("dt", {}, label), el("dd", {}, value))));
 }
 
 // A section under a heading of its own.
@@ -85,8 +86,9 @@ export function decimals(amounts) {
     const size = (value ?? 0n) < 0n ? -value : value ?? 0n;
     return size > most ? size : most;
   }, 0n);
-  if (most >= 100n * NANOS) return 2;
-  return most >= NANOS ? 4 : 6;
+  if (most === 0n || most >= 100n * NANOS) return 2;
+  if (most >= NANOS) return 4;
+  return most >= 100_000n ? 6 : 9;
 }
 
 // Nano-dollars as text with so many decimals, rounded half up; something is never shown as nothing.
@@ -105,6 +107,9 @@ export function amount(value, digits = 6) {
   if (value === null) return quiet("unpriced");
   return el("span", { title: `$${dollars(value, 9)}`, class: value === 0n ? "quiet" : null }, dollars(value, digits));
 }
+
+// The amount somebody typed: cents at least, and every digit that is not nothing.
+export const exactly = (value) => `$${dollars(value, 9).replace(/0{1,7}$/, "")}`;
 
 // An amount in running text.
 export function usd(value, digits = decimals([value])) {
@@ -179,7 +184,8 @@ export function table({ caption, columns, key, empty, open = null, stack = false
       el("thead", { role: role("rowgroup") }, head), body, foot));
   const line = (row) => el("tr", { class: open ? "open" : null, role: role("row") }, columns.map((column) => column.row
     ? el("th", { scope: "row", role: role("rowheader"), class: look(column) }, column.cell(row))
-    : el("td", { class: look(column), role: role("cell"), "data-label": column.head }, el("span", {}, column.cell(row)))));
+    : el("td", { class: look(column), role: role("cell"), "data-label": column.head },
+      el("span", {}, column.cell(row)))));
   if (open) {
     body.addEventListener("click", (event) => {
       const row = event.target.closest("tr");

@@ -30,7 +30,8 @@ export function models(app) {
     load: (signal) => get("/api/models", {}, signal),
     show({ models }) {
       page.every = models.some((row) => row.state === "loading") ? 2_000 : 10_000;
-      digits = Math.min(4, decimals(models.flatMap((row) => [row.input_usd_per_mtok, row.output_usd_per_mtok].map(nanos))));
+      const prices = models.flatMap((row) => [row.input_usd_per_mtok, row.output_usd_per_mtok]);
+      digits = Math.min(4, decimals(prices.map(nanos)));
       view.show(models, digits);
       const now = new Map(models.map((row) => [row.model, row.state]));
       const turned = [...now].filter(([model, state]) => before.has(model) && before.get(model) !== state);

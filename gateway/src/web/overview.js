@@ -1,6 +1,6 @@
 // Overview: what was spent and saved, how much stayed local, how fast, how well, and where the money went.
 //
-// Days are UTC days, as on the ledger; the three spans are sums of the rows of one answer, so they agree with the chart.
+// Days are UTC days, as on the ledger; the three spans sum the rows of one answer, so they agree with the chart.
 
 import { gather, get } from "./api.js";
 import { add, amount, choice, count, decimals, dollars, el, facts, fixed, ms, nanos, percent, quiet, reconcile, route,
@@ -84,7 +84,7 @@ function card({ title, days, routes }) {
   const local = sum((row) => row.outcome === "ok" && row.route === "local");
   const wrong = sum((row) => FAILED.includes(row.outcome));
   const digits = days && decimals([cost, baseline]);
-  const share = percent(local, ok) || "–";
+  const share = percent(local, ok);
   return el("section", { class: "card", "aria-label": title },
     el("h2", {}, title),
     days && el("p", { class: "big" }, usd(baseline - cost, digits), " ",
@@ -92,8 +92,8 @@ function card({ title, days, routes }) {
     facts([
       ["Spent", days && usd(cost, digits)],
       ["Baseline", days && usd(baseline, digits)],
-      ["Answered locally", routes && `${share} of ${count(ok)}`],
       ["Failed attempts", routes && [count(wrong), wrong > 0 ? ` (${percent(wrong, sum(() => true))})` : ""].join("")],
+      ["Answered locally", routes && (ok > 0 ? `${share} of ${count(ok)}` : "–")],
     ]),
     routes && ok > 0 && bar(local / ok, `${share} answered locally`),
     unpriced > 0 && el("p", { class: "quiet" }, `Without ${count(unpriced)} attempts that have no price.`));
@@ -109,6 +109,8 @@ export function bar(share, label, kind = "local") {
 
 // `disconnected` is the client's own doing.
 const FAILED = ["error", "truncated", "unknown"];
+const STOPPED = "The gateway stopped while it ran";
+const MEAN = "Mean of attempts that ended well";
 
 function qualityTable() {
   const of = (row, outcome) => count(row[outcome] ?? 0);
@@ -123,10 +125,10 @@ function qualityTable() {
       { head: "Error", num: true, cell: (row) => of(row, "error") },
       { head: "Cut off", num: true, wide: true, cell: (row) => of(row, "truncated") },
       { head: "Client left", num: true, wide: true, cell: (row) => of(row, "disconnected") },
-      { head: "Unknown", num: true, wide: true, title: "The gateway stopped while it ran", cell: (row) => of(row, "unknown") },
+      { head: "Unknown", num: true, wide: true, title: STOPPED, cell: (row) => of(row, "unknown") },
       { head: "Failed", num: true, cell: (row) => percent(row.failed, row.all) },
-      { head: "First event, ms", num: true, title: "Mean of attempts that ended well", cell: (row) => ms(row.first) || "–" },
-      { head: "Duration, ms", num: true, title: "Mean of attempts that ended well", cell: (row) => ms(row.duration) || "–" },
+      { head: "First event, ms", num: true, title: MEAN, cell: (row) => ms(row.first) || "–" },
+      { head: "Duration, ms", num: true, title: MEAN, cell: (row) => ms(row.duration) || "–" },
     ],
   });
   const note = el("p", { class: "quiet" }, "Counts are attempts of answers; a request that fell back has several. ",
@@ -183,8 +185,8 @@ function spendTable() {
       const more = (data?.rows.length ?? 0) - rows.length;
       note.textContent = [more > 0 && `${count(more)} more groups are in the total.`,
         by === "tag" && rows.length > 0 && "An attempt with several tags is in several rows, once in the total.",
-        rows.length > 0 && "Baseline: what the same tokens cost at the hosted baseline model. Saved: baseline − spent, "
-          + "shadow answers included."]
+        rows.length > 0 && "Baseline: what the same tokens cost at the hosted baseline model. "
+          + "Saved: baseline − spent, shadow answers included."]
         .filter(Boolean).join(" ");
     },
   };
@@ -238,29 +240,32 @@ function dayChart() {
 function bars(rows, width) {
   const days = Array.from({ length: 30 }, (_, at) => utcDay(29 - at).toISOString().slice(0, 10));
   const found = new Map(rows.map((row) => [row.group, row]));
-  const [top, left, height, foot] = [8, 56, 150, 20];
+  const [top, height, foot] = [8, 150, 20];
   const values = rows.flatMap((row) => [nanos(row.cost_usd), nanos(row.baseline_usd)]);
   const most = values.reduce((most, value) => (value > most ? value : most), 1n);
   const step = nice(Number(most) / 3);
   const peak = step * Math.ceil(Number(most) / step);
   const y = (value) => top + height * (1 - Number(value) / peak);
+  const digits = Math.min(9, Math.max(0, 9 - Math.floor(Math.log10(step))));
+  const label = (value) => `$${fixed(value / 1e9, value && digits)}`;
+  const left = 14 + 8 * label(peak).length;
   const slot = (width - left) / days.length;
   const wide = Math.max(2, slot - Math.max(1, slot * 0.25));
-  const digits = Math.min(9, Math.max(0, 9 - Math.floor(Math.log10(step))));
   const total = add(rows.map((row) => nanos(row.cost_usd)));
   const would = add(rows.map((row) => nanos(row.baseline_usd)));
   const chart = svg("svg", { width, height: top + height + foot, role: "img",
     "aria-label": `Spend per day over 30 days: $${dollars(total)} spent, $${dollars(would)} at the baseline.` });
   for (let line = 0; line <= peak; line += step) {
     chart.append(svg("line", { class: "grid", x1: left, x2: width, y1: y(line), y2: y(line) }),
-      svg("text", { x: left - 6, y: y(line) + 4, "text-anchor": "end" }, line === 0 ? "$0" : `$${fixed(line / 1e9, digits)}`));
+      svg("text", { x: left - 6, y: y(line) + 4, "text-anchor": "end" }, label(line)));
   }
   const every = Math.ceil(48 / slot);
   days.forEach((day, at) => {
     const x = left + at * slot;
     const row = found.get(day);
     if ((days.length - 1 - at) % every === 0) {
-      chart.append(svg("text", { x: x + wide / 2, y: top + height + 15, "text-anchor": "middle" }, day.slice(5)));
+      const middle = Math.min(x + wide / 2, width - 18);
+      chart.append(svg("text", { x: middle, y: top + height + 15, "text-anchor": "middle" }, day.slice(5)));
     }
     if (!row) return;
     const [cost, baseline] = [nanos(row.cost_usd), nanos(row.baseline_usd)];

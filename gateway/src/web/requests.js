@@ -48,7 +48,8 @@ export function requests(app, words) {
       location.hash = address(id);
     },
     columns: [
-      { head: "Time", row: true, cell: (row) => el("a", { href: address(row.id), id: `r-${row.id}` }, time(row.time, true)) },
+      { head: "Time", row: true,
+        cell: (row) => el("a", { href: address(row.id), id: `r-${row.id}` }, time(row.time, true)) },
       { head: "Status", cell: status },
       { head: "Route", cell: (row) => route(row.route) },
       { head: "Model", cell: (row) => row.model ?? quiet("none") },
@@ -61,7 +62,7 @@ export function requests(app, words) {
       { head: "In", num: true, wide: true, title: "Input tokens", cell: (row) => count(row.input_tokens) },
       { head: "Out", num: true, wide: true, title: "Output tokens", cell: (row) => count(row.output_tokens) },
       { head: "Cost, $", num: true, cell: cost },
-      { head: "ms", num: true, title: "Duration", cell: (row) => ms(row.duration_ms) },
+      { head: "ms", num: true, wide: true, title: "Duration", cell: (row) => ms(row.duration_ms) },
     ],
   });
   const find = el("input", { id: "find", type: "search", autocomplete: "off", spellcheck: "false",
@@ -70,8 +71,13 @@ export function requests(app, words) {
     event.preventDefault();
     if (find.value.trim()) location.hash = address(find.value.trim());
   } } }, el("label", { for: "find" }, "Request id"), el("div", { class: "joined" }, find, el("button", {}, "Open")));
-  const newer = el("button", { type: "button", on: { click: () => app.say({ before: null }) } }, "Newest");
-  const older = el("button", { type: "button", on: { click: () => app.say({ before: older.value }) } }, "Older");
+  const newer = el("button", { type: "button", on: { click: () => go(null) } }, "Newest");
+  const older = el("button", { type: "button", on: { click: () => go(older.value) } }, "Older");
+  const go = (before) => {
+    app.say({ before });
+    scrollTo(0, 0);
+    document.querySelector("h1").focus({ preventScroll: true });
+  };
   const note = el("p", { class: "quiet" });
 
   const page = {
@@ -145,7 +151,8 @@ export function request(app, { id }) {
       drawn = seen;
       body.replaceChildren(summary(story, attempts), section("Candidates", candidates(story)),
         section("Attempts", attemptTable(attempts)),
-        el("div", { class: "pair" }, section("Facts", factList(story.facts)), section("Signals", signalList(story.signals))),
+        el("div", { class: "pair" }, section("Facts", factList(story.facts)),
+          section("Signals", signalList(story.signals))),
         el("details", {}, el("summary", {}, "The whole record as JSON"),
           el("pre", { tabindex: "0" }, JSON.stringify(story, null, 2))));
     },
@@ -167,19 +174,21 @@ function summary(story, attempts) {
     ["Endpoint", story.endpoint], ["Reason", story.reason],
     ["Score", scale(story)], ["Data class", story.class],
     ["Cost", attempts.length === 0 ? null : cost === null ? quiet("unpriced") : ["$", amount(cost)]],
-    ["Tokens", attempts.length === 0 ? null : `${count(tokens("input_tokens"))} in, ${count(tokens("output_tokens"))} out`],
+    ["Tokens", attempts.length > 0 && `${count(tokens("input_tokens"))} in, ${count(tokens("output_tokens"))} out`],
     ["Key", story.key], ["Team", story.team], ["User", story.user], ["Session", story.session], ["Tags", tags],
   ]));
 }
 
 // The decision in a sentence.
 function verdict(story) {
-  if (story.refusal) return [el("strong", { class: "bad" }, `Refused by ${plain(story.refusal.by)}: `), story.refusal.message];
+  const { refusal, score, threshold } = story;
+  if (refusal) return [el("strong", { class: "bad" }, `Refused by ${plain(refusal.by)}: `), refusal.message];
   const why = REASONS[story.reason] ?? plain(story.reason);
-  const judged = typeof story.score === "number" && typeof story.threshold === "number" && story.reason === "classifier";
-  const side = story.score >= story.threshold ? "not below" : "below";
-  const needs = judged ? ` (${fixed(story.score, 2)}, ${side} the threshold ${fixed(story.threshold, 2)})` : "";
-  const who = story.model ? [el("strong", {}, story.model), ` (${story.route}) was chosen: `] : ["No model answered: "];
+  const judged = typeof score === "number" && typeof threshold === "number" && story.reason === "classifier";
+  const side = score >= threshold ? "not below" : "below";
+  const needs = judged ? ` (${fixed(score, 2)}, ${side} the threshold ${fixed(threshold, 2)})` : "";
+  const who = story.model ? [el("strong", {}, story.model), ` (${story.route}) was chosen: `]
+    : ["No model answered. The first of the plan was chosen: "];
   const plan = (story.plan ?? []).length > 1 ? ` The plan was ${story.plan.join(", then ")}.` : "";
   return [...who, why, needs, ".", plan];
 }
@@ -190,7 +199,8 @@ function scale({ score, threshold }) {
 }
 
 function candidates(story) {
-  const rows = [...(story.candidates ?? [])].sort((one, other) => (one.rank ?? Infinity) - (other.rank ?? Infinity) || 0);
+  const place = (row) => row.rank ?? 1_000;
+  const rows = [...(story.candidates ?? [])].sort((one, other) => place(one) - place(other));
   const digits = decimals(rows.map((row) => nanos(row.ceiling_usd)));
   const view = table({
     caption: "Every candidate and what struck it out",
@@ -198,7 +208,8 @@ function candidates(story) {
     stack: true,
     key: (row) => row.model,
     columns: [
-      { head: "Plan", num: true, title: "Place in the plan", cell: (row) => (row.rank === null ? "–" : String(row.rank + 1)) },
+      { head: "Plan", num: true, title: "Place in the plan",
+        cell: (row) => (typeof row.rank === "number" ? String(row.rank + 1) : "–") },
       { head: "Model", row: true, cell: (row) => [row.model, el("span", { class: "under" }, row.provider)] },
       { head: "Route", cell: (row) => route(row.route) },
       { head: "Region", cell: (row) => row.region ?? "" },
@@ -221,7 +232,8 @@ function strikes(row) {
 }
 
 function attemptTable(attempts) {
-  const digits = decimals(attempts.flatMap((row) => [nanos(row.cost_usd), nanos(row.baseline_usd), nanos(row.ceiling_usd)]));
+  const sums = attempts.flatMap((row) => [row.cost_usd, row.baseline_usd, row.ceiling_usd]);
+  const digits = decimals(sums.map(nanos));
   const money = (row, name) => (row.ended ? amount(nanos(row[name]), digits) : "");
   const view = table({
     caption: "Attempts with tokens and money",
@@ -236,7 +248,8 @@ function attemptTable(attempts) {
       { head: "Outcome", cell: (row) => outcome(row) },
       { head: "Begun", cell: (row) => time(row.time, true) },
       { head: "First event, ms", num: true, cell: (row) => ms(row.first_event_ms) || "–" },
-      { head: "Duration, ms", num: true, cell: (row) => (row.ended ? ms(Date.parse(row.ended) - Date.parse(row.time)) : "") },
+      { head: "Duration, ms", num: true,
+        cell: (row) => (row.ended ? ms(Date.parse(row.ended) - Date.parse(row.time)) : "") },
       { head: "In", num: true, title: "Input tokens", cell: (row) => count(row.input_tokens) },
       { head: "Cached", num: true, title: "Input tokens read from a cache", cell: (row) => count(row.cached_tokens) },
       { head: "Out", num: true, title: "Output tokens", cell: (row) => count(row.output_tokens) },
@@ -272,8 +285,8 @@ function factList(known) {
 const FACTS = {
   prompt_tokens: (size) => typeof size === "object" && size !== null
     && `about ${count(size.likely)} (at least ${count(size.floor)}, at most ${count(size.ceiling)})`,
-  needs: (needs) => needs && Object.entries(needs).filter(([name, value]) => value === true || (name === "choices" && value > 1))
-    .map(([name, value]) => (value === true ? plain(name) : `${value} ${name}`)).join(", ") || "nothing special",
+  needs: (needs) => Object.entries(needs ?? {}).map(([name, value]) => (value === true ? plain(name)
+    : value > 1 && `${value} ${plain(name)}`)).filter(Boolean).join(", ") || "nothing special",
   output_ceiling: (most) => (most === null ? "none given" : count(most)),
 };
 

@@ -1,7 +1,7 @@
 // Shadow: what the client got beside what the other side would have said.
 
 import { get } from "./api.js";
-import { choice, el, facts, quiet, reconcile, time } from "./kit.js";
+import { choice, el, quiet, reconcile, time } from "./kit.js";
 
 // More words than this are not compared: the table below grows with their product.
 const MOST_WORDS = 800;
@@ -18,7 +18,8 @@ export function shadow(app, words) {
     title: "Shadow",
     node: el("div", {}, el("p", { class: "quiet" },
       "A sampled share of requests is also answered by the other side, after the client has its answer."),
-    el("div", { class: "filters" }, filter, el("label", { class: "check", for: "marking" }, marking, "Mark differing words")),
+    el("div", { class: "filters" }, filter,
+      el("label", { class: "check", for: "marking" }, marking, "Mark differing words")),
     empty, list),
     every: 15_000,
     follow(words) {
@@ -45,7 +46,8 @@ export function shadow(app, words) {
     offered = now;
     const held = filter.contains(document.activeElement);
     const options = [["", "All"], ...names.map((name) => [name, name])];
-    filter.replaceChildren(choice("experiment", "Experiment", options, wanted, (value) => app.say({ experiment: value })));
+    const changed = (value) => app.say({ experiment: value });
+    filter.replaceChildren(choice("experiment", "Experiment", options, wanted, changed));
     if (held) filter.querySelector("select").focus();
   }
   return page;
@@ -58,18 +60,17 @@ function article(pair, marked) {
   const title = el("h2", {}, pair.experiment, " ", el("a", { href: link }, time(pair.time)));
   const side = (name, model, text, note) => {
     const label = `${name} answer of ${model} to ${pair.request_id}`;
-    const said = text.length > 0 ? el("div", { class: "said", tabindex: "0", role: "region", "aria-label": label }, text)
+    const said = text.length > 0
+      ? el("div", { class: "said", tabindex: "0", role: "region", "aria-label": label }, text)
       : el("p", { class: "empty" }, "No text.");
     return el("div", { class: "side" }, el("h3", {}, `${name}: `, model), said, note);
   };
-  const note = facts([
-    ["finish", pair.shadow_finish && String(pair.shadow_finish)],
-    ["error", pair.shadow_error && el("span", { class: "bad" }, pair.shadow_error.replaceAll("_", " "))],
-  ]);
+  const error = pair.shadow_error && el("p", { class: "bad" }, `Error: ${pair.shadow_error.replaceAll("_", " ")}`);
+  const finish = pair.shadow_finish && el("p", {}, quiet(`Finish: ${pair.shadow_finish}`));
   return el("article", { class: "card" }, title,
     el("details", { open: (pair.prompt ?? "").length < 600 }, el("summary", {}, "Prompt"), prompt(pair.prompt)),
     el("div", { class: "pair" }, side("Served", pair.served_model, served, null),
-      side("Shadow", pair.shadow_model, other, note)));
+      side("Shadow", pair.shadow_model, other, [error, finish])));
 }
 
 // The prompt is kept as JSON: messages, a string, or something we do not know.
@@ -85,7 +86,8 @@ function prompt(text) {
     const raw = value?.prompt ?? value;
     return el("div", { class: "said" }, typeof raw === "string" ? raw : JSON.stringify(raw, null, 2));
   }
-  return messages.map((message) => el("div", { class: "said" }, quiet(`${message.role ?? "message"}: `), content(message)));
+  const said = (message) => el("div", { class: "said" }, quiet(`${message.role ?? "message"}: `), content(message));
+  return messages.map(said);
 }
 
 function content(message) {

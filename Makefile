@@ -1,0 +1,64 @@
+# Everything there is to do here. Each target prints what it needs when something is missing.
+# CARGO_TARGET_DIR is honoured; there is one cargo profile (release) for run and test, so the inference stack
+# compiles once.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+SLUICE := $(TARGET_DIR)/release/sluice
+
+.PHONY: help
+help: ## Shows this list.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+.PHONY: tools
+tools:
+	@scripts/need cargo python3
+
+.PHONY: build
+build: tools ## Builds the program with the engine in process.
+	$(CARGO) build --release --locked --workspace
+
+.PHONY: run
+run: build ## Builds, fetches the default model once, and starts the gateway with sluice.toml.
+	$(SLUICE) models pull smollm2-135m
+	$(SLUICE) serve --config sluice.toml
+
+.PHONY: test
+test: tools ## Installs what the tests need and runs all of them, in reduced sizes.
+	scripts/setup-tests
+	$(CARGO) build --release --locked --workspace
+	$(SLUICE) models pull smollm2-135m
+	scripts/run-tests
+
+.PHONY: soak
+soak: build ## The tests again, in full sizes.
+	SLUICE_TEST_SIZE=full scripts/run-tests
+
+.PHONY: lint
+lint: tools ## Formatting, clippy, dependency rules.
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+	scripts/deny
+
+.PHONY: fmt
+fmt: ## Formats the code.
+	$(CARGO) fmt --all
+
+.PHONY: bench
+bench: build ## Relay beside nginx, isolation of hosted requests, decision cost; prints ratios.
+	scripts/bench
+
+.PHONY: bench-local
+bench-local: build ## The engine in process beside llama.cpp on the same weights (compiles llama.cpp once).
+	scripts/bench-local
+
+.PHONY: helm-check
+helm-check: ## Renders and validates the chart.
+	scripts/setup-tests
+	scripts/in-venv python -m pytest -q helm/tests/check.py
+
+.PHONY: ci
+ci: lint test ## What has to be green.
