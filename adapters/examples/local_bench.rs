@@ -24,8 +24,16 @@ struct Timed {
 
 async fn timed(engine: &LocalEngine, prompt: &str, answer: u64) -> Result<Timed, String> {
     let body = json!({"model": "bench", "prompt": prompt, "max_tokens": answer, "temperature": 0});
-    let request = WireRequest::parse(Endpoint::Completions, body.to_string().into()).map_err(|error| error.to_string())?;
-    let call = Call { request: Arc::new(request), id: RequestId::from("bench"), model: "bench".into(), stream: true, max_output: None, traceparent: None };
+    let request =
+        WireRequest::parse(Endpoint::Completions, body.to_string().into()).map_err(|error| error.to_string())?;
+    let call = Call {
+        request: Arc::new(request),
+        id: RequestId::from("bench"),
+        model: "bench".into(),
+        stream: true,
+        max_output: None,
+        traceparent: None,
+    };
     let started = Instant::now();
     let mut events = engine.call(call).await.map_err(|error| error.to_string())?;
     let mut timed = Timed { prompt: 0, answer: 0, first: Duration::ZERO, rest: Duration::ZERO };
@@ -97,10 +105,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let source = arguments.next().unwrap_or_else(|| "smollm2-135m".into());
     let quantize = arguments.next().as_deref().and_then(Quantize::parse).unwrap_or_default();
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
     let cache = cache.ok_or("neither XDG_CACHE_HOME nor HOME is set")?.join("sluice");
     let started = Instant::now();
-    let engine = LocalEngine::spawn(LocalSpec { quantize, ..LocalSpec::new("bench".into(), Source::parse(&source), cache) });
+    let engine =
+        LocalEngine::spawn(LocalSpec { quantize, ..LocalSpec::new("bench".into(), Source::parse(&source), cache) });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let readiness = runtime.block_on(engine.settled());
     if readiness != Readiness::Ready {

@@ -63,7 +63,9 @@ impl Composer {
         let (names, tools) = match mode {
             Mode::None => (Vec::new(), Tools::Off),
             Mode::Auto(names) => (names, Tools::Open(String::new())),
-            Mode::Forced(names, _) => (names.clone(), Tools::Forced { names, text: String::new(), name: None, sent: 0 }),
+            Mode::Forced(names, _) => {
+                (names.clone(), Tools::Forced { names, text: String::new(), name: None, sent: 0 })
+            }
         };
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         Self { head, created, voice, names, tools, began: false, held: 0, offset: 0 }
@@ -157,7 +159,16 @@ impl Composer {
 
     /// Streams the arguments of a forced call; the object's closing brace is not among them.
     #[expect(clippy::too_many_arguments, reason = "one step of a state machine, called once")]
-    fn arguments(&self, names: &[String], known: &str, name: Option<String>, sent: usize, last: bool, generated: u64, out: &mut Vec<Event>) -> (Option<String>, usize) {
+    fn arguments(
+        &self,
+        names: &[String],
+        known: &str,
+        name: Option<String>,
+        sent: usize,
+        last: bool,
+        generated: u64,
+        out: &mut Vec<Event>,
+    ) -> (Option<String>, usize) {
         let Some(name) = name.or_else(|| names.iter().find(|name| known.starts_with(&opening(name))).cloned()) else {
             return (None, 0);
         };
@@ -169,8 +180,14 @@ impl Composer {
         let from = opening(&name).len().max(sent);
         // What is held back is the brace, unless the limit cut the answer: then all of it is arguments.
         let whole = last && serde_json::from_str::<Value>(known).is_err();
-        let end = if whole { known.len() } else { known.trim_end().len().saturating_sub(usize::from(known.trim_end().ends_with('}'))) };
-        let Some(fresh) = known.get(from..end.max(from)).filter(|fresh| !fresh.is_empty()) else { return (Some(name), from) };
+        let end = if whole {
+            known.len()
+        } else {
+            known.trim_end().len().saturating_sub(usize::from(known.trim_end().ends_with('}')))
+        };
+        let Some(fresh) = known.get(from..end.max(from)).filter(|fresh| !fresh.is_empty()) else {
+            return (Some(name), from);
+        };
         let call = json!({"index": 0, "function": {"arguments": fresh}});
         out.push(self.delta(json!({"tool_calls": [call]}), fresh, None, generated));
         (Some(name), end.max(from))
@@ -180,7 +197,12 @@ impl Composer {
         for (at, call) in calls.iter().enumerate() {
             let function = json!({"name": call.name, "arguments": call.arguments});
             let delta = json!({"index": at, "id": self.call_id(at), "type": "function", "function": function});
-            out.push(self.delta(json!({"tool_calls": [delta]}), &format!("{}{}", call.name, call.arguments), None, generated));
+            out.push(self.delta(
+                json!({"tool_calls": [delta]}),
+                &format!("{}{}", call.name, call.arguments),
+                None,
+                generated,
+            ));
         }
     }
 
@@ -190,7 +212,8 @@ impl Composer {
     }
 
     fn delta(&self, delta: Value, text: &str, logprobs: Option<Value>, generated: u64) -> Event {
-        let choice = json!({"index": 0, "delta": delta, "logprobs": logprobs.unwrap_or(Value::Null), "finish_reason": null});
+        let choice =
+            json!({"index": 0, "delta": delta, "logprobs": logprobs.unwrap_or(Value::Null), "finish_reason": null});
         self.chunk(vec![choice], text, None, generated)
     }
 
@@ -247,7 +270,8 @@ impl Composer {
                 let content: Vec<Value> = tokens
                     .iter()
                     .map(|choice| {
-                        let top: Vec<Value> = choice.top.iter().map(|(token, logprob)| self.entry(*token, *logprob)).collect();
+                        let top: Vec<Value> =
+                            choice.top.iter().map(|(token, logprob)| self.entry(*token, *logprob)).collect();
                         let mut entry = self.entry(choice.token, choice.logprob);
                         entry["top_logprobs"] = top.into();
                         entry
@@ -257,13 +281,18 @@ impl Composer {
             }
             Endpoint::Completions => {
                 let mut offsets = Vec::new();
-                let names: Vec<String> = tokens.iter().map(|choice| String::from_utf8_lossy(&self.bytes(choice.token)).into_owned()).collect();
+                let names: Vec<String> = tokens
+                    .iter()
+                    .map(|choice| String::from_utf8_lossy(&self.bytes(choice.token)).into_owned())
+                    .collect();
                 for name in &names {
                     offsets.push(self.offset);
                     self.offset += name.chars().count();
                 }
                 let top = |choice: &Choice| {
-                    let named = choice.top.iter().map(|(token, logprob)| (String::from_utf8_lossy(&self.bytes(*token)).into_owned(), json!(logprob)));
+                    let named = choice.top.iter().map(|(token, logprob)| {
+                        (String::from_utf8_lossy(&self.bytes(*token)).into_owned(), json!(logprob))
+                    });
                     Value::Object(named.collect())
                 };
                 json!({

@@ -16,6 +16,7 @@ use super::store::{digest, settle};
 use candle_core::Device;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -48,7 +49,12 @@ fn target(tensor: &Tensor, quantize: Quantize) -> Option<Kind> {
 ///
 /// # Errors
 /// Damage of the source. A full or read-only disk is no error: the source is used.
-pub(super) fn convert(source: &Path, quantize: Quantize, cache: &Path, progress: &dyn Fn(f32)) -> Result<PathBuf, String> {
+pub(super) fn convert(
+    source: &Path,
+    quantize: Quantize,
+    cache: &Path,
+    progress: &dyn Fn(f32),
+) -> Result<PathBuf, String> {
     let header = gguf::read(source).map_err(|error| error.to_string())?;
     if header.tensors.iter().all(|tensor| target(tensor, quantize).is_none()) {
         return Ok(source.to_owned());
@@ -79,8 +85,14 @@ fn write(source: &Path, header: &Header, quantize: Quantize, to: &Path, progress
     let text = |error: std::io::Error| error.to_string();
     let mut from = BufReader::new(File::open(source).map_err(text)?);
     let mut out = BufWriter::with_capacity(1 << 20, File::create(to).map_err(text)?);
-    let kinds: Vec<Kind> = header.tensors.iter().map(|tensor| target(tensor, quantize).unwrap_or(tensor.kind)).collect();
-    let lens: Vec<u64> = header.tensors.iter().zip(&kinds).map(|(tensor, kind)| kind.len_of(tensor.numbers()).unwrap_or(tensor.len)).collect();
+    let kinds: Vec<Kind> =
+        header.tensors.iter().map(|tensor| target(tensor, quantize).unwrap_or(tensor.kind)).collect();
+    let lens: Vec<u64> = header
+        .tensors
+        .iter()
+        .zip(&kinds)
+        .map(|(tensor, kind)| kind.len_of(tensor.numbers()).unwrap_or(tensor.len))
+        .collect();
 
     out.write_all(b"GGUF").map_err(text)?;
     out.write_all(&header.version.to_le_bytes()).map_err(text)?;
@@ -110,7 +122,7 @@ fn write(source: &Path, header: &Header, quantize: Quantize, to: &Path, progress
         from.seek(SeekFrom::Start(header.data_at + tensor.offset)).map_err(text)?;
         from.read_exact(&mut data).map_err(text)?;
         if *kind != tensor.kind {
-            data = rewrite(data, tensor, *kind).map_err(|error| error.to_string())?;
+            data = rewrite(&data, tensor, *kind).map_err(|error| error.to_string())?;
         }
         out.write_all(&data).map_err(text)?;
         done += tensor.len;
@@ -119,12 +131,13 @@ fn write(source: &Path, header: &Header, quantize: Quantize, to: &Path, progress
     out.flush().map_err(text)
 }
 
-fn rewrite(data: Vec<u8>, tensor: &Tensor, kind: Kind) -> candle_core::Result<Vec<u8>> {
+fn rewrite(data: &[u8], tensor: &Tensor, kind: Kind) -> candle_core::Result<Vec<u8>> {
     let (Some(from), Some(to)) = (dtype(tensor.kind), dtype(kind)) else {
         return Err(candle_core::Error::Msg(format!("cannot convert tensor `{}`", tensor.name)));
     };
     let shape: Vec<usize> = tensor.dims.iter().rev().map(|dim| *dim as usize).collect();
-    let storage = QStorage::from_data(data.into(), &Device::Cpu, from)?;
+    // Borrowed, never owned: candle 0.10 drops owned bytes before it copies them.
+    let storage = QStorage::from_data(Cow::Borrowed(data), &Device::Cpu, from)?;
     let numbers = QTensor::new(storage, shape)?.dequantize(&Device::Cpu)?;
     Ok(QTensor::quantize(&numbers, to)?.data()?.into_owned())
 }
@@ -184,7 +197,8 @@ mod tests {
         let mut file = File::open(&made).unwrap();
         let content = candle_core::quantized::gguf_file::Content::read(&mut file).unwrap();
         let read = content.tensor(&mut file, "blk.0.weight", &Device::Cpu).unwrap().dequantize(&Device::Cpu).unwrap();
-        let (new, old) = (read.to_vec2::<f32>().unwrap(), q4.dequantize(&Device::Cpu).unwrap().to_vec2::<f32>().unwrap());
+        let (new, old) =
+            (read.to_vec2::<f32>().unwrap(), q4.dequantize(&Device::Cpu).unwrap().to_vec2::<f32>().unwrap());
         for (new, old) in new.concat().iter().zip(old.concat()) {
             assert!((new - old).abs() < 0.05, "{new} {old}");
         }

@@ -13,16 +13,18 @@ use super::chunks::{Composer, Head};
 use super::host::{self, State};
 use super::line::{End, Line, Meter, Piece, Task};
 use super::load::{Loaded, Voice};
+use super::prompt;
 use super::queue::{Queue, Rates};
 use super::request::{self, Prepared};
 use super::spec::{DEFAULT_CONCURRENCY, LocalSpec};
 use super::tools::Mode;
-use super::prompt;
 use crate::backend::{Backend, Call, Description, Event, Events, Question};
 use crate::error::{BackendError, Kind};
 use async_trait::async_trait;
 use futures::StreamExt;
-use mistralrs_core::{Constraint, CustomLogitsProcessor, MistralRs, NormalRequest, Request, RequestMessage, Response, SamplingParams};
+use mistralrs_core::{
+    Constraint, CustomLogitsProcessor, MistralRs, NormalRequest, Request, RequestMessage, Response, SamplingParams,
+};
 use parking_lot::Mutex;
 use policies::{Capabilities, Readiness};
 use std::collections::VecDeque;
@@ -205,7 +207,9 @@ impl Backend for LocalEngine {
         match reader.pieces.recv().await {
             Some(Piece::Share(share)) => Ok(share),
             Some(Piece::Failed(why)) => Err(BackendError::before_first_event(Kind::Internal(why))),
-            Some(Piece::Text { .. }) | None => Err(BackendError::before_first_event(Kind::Internal(reader.last_words()))),
+            Some(Piece::Text { .. }) | None => {
+                Err(BackendError::before_first_event(Kind::Internal(reader.last_words())))
+            }
         }
     }
 
@@ -269,7 +273,9 @@ impl Shared {
         };
         match (why, self.running.lock().as_ref()) {
             (None, Some(running)) => Ok(Arc::clone(&running.voice)),
-            (why, _) => Err(BackendError::before_send(Kind::NotReady(why.unwrap_or_else(|| "the model is being loaded".into())))),
+            (why, _) => Err(BackendError::before_send(Kind::NotReady(
+                why.unwrap_or_else(|| "the model is being loaded".into()),
+            ))),
         }
     }
 
@@ -298,7 +304,8 @@ impl Shared {
         let replies = Arc::new(Mutex::new(replies));
         let gone = Arc::new(AtomicBool::new(false));
         let fixed = (voice.ends.clone(), Arc::clone(&self.meter));
-        let line: Arc<dyn CustomLogitsProcessor> = Arc::new(Line::new(task, pieces, Arc::clone(&replies), Arc::clone(&gone), fixed, ticket));
+        let line: Arc<dyn CustomLogitsProcessor> =
+            Arc::new(Line::new(task, pieces, Arc::clone(&replies), Arc::clone(&gone), fixed, ticket));
         let request = NormalRequest {
             messages: RequestMessage::CompletionTokens(tokens),
             // The line ends the answer itself; this ceiling is only for a line that failed to.
@@ -317,7 +324,10 @@ impl Shared {
             model_id: None,
             truncate_sequence: false,
         };
-        sender.send(Request::Normal(Box::new(request))).await.map_err(|_| before(Kind::NotReady("the engine is being started again".into())))?;
+        sender
+            .send(Request::Normal(Box::new(request)))
+            .await
+            .map_err(|_| before(Kind::NotReady("the engine is being started again".into())))?;
         Ok((mode, Reader { pieces: received, replies, gone }))
     }
 
@@ -326,13 +336,19 @@ impl Shared {
     pub(super) async fn warm_up(&self, loaded: Loaded) -> Result<(), String> {
         let voice = Arc::clone(&loaded.voice);
         tracing::info!(provider = %self.spec.provider, path = %loaded.path.display(), window = voice.window, "the local model is loaded");
-        *self.running.lock() = Some(Running { voice: Arc::clone(&voice), sender: loaded.sender, _engine: loaded.engine, bytes: loaded.bytes });
+        *self.running.lock() = Some(Running {
+            voice: Arc::clone(&voice),
+            sender: loaded.sender,
+            _engine: loaded.engine,
+            bytes: loaded.bytes,
+        });
         let filler = (0..voice.ends.vocabulary as u32).find(|token| !voice.ends.tokens.contains(token)).unwrap_or(0);
         let lengths: &[usize] = if self.spec.warm_up { &[WARM_UP_PROMPT, WARM_UP_PROMPT] } else { &[1] };
         for length in lengths {
             let length = (*length).min(voice.window as usize / 2).max(1);
             let limit = if self.spec.warm_up { WARM_UP_ANSWER.min(voice.window - length as u64) } else { 1 };
-            let prepared = Prepared { tokens: vec![filler; length], task: request::probe(&voice, limit), limit, mode: Mode::None };
+            let prepared =
+                Prepared { tokens: vec![filler; length], task: request::probe(&voice, limit), limit, mode: Mode::None };
             let (_, mut reader) = self.submit(&voice, prepared).await.map_err(|error| error.to_string())?;
             loop {
                 match reader.pieces.recv().await {

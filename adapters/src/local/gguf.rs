@@ -307,7 +307,9 @@ impl Reader {
         let dims = (0..rank).map(|_| self.u64()).collect::<Result<Vec<_>, _>>()?;
         let (id, offset) = (self.u32()?, self.u64()?);
         let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.id == id) else {
-            return Err(self.unsupported(format!("tensor `{name}` is stored as type {id}, which the engine cannot read")));
+            return Err(
+                self.unsupported(format!("tensor `{name}` is stored as type {id}, which the engine cannot read"))
+            );
         };
         let numbers = dims.iter().try_fold(1u64, |product, dim| product.checked_mul(*dim));
         match numbers.and_then(|numbers| kind.len_of(numbers)) {

@@ -113,10 +113,13 @@ fn fetch_and_load(shared: &Shared) -> Result<Loaded, Failure> {
     let spec = &shared.spec;
     let fetches = !is_present(&spec.source, &spec.cache_dir);
     let half = if fetches { 0.5 } else { 0.0 };
-    let path = resolve(&spec.source, &spec.cache_dir, &|share| shared.progress(share * half)).map_err(|error| match error {
-        StoreError::Fetch { .. } | StoreError::Io { .. } => Failure::Died(error.to_string()),
-        StoreError::NotFound(_) | StoreError::Digest { .. } => Failure::Hopeless(error.to_string()),
-    })?;
+    let path =
+        resolve(&spec.source, &spec.cache_dir, &|share| shared.progress(share * half)).map_err(
+            |error| match error {
+                StoreError::Fetch { .. } | StoreError::Io { .. } => Failure::Died(error.to_string()),
+                StoreError::NotFound(_) | StoreError::Digest { .. } => Failure::Hopeless(error.to_string()),
+            },
+        )?;
     load(spec, &path, &|share| shared.progress(half + share * (1.0 - half))).map_err(Failure::Hopeless)
 }
 

@@ -109,7 +109,14 @@ pub(super) struct Line {
 // === impl Line ===
 
 impl Line {
-    pub(super) fn new(task: Task, pieces: Sender<Piece>, replies: Arc<Mutex<Receiver<Response>>>, gone: Arc<AtomicBool>, fixed: (Ends, Arc<Meter>), ticket: Ticket) -> Self {
+    pub(super) fn new(
+        task: Task,
+        pieces: Sender<Piece>,
+        replies: Arc<Mutex<Receiver<Response>>>,
+        gone: Arc<AtomicBool>,
+        fixed: (Ends, Arc<Meter>),
+        ticket: Ticket,
+    ) -> Self {
         let (ends, meter) = fixed;
         let inside = Inside { task, pieces: Some(pieces), started: Instant::now(), last: None, ticket };
         Self { inside: Mutex::new(inside), gone, ends, meter, _replies: replies }
@@ -222,7 +229,9 @@ impl Writing {
         }
         let Some(end) = over else { return (self.piece(written.text, None), Some(token)) };
         let piece = match self.close(end) {
-            Piece::Text { text, tokens, generated, end } => Piece::Text { text: written.text + &text, tokens, generated, end },
+            Piece::Text { text, tokens, generated, end } => {
+                Piece::Text { text: written.text + &text, tokens, generated, end }
+            }
             other @ (Piece::Share(_) | Piece::Failed(_)) => other,
         };
         (piece, Some(token))

@@ -19,9 +19,9 @@ use super::{convert, lora};
 use candle_core::Device;
 use mistralrs_core::llguidance::ParserFactory;
 use mistralrs_core::{
-    AdapterPaths, ChatTemplate, DefaultSchedulerMethod, DeviceMapSetting, GGUFLoaderBuilder, GGUFSpecificConfig, IsqType,
-    LocalModelPaths, MistralRs, MistralRsBuilder, ModelDType, ModelGenerationDefaults, ModelPaths, NormalLoaderBuilder,
-    NormalSpecificConfig, Pipeline, Request, SchedulerConfig,
+    AdapterPaths, ChatTemplate, DefaultSchedulerMethod, DeviceMapSetting, GGUFLoaderBuilder, GGUFSpecificConfig,
+    IsqType, LocalModelPaths, MistralRs, MistralRsBuilder, ModelDType, ModelGenerationDefaults, ModelPaths,
+    NormalLoaderBuilder, NormalSpecificConfig, Pipeline, Request, SchedulerConfig,
 };
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -51,8 +51,17 @@ const CLASSES: &[&str] = &[
     "GraniteMoeHybridForCausalLM",
 ];
 /// Tokens that end an answer wherever they are special tokens of a vocabulary.
-const ENDS: &[&str] =
-    &["<|endoftext|>", "<|im_end|>", "</s>", "<eos>", "<end_of_turn>", "<|end_of_text|>", "<|eot_id|>", "<|end|>", "<|eom_id|>"];
+const ENDS: &[&str] = &[
+    "<|endoftext|>",
+    "<|im_end|>",
+    "</s>",
+    "<eos>",
+    "<end_of_turn>",
+    "<|end_of_text|>",
+    "<|eot_id|>",
+    "<|end|>",
+    "<|eom_id|>",
+];
 /// The KV cache grows in blocks of so many tokens and fails when the last one is not whole.
 const CACHE_BLOCK: u64 = 512;
 
@@ -108,14 +117,17 @@ pub(super) fn weights_in(folder: &Path) -> Result<Vec<PathBuf>, String> {
         .ok_or_else(|| format!("`{shown}/config.json` is not JSON"))?;
     let class = config.pointer("/architectures/0").and_then(serde_json::Value::as_str).unwrap_or("none");
     if !CLASSES.contains(&class) {
-        return Err(format!("the engine does not run models of the class `{class}` (`{shown}`): serve it with vLLM or llama.cpp as a local provider"));
+        return Err(format!(
+            "the engine does not run models of the class `{class}` (`{shown}`): serve it with vLLM or llama.cpp as a local provider"
+        ));
     }
     Ok(weights)
 }
 
 /// Loads a model; blocks. `progress` hears the share done.
 pub(super) fn load(spec: &LocalSpec, source: &Path, progress: &(dyn Fn(f32) + Sync)) -> Result<Loaded, String> {
-    let pipeline = if source.is_file() { from_gguf(spec, source, progress)? } else { from_folder(spec, source, progress)? };
+    let pipeline =
+        if source.is_file() { from_gguf(spec, source, progress)? } else { from_folder(spec, source, progress)? };
     progress(0.9);
     start(spec, pipeline)
 }
@@ -134,7 +146,10 @@ fn from_gguf(spec: &LocalSpec, source: &Path, progress: &dyn Fn(f32)) -> Result<
     }
     let header = gguf::read(source).map_err(|error| error.to_string())?;
     if !GGUF_ARCHITECTURES.contains(&header.architecture.as_str()) {
-        return Err(format!("the engine does not run GGUF files of the architecture `{}`: serve it with llama.cpp as a local provider", header.architecture));
+        return Err(format!(
+            "the engine does not run GGUF files of the architecture `{}`: serve it with llama.cpp as a local provider",
+            header.architecture
+        ));
     }
     let path = convert::convert(source, spec.quantize, &spec.cache_dir, &|share| progress(share * 0.6))?;
     progress(0.6);
@@ -151,7 +166,8 @@ fn from_gguf(spec: &LocalSpec, source: &Path, progress: &dyn Fn(f32)) -> Result<
         chat_template_json_filename: None,
     });
     let name = spec.source.to_string();
-    let loader = GGUFLoaderBuilder::new(None, None, name, vec![], GGUFSpecificConfig::default(), false, jinja(spec)).build();
+    let loader =
+        GGUFLoaderBuilder::new(None, None, name, vec![], GGUFSpecificConfig::default(), false, jinja(spec)).build();
     let pipeline = loader
         .load_model_from_path(&paths, &ModelDType::Auto, &Device::Cpu, true, DeviceMapSetting::dummy(), None, None)
         .map_err(|error| format!("{error:#}"))?;
@@ -185,9 +201,16 @@ fn from_folder(spec: &LocalSpec, source: &Path, progress: &dyn Fn(f32)) -> Resul
         Quantize::Q4K => Some(IsqType::Q4K),
         Quantize::Q6K => Some(IsqType::Q6K),
     };
-    let loader = NormalLoaderBuilder::new(NormalSpecificConfig::default(), None, None, Some(spec.source.to_string()), false, jinja(spec))
-        .build(None)
-        .map_err(|error| format!("{error:#}"))?;
+    let loader = NormalLoaderBuilder::new(
+        NormalSpecificConfig::default(),
+        None,
+        None,
+        Some(spec.source.to_string()),
+        false,
+        jinja(spec),
+    )
+    .build(None)
+    .map_err(|error| format!("{error:#}"))?;
     let pipeline = loader
         .load_model_from_path(&paths, &ModelDType::F32, &Device::Cpu, true, DeviceMapSetting::dummy(), isq, None)
         .map_err(|error| format!("{error:#}"))?;
@@ -202,7 +225,12 @@ fn start(spec: &LocalSpec, piped: Piped) -> Result<Loaded, String> {
     let (tokenizer, chat, metadata, defaults) = {
         let pipeline = piped.pipeline.try_lock().map_err(|error| error.to_string())?;
         let tokenizer = pipeline.tokenizer().ok_or("the model has no tokenizer")?;
-        (tokenizer, pipeline.get_chat_template(), pipeline.get_metadata(), pipeline.generation_defaults().unwrap_or_default())
+        (
+            tokenizer,
+            pipeline.get_chat_template(),
+            pipeline.get_metadata(),
+            pipeline.generation_defaults().unwrap_or_default(),
+        )
     };
     if chat.as_ref().is_some_and(|chat| chat.is_harmony_format()) {
         return Err("models that speak OpenAI's Harmony format are not run in process: serve this one with vLLM or llama.cpp as a local provider".into());
@@ -212,14 +240,20 @@ fn start(spec: &LocalSpec, piped: Piped) -> Result<Loaded, String> {
     };
     let mut ends = metadata.eos_tok.clone();
     let known = tokenizer.get_added_tokens_decoder();
-    ends.extend(known.iter().filter(|(_, token)| token.special && ENDS.contains(&token.content.as_str())).map(|(id, _)| *id));
+    ends.extend(
+        known.iter().filter(|(_, token)| token.special && ENDS.contains(&token.content.as_str())).map(|(id, _)| *id),
+    );
     ends.sort_unstable();
     ends.dedup();
 
     let own = piped.file_context.unwrap_or(metadata.max_seq_len as u64).min(metadata.max_seq_len as u64);
     let whole_blocks = if own >= CACHE_BLOCK { own / CACHE_BLOCK * CACHE_BLOCK } else { own };
     let window = spec.context_window.map_or(whole_blocks, |lower| lower.min(whole_blocks)).max(2);
-    let bos = chat.as_ref().and_then(|chat| chat.bos_tok()).filter(|_| piped.add_bos).and_then(|bos| tokenizer.token_to_id(&bos));
+    let bos = chat
+        .as_ref()
+        .and_then(|chat| chat.bos_tok())
+        .filter(|_| piped.add_bos)
+        .and_then(|bos| tokenizer.token_to_id(&bos));
     let vocabulary = tokenizer.get_vocab_size(true);
     let longest_token = tokenizer.get_vocab(true).keys().map(|token| token.len() as u64).max().unwrap_or(1);
     let voice = Voice {

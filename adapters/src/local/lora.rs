@@ -55,8 +55,10 @@ struct Delta {
 /// Reads and checks an adapter's configuration.
 pub(super) fn check_config(folder: &Path) -> Result<Config, String> {
     let shown = folder.display();
-    let text = std::fs::read(folder.join("adapter_config.json")).map_err(|error| format!("`{shown}` is no LoRA adapter: adapter_config.json: {error}"))?;
-    let config: Config = serde_json::from_slice(&text).map_err(|error| format!("`{shown}/adapter_config.json`: {error}"))?;
+    let text = std::fs::read(folder.join("adapter_config.json"))
+        .map_err(|error| format!("`{shown}` is no LoRA adapter: adapter_config.json: {error}"))?;
+    let config: Config =
+        serde_json::from_slice(&text).map_err(|error| format!("`{shown}/adapter_config.json`: {error}"))?;
     if !folder.join("adapter_model.safetensors").is_file() {
         return Err(format!("`{shown}` is no LoRA adapter: it has no adapter_model.safetensors"));
     }
@@ -85,17 +87,30 @@ pub(super) fn check(folder: &Path, base: &Path) -> Result<(), String> {
     }
     for (name, delta) in &deltas {
         let Some(shape) = shapes.get(name) else {
-            return Err(format!("the adapter `{}` changes `{name}`, which the base `{}` does not have", folder.display(), base.display()));
+            return Err(format!(
+                "the adapter `{}` changes `{name}`, which the base `{}` does not have",
+                folder.display(),
+                base.display()
+            ));
         };
         if *shape != delta.shape() {
-            return Err(format!("the adapter `{}` does not fit the base: `{name}` is {shape:?} there and {:?} here", folder.display(), delta.shape()));
+            return Err(format!(
+                "the adapter `{}` does not fit the base: `{name}` is {shape:?} there and {:?} here",
+                folder.display(),
+                delta.shape()
+            ));
         }
     }
     Ok(())
 }
 
 /// The base with its adapters merged, from the cache or made now; `None` without adapters.
-pub(super) fn merge(adapters: &[LoraSpec], base: &Path, cache: &Path, progress: &dyn Fn(f32)) -> Result<Option<PathBuf>, String> {
+pub(super) fn merge(
+    adapters: &[LoraSpec],
+    base: &Path,
+    cache: &Path,
+    progress: &dyn Fn(f32),
+) -> Result<Option<PathBuf>, String> {
     if adapters.is_empty() {
         return Ok(None);
     }
@@ -144,7 +159,10 @@ fn name(adapters: &[LoraSpec], base: &Path, weights: &[PathBuf]) -> Result<Strin
     }
     for adapter in adapters {
         for file in ["adapter_config.json", "adapter_model.safetensors"] {
-            hasher.update(fingerprint(&adapter.path.join(file)).map_err(|error| format!("`{}/{file}`: {error}", adapter.path.display()))?);
+            hasher.update(
+                fingerprint(&adapter.path.join(file))
+                    .map_err(|error| format!("`{}/{file}`: {error}", adapter.path.display()))?,
+            );
         }
         hasher.update(adapter.scale.to_le_bytes());
     }
@@ -169,15 +187,18 @@ fn shapes_in(path: &Path) -> Result<HashMap<String, Vec<usize>>, String> {
     }
     let mut head = vec![0; len as usize];
     file.read_exact(&mut head).map_err(text)?;
-    let head: HashMap<String, Value> = serde_json::from_slice(&head).map_err(|error| format!("`{}`: {error}", path.display()))?;
+    let head: HashMap<String, Value> =
+        serde_json::from_slice(&head).map_err(|error| format!("`{}`: {error}", path.display()))?;
     let shape = |value: &Value| serde_json::from_value(value.get("shape")?.clone()).ok();
     Ok(head.iter().filter_map(|(name, value)| Some((name.clone(), shape(value)?))).collect())
 }
 
 fn deltas(adapter: &LoraSpec, config: &Config) -> Result<HashMap<String, Delta>, String> {
     let path = adapter.path.join("adapter_model.safetensors");
-    let mut tensors = candle_core::safetensors::load(&path, &Device::Cpu).map_err(|error| format!("`{}`: {error}", path.display()))?;
-    let strange = |name: &str| format!("the adapter `{}` has a tensor `{name}`, which cannot be merged", adapter.path.display());
+    let mut tensors = candle_core::safetensors::load(&path, &Device::Cpu)
+        .map_err(|error| format!("`{}`: {error}", path.display()))?;
+    let strange =
+        |name: &str| format!("the adapter `{}` has a tensor `{name}`, which cannot be merged", adapter.path.display());
     let firsts: Vec<String> = tensors.keys().filter(|name| name.contains(".lora_A.")).cloned().collect();
     let mut deltas = HashMap::new();
     for first in firsts {
@@ -192,7 +213,8 @@ fn deltas(adapter: &LoraSpec, config: &Config) -> Result<HashMap<String, Delta>,
         let rank = f64::from(config.r);
         let by = if config.use_rslora == Some(true) { rank.sqrt() } else { rank };
         let scale = config.lora_alpha / by * f64::from(adapter.scale);
-        deltas.insert(format!("{module}.weight"), Delta { a, b, scale, transposed: config.fan_in_fan_out == Some(true) });
+        deltas
+            .insert(format!("{module}.weight"), Delta { a, b, scale, transposed: config.fan_in_fan_out == Some(true) });
     }
     match tensors.keys().next() {
         Some(left) => Err(strange(left)),

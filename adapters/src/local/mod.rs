@@ -34,7 +34,7 @@ mod tools;
 pub use engine::LocalEngine;
 pub use queue::Rates;
 pub use spec::{
-    DEFAULT_CONCURRENCY, DEFAULT_MAX_TOKENS, DEFAULT_QUEUE, DEFAULT_QUEUE_WAIT, DEFAULT_TEMPERATURE, LocalSpec, LoraSpec,
-    MAX_RESTARTS, MOST_THREADS, Quantize, SpecError, built_for_speed, environment, validate,
+    DEFAULT_CONCURRENCY, DEFAULT_MAX_TOKENS, DEFAULT_QUEUE, DEFAULT_QUEUE_WAIT, DEFAULT_TEMPERATURE, LocalSpec,
+    LoraSpec, MAX_RESTARTS, MOST_THREADS, Quantize, SpecError, built_for_speed, environment, validate,
 };
 pub use store::Source;

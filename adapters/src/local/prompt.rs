@@ -57,7 +57,9 @@ fn render(voice: &Voice, messages: &[Value], offered: &[Value]) -> Result<String
         let what = "this model has no chat template: configure one, or use /v1/completions";
         return Err(Kind::Unsupported(what.into()));
     };
-    template.render(messages, offered).map_err(|error| Kind::Invalid(format!("the model's chat template refuses these messages: {error}")))
+    template
+        .render(messages, offered)
+        .map_err(|error| Kind::Invalid(format!("the model's chat template refuses these messages: {error}")))
 }
 
 fn chat(voice: &Voice, messages: &[Message], offered: &[Value]) -> Result<String, Kind> {
@@ -101,7 +103,10 @@ fn turn(message: &Message, knows_tool_role: bool) -> Value {
     let Some(calls) = &message.tool_calls else { return turn };
     let mut calls = calls.0.clone();
     for call in calls.as_array_mut().into_iter().flatten() {
-        let written = call.pointer("/function/arguments").and_then(Value::as_str).and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let written = call
+            .pointer("/function/arguments")
+            .and_then(Value::as_str)
+            .and_then(|text| serde_json::from_str::<Value>(text).ok());
         if let (Some(arguments), Some(place)) = (written, call.pointer_mut("/function/arguments")) {
             *place = arguments;
         }
@@ -109,8 +114,13 @@ fn turn(message: &Message, knows_tool_role: bool) -> Value {
     if knows_tool_role {
         turn["tool_calls"] = calls;
     } else {
-        let called: Vec<String> = calls.as_array().into_iter().flatten().map(|call| super::template::spaced(&call["function"])).collect();
-        let content = [text.to_owned(), called.join("\n")].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n");
+        let called: Vec<String> =
+            calls.as_array().into_iter().flatten().map(|call| super::template::spaced(&call["function"])).collect();
+        let content = [text.to_owned(), called.join("\n")]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("\n");
         turn["content"] = content.into();
     }
     turn

@@ -64,7 +64,8 @@ pub(super) fn prepare(spec: &LocalSpec, voice: &Arc<Voice>, call: &Call) -> Resu
 /// The first tokens of two words; an error when they cannot be told apart.
 pub(super) fn first_tokens(voice: &Voice, words: &[String; 2]) -> Result<[u32; 2], Kind> {
     let first = |word: &String| {
-        let encoding = voice.tokenizer.encode_fast(word.as_str(), false).map_err(|error| Kind::Internal(error.to_string()))?;
+        let encoding =
+            voice.tokenizer.encode_fast(word.as_str(), false).map_err(|error| Kind::Internal(error.to_string()))?;
         encoding.get_ids().first().copied().ok_or_else(|| Kind::Invalid("a word is empty".into()))
     };
     let tokens = [first(&words[0])?, first(&words[1])?];
@@ -115,8 +116,12 @@ fn grammar(voice: &Voice, view: &View, mode: &Mode) -> Result<Option<Matcher>, K
     let (grammar, field) = match (mode, &view.format) {
         (Mode::Forced(_, schema), _) => (TopLevelGrammar::from_json_schema(strict(schema)), "tools"),
         (Mode::None | Mode::Auto(_), Format::Text) => return Ok(None),
-        (Mode::None | Mode::Auto(_), Format::JsonObject) => (TopLevelGrammar::from_json_schema(strict(&json!({"type": "object"}))), "response_format"),
-        (Mode::None | Mode::Auto(_), Format::JsonSchema(schema)) => (TopLevelGrammar::from_json_schema(strict(schema)), "response_format"),
+        (Mode::None | Mode::Auto(_), Format::JsonObject) => {
+            (TopLevelGrammar::from_json_schema(strict(&json!({"type": "object"}))), "response_format")
+        }
+        (Mode::None | Mode::Auto(_), Format::JsonSchema(schema)) => {
+            (TopLevelGrammar::from_json_schema(strict(schema)), "response_format")
+        }
         (Mode::None | Mode::Auto(_), Format::Regex(regex)) => (TopLevelGrammar::from_regex(regex), "guided_regex"),
     };
     let Some(factory) = &voice.grammars else {
@@ -130,7 +135,10 @@ fn grammar(voice: &Voice, view: &View, mode: &Mode) -> Result<Option<Matcher>, K
     // A grammar may compile and still allow nothing.
     match matcher.compute_mask() {
         Ok(_) => Ok(Some(matcher)),
-        Err(error) => Err(Kind::Invalid(format!("`{field}` cannot be used: {}", error.to_string().lines().next().unwrap_or_default()))),
+        Err(error) => Err(Kind::Invalid(format!(
+            "`{field}` cannot be used: {}",
+            error.to_string().lines().next().unwrap_or_default()
+        ))),
     }
 }
 

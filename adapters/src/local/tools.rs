@@ -90,7 +90,9 @@ pub(super) fn instructions(tools: &[Value]) -> String {
 /// Whether a text may still become a call; what cannot is streamed at once.
 pub(super) fn may_be_call(text: &str) -> bool {
     let text = text.trim_start();
-    ["{", "[", "<tool_call>", "<|python_tag|>", "[TOOL_CALLS]", "```"].iter().any(|start| text.starts_with(start) || start.starts_with(text))
+    ["{", "[", "<tool_call>", "<|python_tag|>", "[TOOL_CALLS]", "```"]
+        .iter()
+        .any(|start| text.starts_with(start) || start.starts_with(text))
 }
 
 /// Reads the calls out of an answer; none when it is text.
@@ -105,14 +107,19 @@ pub(super) fn calls_in(text: &str, names: &[String]) -> Option<Vec<Called>> {
         body = body.strip_prefix(mark).unwrap_or(body).trim();
     }
     let parts: Vec<&str> = if body.starts_with("<tool_call>") {
-        body.split("<tool_call>").map(|part| part.split("</tool_call>").next().unwrap_or(part).trim()).filter(|part| !part.is_empty()).collect()
+        body.split("<tool_call>")
+            .map(|part| part.split("</tool_call>").next().unwrap_or(part).trim())
+            .filter(|part| !part.is_empty())
+            .collect()
     } else {
         vec![body]
     };
     let mut calls = Vec::new();
     for part in parts {
         match serde_json::from_str::<Value>(part).ok()? {
-            Value::Array(list) => calls.extend(list.iter().map(|call| called(call, names)).collect::<Option<Vec<_>>>()?),
+            Value::Array(list) => {
+                calls.extend(list.iter().map(|call| called(call, names)).collect::<Option<Vec<_>>>()?)
+            }
             one => calls.push(called(&one, names)?),
         }
     }

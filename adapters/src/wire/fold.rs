@@ -35,9 +35,8 @@ impl Fold {
                 }
             }
         }
-        match chunk.remove("usage") {
-            Some(usage @ Value::Object(_)) => self.usage = Some(usage),
-            Some(_) | None => {}
+        if let Some(usage @ Value::Object(_)) = chunk.remove("usage") {
+            self.usage = Some(usage);
         }
         for (key, value) in chunk {
             self.head.entry(key).or_insert(value);

@@ -17,7 +17,8 @@ fn models() -> &'static Path {
     let (_, path) = MODELS.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/models/make_tiny.py");
-        let made = Command::new(variable("SLUICE_TEST_PYTHON", "python3")).arg(script).arg(folder.path()).status().unwrap();
+        let made =
+            Command::new(variable("SLUICE_TEST_PYTHON", "python3")).arg(script).arg(folder.path()).status().unwrap();
         assert!(made.success());
         let path = folder.path().to_owned();
         (folder, path)
@@ -48,7 +49,10 @@ fn every_family_loads_and_answers_through_the_same_path() {
         for quantize in [Quantize::Auto, Quantize::Off] {
             let engine = load(LocalSpec { quantize, ..spec(family) });
             let answer = chat(&engine, prompt(json!({}))).unwrap();
-            assert!(answer.completion == 12 && answer.finish == "length" || answer.finish == "stop", "{family}: {answer:?}");
+            assert!(
+                answer.completion == 12 && answer.finish == "length" || answer.finish == "stop",
+                "{family}: {answer:?}"
+            );
             assert_eq!(answer.whole["usage"]["prompt_tokens"], answer.prompt);
             assert_eq!(chat(&engine, prompt(json!({}))).unwrap().text, answer.text, "{family}: greedy repeats");
             let digits = chat(&engine, prompt(json!({"guided_regex": "[0-9]{4}"}))).unwrap();
@@ -61,7 +65,8 @@ fn every_family_loads_and_answers_through_the_same_path() {
 fn an_adapter_is_merged_once_and_changes_the_answer() {
     let more = || json!({"max_tokens": 24, "logprobs": true});
     let base = chat(&load(spec("llama")), prompt(more())).unwrap();
-    let with = |scale: f32| LocalSpec { lora: vec![LoraSpec { path: models().join("llama-lora"), scale }], ..spec("llama") };
+    let with =
+        |scale: f32| LocalSpec { lora: vec![LoraSpec { path: models().join("llama-lora"), scale }], ..spec("llama") };
     let adapted = chat(&load(with(1.0)), prompt(more())).unwrap();
     assert_ne!(adapted.whole["choices"], base.whole["choices"]);
     let nothing = chat(&load(with(0.0)), prompt(more())).unwrap();
@@ -89,7 +94,8 @@ fn an_adapter_that_does_not_fit_is_found_before_loading() {
 
 #[test]
 fn folders_that_are_no_models_are_named() {
-    let says = |path: PathBuf| validate(&LocalSpec { source: Source::Path(path), ..spec("llama") }).unwrap_err().to_string();
+    let says =
+        |path: PathBuf| validate(&LocalSpec { source: Source::Path(path), ..spec("llama") }).unwrap_err().to_string();
     assert!(says(models().to_owned()).contains("no model*.safetensors"));
     let strange = models().join("strange");
     std::fs::create_dir_all(&strange).unwrap();

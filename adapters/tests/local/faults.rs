@@ -118,7 +118,9 @@ fn a_truncated_file_is_named_before_and_at_loading() {
     let folder = tempfile::tempdir().unwrap();
     let whole = store::resolve(&Source::parse("smollm2-135m"), &crate::support::cache_dir(), &|_| {}).unwrap();
     let bytes = std::fs::read(whole).unwrap();
-    for (name, keep) in [("head.gguf", 3000), ("half.gguf", bytes.len() / 2), ("last.gguf", bytes.len() - 1), ("none.gguf", 0)] {
+    for (name, keep) in
+        [("head.gguf", 3000), ("half.gguf", bytes.len() / 2), ("last.gguf", bytes.len() - 1), ("none.gguf", 0)]
+    {
         let path = folder.path().join(name);
         std::fs::write(&path, &bytes[..keep]).unwrap();
         let spec = LocalSpec { source: Source::Path(path), ..smollm2_spec() };

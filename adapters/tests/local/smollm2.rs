@@ -36,7 +36,10 @@ fn a_limit_is_kept_to_the_token() {
     imposed.max_output = Some(3);
     let events = runtime().block_on(async { engine.call(imposed).await.unwrap().collect::<Vec<_>>().await });
     let mut fold = Fold::new(Endpoint::Chat);
-    events.into_iter().filter_map(|event| if let Ok(Event::Delta { frame, .. }) = event { sse::data(&frame) } else { None }).for_each(|data| fold.push(&data));
+    events
+        .into_iter()
+        .filter_map(|event| if let Ok(Event::Delta { frame, .. }) = event { sse::data(&frame) } else { None })
+        .for_each(|data| fold.push(&data));
     assert_eq!(fold.finish()["usage"]["completion_tokens"], 3);
 }
 
@@ -46,7 +49,8 @@ fn stop_texts_end_the_answer_and_do_not_leak() {
     let free = chat(&engine, ask("Name the capital of France.", json!({"max_tokens": 30}))).unwrap();
     let at = free.text.find("Paris").unwrap();
     for stop in [json!("Paris"), json!(["never", "of France is Par"]), json!(["ris"])] {
-        let answer = chat(&engine, ask("Name the capital of France.", json!({"max_tokens": 30, "stop": stop}))).unwrap();
+        let answer =
+            chat(&engine, ask("Name the capital of France.", json!({"max_tokens": 30, "stop": stop}))).unwrap();
         assert_eq!(answer.finish, "stop");
         assert!(answer.text.len() <= at + 2 && free.text.starts_with(&answer.text), "{stop}: {}", answer.text);
         assert!(!answer.text.contains("Paris"));
@@ -82,7 +86,8 @@ fn logprobs_are_natural_and_sorted() {
     assert_eq!(content.len() as u64, answer.completion);
     let mut bytes = Vec::new();
     for token in &content {
-        let top: Vec<f64> = token["top_logprobs"].as_array().unwrap().iter().map(|top| top["logprob"].as_f64().unwrap()).collect();
+        let top: Vec<f64> =
+            token["top_logprobs"].as_array().unwrap().iter().map(|top| top["logprob"].as_f64().unwrap()).collect();
         assert_eq!(top.len(), 4);
         assert!(top.is_sorted_by(|a, b| a >= b) && top.iter().all(|logprob| *logprob <= 0.0));
         assert!(top.iter().map(|logprob| logprob.exp()).sum::<f64>() <= 1.0001);
@@ -106,13 +111,21 @@ fn a_schema_is_kept() {
     assert_eq!(answer.finish, "stop");
     let object = json!({"max_tokens": 80, "response_format": {"type": "json_object"}});
     let answer = chat(&engine, ask("Give me a JSON object with one key.", object)).unwrap();
-    assert!(answer.finish == "length" || serde_json::from_str::<Value>(&answer.text).unwrap().is_object(), "{}", answer.text);
+    assert!(
+        answer.finish == "length" || serde_json::from_str::<Value>(&answer.text).unwrap().is_object(),
+        "{}",
+        answer.text
+    );
 }
 
 #[test]
 fn an_expression_is_kept() {
     let engine = smollm2();
-    let answer = chat(&engine, ask("When did the war end?", json!({"max_tokens": 30, "guided_regex": "(18|19|20)[0-9]{2}-[0-9]{2}"}))).unwrap();
+    let answer = chat(
+        &engine,
+        ask("When did the war end?", json!({"max_tokens": 30, "guided_regex": "(18|19|20)[0-9]{2}-[0-9]{2}"})),
+    )
+    .unwrap();
     assert_eq!((answer.text.len(), answer.finish.as_str()), (7, "stop"), "{}", answer.text);
     assert!(answer.text.chars().all(|c| c.is_ascii_digit() || c == '-'));
 }
@@ -127,7 +140,8 @@ fn what_cannot_be_kept_is_refused_before_it_starts() {
     assert!(matches!(refusal(json!({"n": 2})), Kind::Unsupported(_)));
     assert!(matches!(refusal(json!({"logit_bias": {"1": 5}})), Kind::Unsupported(_)));
     assert!(matches!(refusal(json!({"tool_choice": "required"})), Kind::Invalid(_)));
-    let picture = json!({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]});
+    let picture =
+        json!({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]});
     assert!(matches!(refusal(picture), Kind::Unsupported(_)));
     let long = "word ".repeat(engine.describe().context_window.unwrap() as usize);
     assert!(matches!(chat(&engine, ask(&long, json!({}))).unwrap_err().kind, Kind::ContextLength { .. }));
@@ -154,7 +168,10 @@ fn required_and_named_tools_give_calls_that_fit() {
         let name = call["function"]["name"].as_str().unwrap();
         assert!(names.contains(&name) && call["id"].as_str().unwrap().starts_with("call_"), "{call}");
         let arguments: Value = serde_json::from_str(call["function"]["arguments"].as_str().unwrap()).unwrap();
-        assert!(arguments["city"].is_string() || ["utc", "local"].contains(&arguments["zone"].as_str().unwrap()), "{arguments}");
+        assert!(
+            arguments["city"].is_string() || ["utc", "local"].contains(&arguments["zone"].as_str().unwrap()),
+            "{arguments}"
+        );
     }
 }
 
@@ -165,7 +182,8 @@ fn free_tools_and_their_results_are_rendered() {
     let more = json!({"tools": weather(), "max_tokens": 8});
     let offered = chat(&engine, ask("Say hello.", more)).unwrap();
     assert!(offered.prompt > plain.prompt + 40, "the tools are in the prompt");
-    let none = chat(&engine, ask("Say hello.", json!({"tools": weather(), "tool_choice": "none", "max_tokens": 8}))).unwrap();
+    let none =
+        chat(&engine, ask("Say hello.", json!({"tools": weather(), "tool_choice": "none", "max_tokens": 8}))).unwrap();
     assert_eq!(none.prompt, plain.prompt);
     let body = json!({"model": "m", "max_tokens": 16, "temperature": 0, "tools": weather(), "messages": [
         {"role": "user", "content": "What is the weather in Paris?"},
@@ -177,7 +195,8 @@ fn free_tools_and_their_results_are_rendered() {
 #[test]
 fn bare_prompts_are_continued() {
     let engine = smollm2();
-    let body = json!({"model": "m", "prompt": "The capital of France is", "max_tokens": 6, "temperature": 0, "logprobs": 2});
+    let body =
+        json!({"model": "m", "prompt": "The capital of France is", "max_tokens": 6, "temperature": 0, "logprobs": 2});
     let answer = runtime().block_on(run(&engine, Endpoint::Completions, body)).unwrap();
     assert!(answer.text.contains("Paris"), "{}", answer.text);
     let logprobs = &answer.whole["choices"][0]["logprobs"];

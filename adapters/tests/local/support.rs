@@ -37,14 +37,23 @@ pub(crate) fn runtime() -> &'static tokio::runtime::Runtime {
 
 pub(crate) fn smollm2() -> Arc<LocalEngine> {
     static ENGINE: OnceLock<Arc<LocalEngine>> = OnceLock::new();
-    let engine = ENGINE.get_or_init(|| LocalEngine::spawn(LocalSpec { queue: 64, queue_wait: std::time::Duration::from_secs(300), ..smollm2_spec() }));
+    let engine = ENGINE.get_or_init(|| {
+        LocalEngine::spawn(LocalSpec { queue: 64, queue_wait: std::time::Duration::from_secs(300), ..smollm2_spec() })
+    });
     assert_eq!(runtime().block_on(engine.settled()), Readiness::Ready);
     Arc::clone(engine)
 }
 
 pub(crate) fn call(endpoint: Endpoint, body: &Value) -> Call {
     let request = WireRequest::parse(endpoint, body.to_string().into()).unwrap();
-    Call { request: Arc::new(request), id: RequestId::from("test"), model: "smollm2".into(), stream: true, max_output: None, traceparent: None }
+    Call {
+        request: Arc::new(request),
+        id: RequestId::from("test"),
+        model: "smollm2".into(),
+        stream: true,
+        max_output: None,
+        traceparent: None,
+    }
 }
 
 /// An answer, as a client that streams sees it.
@@ -62,7 +71,8 @@ pub(crate) struct Answer {
 pub(crate) async fn run(engine: &LocalEngine, endpoint: Endpoint, body: Value) -> Result<Answer, BackendError> {
     let mut events = engine.call(call(endpoint, &body)).await?;
     let mut fold = Fold::new(endpoint);
-    let mut answer = Answer { whole: Value::Null, text: String::new(), finish: String::new(), prompt: 0, completion: 0, deltas: 0 };
+    let mut answer =
+        Answer { whole: Value::Null, text: String::new(), finish: String::new(), prompt: 0, completion: 0, deltas: 0 };
     let (mut running, mut exact, mut done) = (0, 0, 0);
     while let Some(event) = events.next().await {
         match event? {

@@ -93,7 +93,8 @@ async fn run(setting: &Setting, settings: Settings, telemetry: Arc<Telemetry>) -
     upkeep::start(&app, ground.clone(), setting.config.clone());
 
     let (stop, force) = (CancellationToken::new(), CancellationToken::new());
-    let serving = tokio::spawn(serve_listeners(app.clone(), listeners, stop.clone(), force.clone()));
+    // Awaited below, whatever happens.
+    let serving = tasks.spawn(serve_listeners(app.clone(), listeners, stop.clone(), force.clone()));
     drain(&app, serving, &stop, &force).await?;
 
     for backend in ground.parts.backends() {

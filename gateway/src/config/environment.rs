@@ -23,6 +23,7 @@ impl Environment {
     }
 
     /// Whether a variable is set.
+    #[cfg(feature = "local")]
     pub fn has(&self, name: &str) -> bool {
         std::env::var_os(name).is_some()
     }

@@ -36,6 +36,7 @@ pub enum ProviderKind {
     /// An HTTP API.
     Hosted(Box<HostedSpec>),
     /// The engine in process.
+    #[cfg_attr(not(feature = "local"), expect(dead_code, reason = "read by the engine only"))]
     Engine(Box<EngineSettings>),
     /// The built-in simulated provider.
     Simulated,

@@ -27,8 +27,18 @@ type Shared = Arc<App>;
 const PAGE: &[(&str, &str, &str)] = &[
     ("/", "text/html; charset=utf-8", include_str!("../web/index.html")),
     ("/app.css", "text/css; charset=utf-8", include_str!("../web/app.css")),
-    ("/app.js", "text/javascript; charset=utf-8", include_str!("../web/app.js")),
+    ("/icon.svg", "image/svg+xml", include_str!("../web/icon.svg")),
+    ("/app.js", SCRIPT, include_str!("../web/app.js")),
+    ("/api.js", SCRIPT, include_str!("../web/api.js")),
+    ("/kit.js", SCRIPT, include_str!("../web/kit.js")),
+    ("/overview.js", SCRIPT, include_str!("../web/overview.js")),
+    ("/requests.js", SCRIPT, include_str!("../web/requests.js")),
+    ("/models.js", SCRIPT, include_str!("../web/models.js")),
+    ("/budgets.js", SCRIPT, include_str!("../web/budgets.js")),
+    ("/shadow.js", SCRIPT, include_str!("../web/shadow.js")),
 ];
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Everything on the admin listener.
 pub(super) fn routes(app: Shared) -> Routes {

@@ -24,7 +24,7 @@ const BUFFERED: usize = 16;
 /// Starts the pump; the permit is held until the body has ended.
 pub(super) fn body(
     app: &Arc<App>,
-    stream: AnswerStream,
+    stream: Box<AnswerStream>,
     permit: OwnedSemaphorePermit,
     write: Duration,
     close: CancellationToken,
@@ -42,7 +42,7 @@ pub(super) fn body(
 }
 
 async fn pump(
-    mut stream: AnswerStream,
+    mut stream: Box<AnswerStream>,
     to_client: mpsc::Sender<Bytes>,
     cut: CancellationToken,
     write: Duration,

@@ -49,6 +49,9 @@ export function choice(id, label, options, value, changed) {
   return el("div", { class: "field" }, el("label", { for: id }, label), select);
 }
 
+// A machine word as people write it.
+export const plain = (word) => String(word ?? "").replaceAll("_", " ");
+
 const ROUTES = { local: "local", hosted: "hosted" };
 export const route = (word) => (ROUTES[word] ? el("span", { class: `route ${ROUTES[word]}` }, word) : quiet("none"));
 

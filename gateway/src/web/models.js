@@ -1,11 +1,14 @@
 // Models: which are ready, how far the others are, what they cost.
 
 import { get } from "./api.js";
-import { amount, count, decimals, el, nanos, route, table } from "./kit.js";
+import { amount, count, decimals, el, nanos, plain, quiet, route, table } from "./kit.js";
 
 export function models(app) {
   let digits = 4;
   let before = new Map();
+  // No price is not the price zero: a model in this process has none and is free.
+  const price = (row, rate) => (rate === null && row.price_source === "in_process" ? quiet("free")
+    : amount(nanos(rate), digits));
   const view = table({
     caption: "Configured models",
     empty: "No model is configured. Add a [models.\"NAME\"] section and name it in [router].",
@@ -17,9 +20,10 @@ export function models(app) {
       { head: "Route", cell: (row) => route(row.route) },
       { head: "Provider", cell: (row) => [row.provider, row.region && under(`region ${row.region}`)] },
       { head: "Context", num: true, cell: (row) => count(row.context_window) || "–" },
-      { head: "Input, $/M tokens", num: true, cell: (row) => amount(nanos(row.input_usd_per_mtok), digits) },
-      { head: "Output, $/M tokens", num: true, cell: (row) => amount(nanos(row.output_usd_per_mtok), digits) },
-      { head: "Price from", cell: (row) => row.price_source },
+      { head: "Memory, MiB", num: true, cell: (row) => (row.memory_bytes ? count(row.memory_bytes / MIB) : "–") },
+      { head: "Input, $/M tokens", num: true, cell: (row) => price(row, row.input_usd_per_mtok) },
+      { head: "Output, $/M tokens", num: true, cell: (row) => price(row, row.output_usd_per_mtok) },
+      { head: "Price from", cell: (row) => plain(row.price_source) },
       { head: "Source", cell: (row) => row.source ?? "" },
     ],
   });
@@ -42,6 +46,7 @@ export function models(app) {
   return page;
 }
 
+const MIB = 1_048_576;
 const under = (text) => el("span", { class: "under" }, text);
 
 function state(row) {

@@ -3,8 +3,8 @@
 // The first page of the list follows what happens; older pages stand still, so that they can be read.
 
 import { get } from "./api.js";
-import { add, amount, choice, count, decimals, el, facts, fixed, hidden, ms, nanos, quiet, route, section, table,
-  time } from "./kit.js";
+import { add, amount, choice, count, decimals, el, facts, fixed, hidden, ms, nanos, plain, quiet, route, section,
+  table, time } from "./kit.js";
 
 const PAGE = 50;
 const ROUTES = [["", "All"], ["local", "Local"], ["hosted", "Hosted"], ["none", "None (refused)"]];
@@ -54,7 +54,7 @@ export function requests(app, words) {
       { head: "Route", cell: (row) => route(row.route) },
       { head: "Model", cell: (row) => row.model ?? quiet("none") },
       { head: "Asked for", wide: true, cell: (row) => row.asked },
-      { head: "Reason", wide: true, cell: (row) => el("span", { title: REASONS[row.reason] }, row.reason) },
+      { head: "Reason", wide: true, cell: (row) => el("span", { title: REASONS[row.reason] }, plain(row.reason)) },
       { head: "Score", num: true, wide: true, title: "How much the strong model is needed, 0 to 1",
         cell: (row) => fixed(row.score, 2) },
       { head: "Class", wide: true, cell: (row) => row.class },
@@ -171,7 +171,7 @@ function summary(story, attempts) {
   return el("div", {}, el("p", { class: "lead" }, verdict(story)), facts([
     ["Status", status(story)], ["Time", time(story.time)], ["Duration", took === null ? null : `${ms(took)} ms`],
     ["Route", route(story.route)], ["Model", story.model ?? quiet("none")], ["Asked for", story.asked],
-    ["Endpoint", story.endpoint], ["Reason", story.reason],
+    ["Endpoint", story.endpoint], ["Reason", plain(story.reason)],
     ["Score", scale(story)], ["Data class", story.class],
     ["Cost", attempts.length === 0 ? null : cost === null ? quiet("unpriced") : ["$", amount(cost)]],
     ["Tokens", attempts.length > 0 && `${count(tokens("input_tokens"))} in, ${count(tokens("output_tokens"))} out`],
@@ -216,7 +216,7 @@ function candidates(story) {
       { head: "Verdict", cell: strikes },
       { head: "At most, $", num: true, title: "The most this request can cost with it",
         cell: (row) => amount(nanos(row.ceiling_usd), digits) },
-      { head: "Price from", cell: (row) => row.price_source ?? "" },
+      { head: "Price from", cell: (row) => plain(row.price_source) },
       { head: "First token in, ms", num: true, title: "Predicted", cell: (row) => ms(row.first_token_in_ms) || "–" },
     ],
   });
@@ -260,7 +260,7 @@ function attemptTable(attempts) {
         cell: (row) => amount(nanos(row.ceiling_usd), digits) },
       { head: "Cost, $", num: true, cell: (row) => money(row, "cost_usd") },
       { head: "Baseline, $", num: true, cell: (row) => (row.baseline_usd ? money(row, "baseline_usd") : "–") },
-      { head: "Price from", cell: (row) => row.price_source ?? "" },
+      { head: "Price from", cell: (row) => plain(row.price_source) },
     ],
   });
   view.show(attempts);
@@ -274,8 +274,6 @@ function outcome(row) {
 }
 
 // === Facts and signals ===
-
-const plain = (word) => String(word ?? "").replaceAll("_", " ");
 
 function factList(known) {
   if (!known) return el("p", { class: "empty" }, "None are on record.");

@@ -1,7 +1,7 @@
 // Shadow: what the client got beside what the other side would have said.
 
 import { get } from "./api.js";
-import { choice, el, quiet, reconcile, time } from "./kit.js";
+import { choice, el, plain, quiet, reconcile, time } from "./kit.js";
 
 // More words than this are not compared: the table below grows with their product.
 const MOST_WORDS = 800;
@@ -65,7 +65,7 @@ function article(pair, marked) {
       : el("p", { class: "empty" }, "No text.");
     return el("div", { class: "side" }, el("h3", {}, `${name}: `, model), said, note);
   };
-  const error = pair.shadow_error && el("p", { class: "bad" }, `Error: ${pair.shadow_error.replaceAll("_", " ")}`);
+  const error = pair.shadow_error && el("p", { class: "bad" }, `Error: ${plain(pair.shadow_error)}`);
   const finish = pair.shadow_finish && el("p", {}, quiet(`Finish: ${pair.shadow_finish}`));
   return el("article", { class: "card" }, title,
     el("details", { open: (pair.prompt ?? "").length < 600 }, el("summary", {}, "Prompt"), prompt(pair.prompt)),

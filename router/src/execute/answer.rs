@@ -49,7 +49,7 @@ pub enum AnswerBody {
         cost: Option<NanoDollars>,
     },
     /// Pieces of a stream.
-    Stream(AnswerStream),
+    Stream(Box<AnswerStream>),
 }
 
 /// A piece of a stream.

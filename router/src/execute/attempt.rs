@@ -24,7 +24,7 @@ pub(super) struct Desk {
 
 /// One running attempt. Exactly one of [`Attempt::finish`], [`Attempt::fail`] and `Drop` closes it.
 pub(super) struct Attempt {
-    inner: Option<Running>,
+    inner: Option<Box<Running>>,
 }
 
 struct Running {
@@ -75,7 +75,7 @@ impl Attempt {
         let opening = spends.then(|| open.clone());
         let ledger = desk.ledger.clone();
         let mut attempt = Self {
-            inner: Some(Running {
+            inner: Some(Box::new(Running {
                 desk,
                 open,
                 request,
@@ -93,7 +93,7 @@ impl Attempt {
                 usage: None,
                 dialled: false,
                 shadow,
-            }),
+            })),
         };
         // The guard stands before the line is written: a client that leaves meanwhile closes it, too.
         let written = match opening {

@@ -133,7 +133,7 @@ impl Router {
                 signals.need.iter().for_each(|need| self.share.observe(*need));
             }
             let only_held = matches!(&considering.outcome, Err(refusal) if refusal.held);
-            let answered = self.walk(&ask, considering).await;
+            let answered = Box::pin(self.walk(&ask, considering)).await;
             // Money that is only held may come back any moment.
             match answered {
                 Err(denied) if (only_held || denied.held()) && Instant::now() < until => {
@@ -270,7 +270,7 @@ impl Router {
                 Ok(Tried::Answered(body)) => {
                     waited += dialled.elapsed();
                     head.overhead = ask.received.elapsed().saturating_sub(waited);
-                    return Ok(Answer { head, body: *body });
+                    return Ok(Answer { head, body });
                 }
                 Ok(Tried::Unwritten(error)) => {
                     return Err(Box::new(Denied { head, by: DeniedBy::Ledger(error) }));
@@ -310,7 +310,7 @@ impl Router {
             return match events.next().await {
                 Some(Ok(first)) => {
                     let stream = AnswerStream::new(first, events, attempt, view.include_usage);
-                    Ok(Tried::Answered(Box::new(AnswerBody::Stream(stream))))
+                    Ok(Tried::Answered(AnswerBody::Stream(Box::new(stream))))
                 }
                 Some(Err(error)) => Err((error, attempt)),
                 None => Err((silence(), attempt)),
@@ -336,7 +336,7 @@ impl Router {
             }
         };
         Ok(match attempt.finish(Outcome::Ok, None, Some(200)).await {
-            Ok(cost) => Tried::Answered(Box::new(AnswerBody::Whole { body, cost })),
+            Ok(cost) => Tried::Answered(AnswerBody::Whole { body, cost }),
             Err(error) => Tried::Unwritten(error),
         })
     }
@@ -490,7 +490,7 @@ impl Router {
 
 /// What came of an attempt that did not fail.
 enum Tried {
-    Answered(Box<AnswerBody>),
+    Answered(AnswerBody),
     Unwritten(crate::ledger::LedgerError),
 }
 
