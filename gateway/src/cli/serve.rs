@@ -168,7 +168,9 @@ pub fn check_engines(settings: &Settings) -> Result<(), Failure> {
             .map_err(|error| Failure::Usage(format!("`providers.{at}`: {error}")))?;
         match validate(&spec) {
             Ok(()) => {}
-            Err(error @ (SpecError::NotFound(_) | SpecError::Adapter(_) | SpecError::Zero(_))) => {
+            Err(
+                error @ (SpecError::NotFound(_) | SpecError::Adapter(_) | SpecError::Zero(_) | SpecError::Concurrency),
+            ) => {
                 return Err(Failure::Usage(format!("`providers.{at}.source`: {error}")));
             }
             Err(error @ SpecError::Model(_)) => super::complain(format!("provider `{at}`: {error}")),
