@@ -31,7 +31,7 @@ const SAMPLE: u64 = 1 << 20;
 /// What goes into the new file in place of a tensor, if anything.
 fn target(tensor: &Tensor, quantize: Quantize) -> Option<Kind> {
     let matrix = tensor.dims.len() >= 2 && tensor.name.ends_with(".weight");
-    let Some(row) = tensor.dims.first().filter(|_| matrix) else { return None };
+    let row = tensor.dims.first().filter(|_| matrix)?;
     let slow = [Kind::Q4_1, Kind::Q5_0, Kind::Q5_1, Kind::F16, Kind::BF16].contains(&tensor.kind);
     let wanted = match quantize {
         Quantize::Off => return None,

@@ -7,9 +7,8 @@
 //! **Failure behaviour.** Lengths in the file are not trusted: none is allocated before it was compared with the size of
 //! the file, and all sums are checked.
 //!
-//! **What it does not do.** It reads no weights. Version 1 (32-bit lengths, 2023) is refused, split files are, too.
-//!
-//! Source: the GGUF specification (ggml repository, `docs/gguf.md`).
+//! **What it does not do.** It reads no weights; version 1 (32-bit lengths, 2023) is refused. Source: the GGUF
+//! specification (ggml repository, `docs/gguf.md`).
 
 use std::fs::File;
 use std::io::{BufReader, Read};

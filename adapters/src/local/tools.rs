@@ -116,12 +116,9 @@ pub(super) fn calls_in(text: &str, names: &[String]) -> Option<Vec<Called>> {
     };
     let mut calls = Vec::new();
     for part in parts {
-        match serde_json::from_str::<Value>(part).ok()? {
-            Value::Array(list) => {
-                calls.extend(list.iter().map(|call| called(call, names)).collect::<Option<Vec<_>>>()?)
-            }
-            one => calls.push(called(&one, names)?),
-        }
+        let read: Value = serde_json::from_str(part).ok()?;
+        let list = read.as_array().map_or_else(|| std::slice::from_ref(&read), Vec::as_slice);
+        calls.extend(list.iter().map(|call| called(call, names)).collect::<Option<Vec<_>>>()?);
     }
     (!calls.is_empty()).then_some(calls)
 }
@@ -168,7 +165,7 @@ mod tests {
     fn a_choice_that_cannot_be_met_is_refused() {
         let tool = Tool { name: "f".into(), description: None, parameters: None };
         assert!(mode(&[], &ToolChoice::Required).is_err());
-        assert!(mode(&[tool.clone()], &ToolChoice::Named("g".into())).is_err());
+        assert!(mode(std::slice::from_ref(&tool), &ToolChoice::Named("g".into())).is_err());
         assert_eq!(mode(&[tool], &ToolChoice::None), Ok(Mode::None));
         assert_eq!(opening("f"), r#"{"name": "f", "arguments": "#);
     }

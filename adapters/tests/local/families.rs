@@ -80,9 +80,9 @@ fn an_adapter_is_merged_once_and_changes_the_answer() {
 #[test]
 fn an_adapter_that_does_not_fit_is_found_before_loading() {
     let lora = |path: PathBuf| vec![LoraSpec { path, scale: 1.0 }];
-    let says = |spec: &LocalSpec| match validate(spec) {
-        Err(SpecError::Adapter(says)) => says,
-        other => panic!("{other:?}"),
+    let says = |spec: &LocalSpec| {
+        let Err(SpecError::Adapter(says)) = validate(spec) else { panic!("it fits") };
+        says
     };
     let phi = LocalSpec { lora: lora(models().join("llama-lora")), ..spec("phi3") };
     assert!(says(&phi).contains("does not have"), "{}", says(&phi));

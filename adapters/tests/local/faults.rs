@@ -127,10 +127,7 @@ fn a_truncated_file_is_named_before_and_at_loading() {
         let says = validate(&spec).unwrap_err().to_string();
         assert!(says.contains("truncated") || keep == 0 && says.contains("not a GGUF"), "{says}");
         let engine = LocalEngine::spawn(spec);
-        match runtime().block_on(engine.settled()) {
-            Readiness::Down { why, retry_after: None } => assert_eq!(why, says),
-            other => panic!("{other:?}"),
-        }
+        assert_eq!(runtime().block_on(engine.settled()), Readiness::Down { why: says, retry_after: None });
         let refused = runtime().block_on(engine.call(call(Endpoint::Chat, &long_story(1)))).err().unwrap();
         assert!(matches!(refused.kind, Kind::NotReady(_)) && refused.phase == Phase::BeforeSend);
     }

@@ -83,6 +83,7 @@ async fn run(setting: &Setting, settings: Settings, telemetry: Arc<Telemetry>) -
         draining: CancellationToken::new(),
         cut: CancellationToken::new(),
         client_ids: parking_lot::Mutex::default(),
+        kept: Arc::default(),
         started: jiff::Timestamp::now(),
     });
     for (name, listener) in [("data", &listeners.data), ("admin", &listeners.admin)] {

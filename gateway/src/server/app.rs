@@ -35,6 +35,8 @@ pub struct App {
     pub cut: CancellationToken,
     /// Ids that clients chose and that are running, so that none is used twice at once.
     pub client_ids: parking_lot::Mutex<std::collections::HashSet<String>>,
+    /// Answers for repeats.
+    pub kept: Arc<super::idempotency::Kept>,
     /// When the gateway started.
     pub started: jiff::Timestamp,
 }
@@ -102,8 +104,9 @@ fn shown_model(model: &router::Model, configured: Option<&ModelSettings>) -> Val
     };
     let rate = |rate: policies::Rate| policies::NanoDollars(rate.0).to_string();
     let price = match &model.pricing {
-        policies::Pricing::Priced(price, _) => Some(price),
-        policies::Pricing::Free | policies::Pricing::Unpriced => None,
+        policies::Pricing::Priced(price, _) => Some(*price),
+        policies::Pricing::Free => Some(policies::Price::default()),
+        policies::Pricing::Unpriced => None,
     };
     json!({
         "model": model.name,

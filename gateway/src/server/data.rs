@@ -3,6 +3,7 @@
 use super::Answered;
 use super::app::App;
 use super::fault::Fault;
+use super::idempotency::{Begun, First};
 use super::{headers, stream};
 use adapters::wire::WireRequest;
 use axum::body::Body;
@@ -109,6 +110,7 @@ pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: Peer
         Ok(principal) => principal,
         Err(fault) => return refuse(fault),
     };
+    let decides = route == Route::Decision;
     let endpoint = match route {
         Route::Answer(endpoint) => endpoint,
         Route::Decision => Endpoint::Chat,
@@ -121,33 +123,43 @@ pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: Peer
     let Ok(permit) = app.in_flight.clone().try_acquire_owned() else {
         return refuse(Fault::overloaded());
     };
-    let decide_only = route == Route::Decision;
-    let ask = match read(request, endpoint, principal, &id, &settings, received).await {
+    let decide_only = decides;
+    let caller = principal.key.as_ref().map(ToString::to_string).unwrap_or_default();
+    let (parts, body) = request.into_parts();
+    let ask = match read(&parts.headers, body, endpoint, principal, &id, &settings, received).await {
         Ok(ask) => ask,
         Err(fault) => return refuse(fault),
     };
     if decide_only {
         return decision(&app, &ask, &id.id).await;
     }
+    let first = match app.kept.begin(&parts.headers, &caller, parts.uri.path(), ask.request.raw.body()).await {
+        Ok(Begun::Run(first)) => first,
+        Ok(Begun::Repeat(answer)) => return answer,
+        Err(fault) => return refuse(fault),
+    };
     let router = app.router.load_full();
     match router.answer(ask).await {
-        Ok(answer) => answered(&app, answer, permit, settings.timeouts.write, peer.close),
+        Ok(answer) => {
+            let serving = Serving { permit, write: settings.timeouts.write, close: peer.close, first };
+            answered(&app, answer, serving)
+        }
         Err(denied) => Fault::response_to(&denied, shape),
     }
 }
 
 /// Reads head and body of a request that is to be routed.
 async fn read(
-    request: Request<Incoming>,
+    headers: &HeaderMap,
+    body: Incoming,
     endpoint: Endpoint,
     principal: Principal,
     id: &Id,
     settings: &crate::config::Settings,
     received: Instant,
 ) -> Result<Ask, Fault> {
-    let (parts, body) = request.into_parts();
-    let said = headers::read(&parts.headers);
-    let body = capped(&parts.headers, body, settings.body_bytes, settings.timeouts.body).await?;
+    let said = headers::read(headers);
+    let body = capped(headers, body, settings.body_bytes, settings.timeouts.body).await?;
     let said = said?;
     let request = WireRequest::parse(endpoint, body)?;
     Ok(Ask {
@@ -206,34 +218,40 @@ async fn discard(mut body: Incoming) {
     let _ = tokio::time::timeout(Duration::from_secs(2), reading).await;
 }
 
-fn answered(
-    app: &Arc<App>,
-    answer: Answer,
+/// What an answer needs on its way out.
+struct Serving {
     permit: OwnedSemaphorePermit,
     write: Duration,
     close: CancellationToken,
-) -> Answered {
+    first: Option<First>,
+}
+
+fn answered(app: &Arc<App>, answer: Answer, serving: Serving) -> Answered {
     let Answer { head, body } = answer;
-    let mut response = match body {
+    let Serving { permit, write, close, first } = serving;
+    let mut out = HeaderMap::new();
+    headers::put_head(&mut out, &head);
+    let body = match body {
         AnswerBody::Whole { body, cost } => {
-            let mut response = Response::new(Body::from(body));
-            let out = response.headers_mut();
             out.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            headers::put_cost(out, cost);
+            headers::put_cost(&mut out, cost);
+            if let Some(first) = first {
+                first.keep(StatusCode::OK, &out, body.clone());
+            }
             drop(permit);
-            response
+            Body::from(body)
         }
         AnswerBody::Stream(pieces) => {
-            let mut response = Response::new(stream::body(app, pieces, permit, write, close));
-            let out = response.headers_mut();
             out.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
             out.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             // nginx in front of us would buffer the stream otherwise.
             out.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-            response
+            let record = first.map(|first| stream::Record::new(first, out.clone()));
+            stream::body(app, pieces, stream::Pump { permit, write, close, record })
         }
     };
-    headers::put_head(response.headers_mut(), &head);
+    let mut response = Response::new(body);
+    *response.headers_mut() = out;
     response
 }
 

@@ -129,6 +129,11 @@ impl Fault {
         Self::invalid("the body broke off", None)
     }
 
+    pub(super) fn key_reused() -> Self {
+        let text = "this `idempotency-key` was used with another body";
+        Self::new(StatusCode::CONFLICT, INVALID, "idempotency_key_reused", text)
+    }
+
     pub(super) fn overloaded() -> Self {
         let text = "too many requests are in flight";
         let fault = Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, "overloaded", text);

@@ -10,6 +10,7 @@ pub mod auth;
 mod data;
 mod fault;
 mod headers;
+pub mod idempotency;
 mod listen;
 mod stream;
 

@@ -7,10 +7,12 @@
 use super::app::App;
 use super::fault::Fault;
 use super::headers;
+use super::idempotency::First;
 use adapters::{BackendError, Kind};
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
+use http::{HeaderMap, StatusCode};
 use router::{AnswerStream, Piece};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,61 +23,89 @@ use tokio_util::sync::CancellationToken;
 /// Events that wait for a slow reader.
 const BUFFERED: usize = 16;
 
-/// Starts the pump; the permit is held until the body has ended.
-pub(super) fn body(
-    app: &Arc<App>,
-    stream: Box<AnswerStream>,
-    permit: OwnedSemaphorePermit,
-    write: Duration,
-    close: CancellationToken,
-) -> Body {
+/// What a pump works with.
+pub(super) struct Pump {
+    /// Held until the body has ended.
+    pub(super) permit: OwnedSemaphorePermit,
+    /// How long a reader may take for one event.
+    pub(super) write: Duration,
+    /// Closes the connection after this answer.
+    pub(super) close: CancellationToken,
+    /// Keeps the bytes for repeats.
+    pub(super) record: Option<Record>,
+}
+
+/// The bytes of a stream, for repeats of its request.
+pub(super) struct Record {
+    first: First,
+    headers: HeaderMap,
+    bytes: BytesMut,
+}
+
+// === impl Record ===
+
+impl Record {
+    pub(super) fn new(first: First, headers: HeaderMap) -> Self {
+        Self { first, headers, bytes: BytesMut::new() }
+    }
+
+    fn keep(self) {
+        self.first.keep(StatusCode::OK, &self.headers, self.bytes.freeze());
+    }
+}
+
+/// Starts the pump.
+pub(super) fn body(app: &Arc<App>, stream: Box<AnswerStream>, pump: Pump) -> Body {
     let (to_client, from_pump) = mpsc::channel::<Bytes>(BUFFERED);
     let cut = app.cut.clone();
-    app.tasks.spawn(async move {
-        pump(stream, to_client, cut, write, close).await;
-        drop(permit);
-    });
+    app.tasks.spawn(async move { pump.run(stream, to_client, cut).await });
     let frames = futures::stream::unfold(from_pump, |mut from_pump| async move {
         from_pump.recv().await.map(|frame| (Ok::<_, Infallible>(frame), from_pump))
     });
     Body::from_stream(frames.fuse())
 }
 
-async fn pump(
-    mut stream: Box<AnswerStream>,
-    to_client: mpsc::Sender<Bytes>,
-    cut: CancellationToken,
-    write: Duration,
-    close: CancellationToken,
-) {
-    loop {
-        let piece = tokio::select! {
-            biased;
-            () = cut.cancelled() => {
-                let error = BackendError::streaming(Kind::Truncated("the gateway is stopping".into()));
-                Some(Piece::Error(error))
+// === impl Pump ===
+
+impl Pump {
+    async fn run(self, mut stream: Box<AnswerStream>, to_client: mpsc::Sender<Bytes>, cut: CancellationToken) {
+        let Self { permit: _held, write, close, mut record } = self;
+        loop {
+            let piece = tokio::select! {
+                biased;
+                () = cut.cancelled() => {
+                    let error = BackendError::streaming(Kind::Truncated("the gateway is stopping".into()));
+                    Some(Piece::Error(error))
+                }
+                () = to_client.closed() => None,
+                piece = stream.next() => piece,
+            };
+            let (bytes, last) = match piece {
+                None => return,
+                Some(Piece::Frame(frame)) => (frame, false),
+                Some(Piece::End { cost }) => {
+                    let end = format!(": sluice-cost-usd={}\n\ndata: [DONE]\n\n", headers::cost_text(cost));
+                    (Bytes::from(end), true)
+                }
+                Some(Piece::Error(error)) => {
+                    tracing::info!(error = %error, "a stream broke off");
+                    record = None;
+                    // The connection closes after this: the client must not take the end of the body for an end.
+                    close.cancel();
+                    (Fault::event(&error), true)
+                }
+            };
+            if let Some(record) = &mut record {
+                record.bytes.extend_from_slice(&bytes);
             }
-            () = to_client.closed() => None,
-            piece = stream.next() => piece,
-        };
-        let (bytes, last) = match piece {
-            None => return,
-            Some(Piece::Frame(frame)) => (frame, false),
-            Some(Piece::End { cost }) => {
-                let end = format!(": sluice-cost-usd={}\n\ndata: [DONE]\n\n", headers::cost_text(cost));
-                (Bytes::from(end), true)
+            // A reader that does not take a frame in time is gone, as far as the upstream is concerned.
+            let sent = tokio::time::timeout(write, to_client.send(bytes)).await;
+            if last && let Some(record) = record.take() {
+                record.keep();
             }
-            Some(Piece::Error(error)) => {
-                tracing::info!(error = %error, "a stream broke off");
-                // The connection closes after this: the client must not take the end of the body for an end.
-                close.cancel();
-                (Fault::event(&error), true)
+            if last || !matches!(sent, Ok(Ok(()))) {
+                return;
             }
-        };
-        // A reader that does not take a frame in time is gone, as far as the upstream is concerned.
-        let sent = tokio::time::timeout(write, to_client.send(bytes)).await;
-        if last || !matches!(sent, Ok(Ok(()))) {
-            return;
         }
     }
 }

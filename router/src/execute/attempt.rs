@@ -238,9 +238,11 @@ impl Running {
         if let Some(hold) = self.hold.take() {
             hold.settle(cost.unwrap_or(NanoDollars::ZERO));
         }
-        let baseline = match self.location {
-            Location::Hosted => cost,
-            Location::Local => self.baseline.cost(usage).unwrap_or(None),
+        // Only what served is compared: a failed attempt has a successor with a baseline of its own.
+        let baseline = match (outcome, self.location) {
+            (Outcome::Error, _) => None,
+            (_, Location::Hosted) => cost,
+            (_, Location::Local) => self.baseline.cost(usage).unwrap_or(None),
         };
         let record = self.record.take().map(|mut record| {
             record.attempts = self.open.attempt;

@@ -217,6 +217,17 @@ impl Ledger {
                 shown.extend(record);
             }
             let attempts = attempts_of(connection, id)?;
+            let sql = "SELECT sum(cost_nd), count(*) FILTER (WHERE cost_nd IS NULL), sum(input), sum(output), \
+                       max(ended_us) - min(at_us) FROM attempts WHERE request = ?1";
+            connection.prepare_cached(sql)?.query_row([id], |row| {
+                let (cost, unpriced): (Option<i64>, i64) = (row.get(0)?, row.get(1)?);
+                shown.insert("cost_usd".into(), dollars(cost.filter(|_| unpriced == 0)));
+                shown.insert("input_tokens".into(), row.get::<_, Option<i64>>(2)?.into());
+                shown.insert("output_tokens".into(), row.get::<_, Option<i64>>(3)?.into());
+                let took: Option<i64> = row.get(4)?;
+                shown.insert("duration_ms".into(), took.map(|us| us as f64 / 1000.0).into());
+                Ok(())
+            })?;
             shown.insert("attempt_log".into(), Value::Array(attempts));
             Ok(Some(Value::Object(shown)))
         })

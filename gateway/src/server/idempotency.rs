@@ -1,0 +1,208 @@
+//! `idempotency-key`: a repeat is answered once and billed once.
+//!
+//! **Promise.** Two requests of one caller with the same key and the same body cost one answer: a repeat gets the bytes of
+//! the first, one that comes while the first is running waits for them. The same key with another body is refused. What
+//! failed is not kept: a repeat tries again.
+//!
+//! **Bounds.** Kept for [`KEPT`], at most [`MOST_BYTES`] in all and [`LARGEST`] each (a larger answer is not kept); the
+//! oldest go first. In memory of this process only: replicas do not share it.
+
+use super::Answered;
+use super::fault::Fault;
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How long an answer is kept.
+const KEPT: Duration = Duration::from_secs(3_600);
+/// All kept answers together.
+const MOST_BYTES: usize = 64 << 20;
+/// The largest answer that is kept.
+const LARGEST: usize = 1 << 20;
+/// The longest key.
+const LONGEST: usize = 256;
+
+type Name = [u8; 32];
+
+/// Answers by caller and key.
+#[derive(Default)]
+pub struct Kept(Mutex<HashMap<Name, Entry>>);
+
+struct Entry {
+    body: Name,
+    made: Instant,
+    bytes: usize,
+    state: watch::Sender<State>,
+}
+
+#[derive(Clone)]
+enum State {
+    Running,
+    Done(Arc<Answer>),
+    Failed,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// The first request of its key; dropped without [`First::keep`] it lets repeats try again.
+pub(super) struct First {
+    kept: Arc<Kept>,
+    name: Name,
+    done: bool,
+}
+
+/// What a key means for a request.
+pub(super) enum Begun {
+    /// It has none, or is the first.
+    Run(Option<First>),
+    /// It is a repeat: here is the answer.
+    Repeat(Answered),
+}
+
+// === impl Kept ===
+
+impl Kept {
+    /// Looks whether a request repeats another; waits for one that is running.
+    pub(super) async fn begin(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        caller: &str,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Begun, Fault> {
+        let Some(key) = headers.get("idempotency-key") else { return Ok(Begun::Run(None)) };
+        if key.is_empty() || key.len() > LONGEST {
+            return Err(Fault::invalid(format!("`idempotency-key` must have 1 to {LONGEST} bytes"), None));
+        }
+        // Full digests, each part ended by a length: no two callers can share an entry.
+        let mut hash = Sha256::new();
+        for part in [caller.as_bytes(), path.as_bytes(), key.as_bytes()] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let name: Name = hash.finalize().into();
+        let body: Name = Sha256::digest(body).into();
+        loop {
+            let mut running = {
+                let mut entries = self.0.lock();
+                entries.retain(|_, entry| entry.made.elapsed() < KEPT);
+                match entries.get(&name) {
+                    None => {
+                        let (state, _) = watch::channel(State::Running);
+                        entries.insert(name, Entry { body, made: Instant::now(), bytes: 0, state });
+                        return Ok(Begun::Run(Some(First { kept: self.clone(), name, done: false })));
+                    }
+                    Some(entry) if entry.body != body => return Err(Fault::key_reused()),
+                    Some(entry) => entry.state.subscribe(),
+                }
+            };
+            // An error is a sender that is gone: the entry was dropped.
+            let state = match running.wait_for(|state| !matches!(state, State::Running)).await {
+                Ok(state) => state.clone(),
+                Err(_) => State::Failed,
+            };
+            if let State::Done(answer) = state {
+                return Ok(Begun::Repeat(answer.again()));
+            }
+        }
+    }
+
+    fn make_room(entries: &mut HashMap<Name, Entry>, wanted: usize) {
+        let mut held: usize = entries.values().map(|entry| entry.bytes).sum();
+        while held + wanted > MOST_BYTES {
+            let oldest = entries.iter().filter(|(_, entry)| entry.bytes > 0).min_by_key(|(_, entry)| entry.made);
+            let Some((name, bytes)) = oldest.map(|(name, entry)| (*name, entry.bytes)) else { return };
+            entries.remove(&name);
+            held -= bytes;
+        }
+    }
+}
+
+// === impl First ===
+
+impl First {
+    /// Keeps the answer for repeats.
+    pub(super) fn keep(mut self, status: StatusCode, headers: &HeaderMap, body: Bytes) {
+        if body.len() > LARGEST {
+            return;
+        }
+        let mut entries = self.kept.0.lock();
+        Kept::make_room(&mut entries, body.len());
+        if let Some(entry) = entries.get_mut(&self.name) {
+            entry.bytes = body.len().max(1);
+            entry.state.send_replace(State::Done(Arc::new(Answer { status, headers: headers.clone(), body })));
+            drop(entries);
+            self.done = true;
+        }
+    }
+}
+
+impl Drop for First {
+    fn drop(&mut self) {
+        if !self.done
+            && let Some(entry) = self.kept.0.lock().remove(&self.name)
+        {
+            entry.state.send_replace(State::Failed);
+        }
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    fn again(&self) -> Answered {
+        let mut response = Response::new(Body::from(self.body.clone()));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers.clone();
+        response
+            .headers_mut()
+            .insert(HeaderName::from_static("x-sluice-idempotent-replay"), HeaderValue::from_static("true"));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(key: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert("idempotency-key", key.parse().unwrap());
+        headers
+    }
+
+    async fn begin(kept: &Arc<Kept>, key: &str, caller: &str, body: &str) -> Result<Begun, Fault> {
+        kept.begin(&headers(key), caller, "/v1/chat/completions", body.as_bytes()).await
+    }
+
+    #[tokio::test]
+    async fn a_repeat_waits_and_gets_the_same_bytes_and_another_caller_does_not() {
+        let kept = Arc::new(Kept::default());
+        let Ok(Begun::Run(Some(first))) = begin(&kept, "k", "a", "x").await else { unreachable!() };
+        assert!(matches!(begin(&kept, "k", "b", "x").await, Ok(Begun::Run(Some(_)))));
+        assert!(begin(&kept, "k", "a", "y").await.is_err(), "another body");
+        let (repeat, ()) = tokio::join!(begin(&kept, "k", "a", "x"), async {
+            tokio::task::yield_now().await;
+            first.keep(StatusCode::OK, &HeaderMap::new(), Bytes::from_static(b"answer"));
+        });
+        assert!(matches!(repeat, Ok(Begun::Repeat(_))));
+    }
+
+    #[tokio::test]
+    async fn what_failed_can_be_tried_again() {
+        let kept = Arc::new(Kept::default());
+        drop(begin(&kept, "k", "a", "x").await);
+        assert!(matches!(begin(&kept, "k", "a", "y").await, Ok(Begun::Run(Some(_)))));
+    }
+}
