@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 /// The shape of an endpoint's errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,14 +42,6 @@ enum Route {
     NotBuilt(Shape),
     WrongMethod,
     Unknown,
-}
-
-/// A connection, as its requests see it.
-#[derive(Clone, Debug)]
-pub(super) struct Peer {
-    pub(super) address: SocketAddr,
-    /// Closes the connection after the answer that is under way.
-    pub(super) close: CancellationToken,
 }
 
 // === impl Route ===
@@ -77,7 +68,7 @@ impl Route {
 }
 
 /// Answers one request; never fails.
-pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: Peer) -> Answered {
+pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: SocketAddr) -> Answered {
     let received = Instant::now();
     let route = Route::of(request.method(), request.uri().path());
     // Health is open, and takes no place in flight: it must answer when nothing else can.
@@ -106,7 +97,7 @@ pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: Peer
     let id = Id::of(&app, request.headers());
     let settings = app.settings.load();
     let refuse = |fault: Fault| fault.response(shape, Some(&id.id));
-    let principal = match app.keys.identify(request.headers(), peer.address.ip(), settings.keys_required) {
+    let principal = match app.keys.identify(request.headers(), peer.ip(), settings.keys_required) {
         Ok(principal) => principal,
         Err(fault) => return refuse(fault),
     };
@@ -141,7 +132,7 @@ pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: Peer
     let router = app.router.load_full();
     match router.answer(ask).await {
         Ok(answer) => {
-            let serving = Serving { permit, write: settings.timeouts.write, close: peer.close, first };
+            let serving = Serving { permit, write: settings.timeouts.write, first };
             answered(&app, answer, serving)
         }
         Err(denied) => Fault::response_to(&denied, shape),
@@ -222,13 +213,12 @@ async fn discard(mut body: Incoming) {
 struct Serving {
     permit: OwnedSemaphorePermit,
     write: Duration,
-    close: CancellationToken,
     first: Option<First>,
 }
 
 fn answered(app: &Arc<App>, answer: Answer, serving: Serving) -> Answered {
     let Answer { head, body } = answer;
-    let Serving { permit, write, close, first } = serving;
+    let Serving { permit, write, first } = serving;
     let mut out = HeaderMap::new();
     headers::put_head(&mut out, &head);
     let body = match body {
@@ -247,7 +237,7 @@ fn answered(app: &Arc<App>, answer: Answer, serving: Serving) -> Answered {
             // nginx in front of us would buffer the stream otherwise.
             out.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
             let record = first.map(|first| stream::Record::new(first, out.clone()));
-            stream::body(app, pieces, stream::Pump { permit, write, close, record })
+            stream::body(app, pieces, stream::Pump { permit, write, record })
         }
     };
     let mut response = Response::new(body);

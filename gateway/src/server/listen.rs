@@ -4,7 +4,7 @@
 //! accepted only while there is a place for them; beyond that they wait in the kernel's queue.
 
 use super::app::App;
-use super::data::{self, Peer};
+use super::data;
 use super::{Answered, admin};
 use axum::body::Body;
 use http::Request;
@@ -89,7 +89,7 @@ async fn accept<H, F>(
     force: CancellationToken,
     handler: H,
 ) where
-    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answered> + Send + 'static,
 {
     let places = Arc::new(Semaphore::new(places));
@@ -134,17 +134,15 @@ async fn connection<H, F>(
     force: CancellationToken,
     handler: H,
 ) where
-    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answered> + Send + 'static,
 {
     // Without it every small event of a stream waits for the client's acknowledgement.
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(error = %error, "cannot set TCP_NODELAY");
     }
-    let close = CancellationToken::new();
-    let peer = Peer { address, close: close.clone() };
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = handler(request, peer.clone());
+        let answer = handler(request, address);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut builder = Builder::new(TokioExecutor::new());
@@ -163,7 +161,7 @@ async fn connection<H, F>(
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
         () = force.cancelled() => return,
-        () = async { tokio::select! { () = stop.cancelled() => {}, () = close.cancelled() => {} } } => {
+        () = stop.cancelled() => {
             // Answers that are under way come to their end; then the connection closes.
             serving.as_mut().graceful_shutdown();
             tokio::select! {

@@ -14,7 +14,6 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::{HeaderMap, StatusCode};
 use router::{AnswerStream, Piece};
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -29,8 +28,6 @@ pub(super) struct Pump {
     pub(super) permit: OwnedSemaphorePermit,
     /// How long a reader may take for one event.
     pub(super) write: Duration,
-    /// Closes the connection after this answer.
-    pub(super) close: CancellationToken,
     /// Keeps the bytes for repeats.
     pub(super) record: Option<Record>,
 }
@@ -56,20 +53,35 @@ impl Record {
 
 /// Starts the pump.
 pub(super) fn body(app: &Arc<App>, stream: Box<AnswerStream>, pump: Pump) -> Body {
-    let (to_client, from_pump) = mpsc::channel::<Bytes>(BUFFERED);
+    let (to_client, from_pump) = mpsc::channel::<Result<Bytes, BrokenOff>>(BUFFERED);
     let cut = app.cut.clone();
     app.tasks.spawn(async move { pump.run(stream, to_client, cut).await });
     let frames = futures::stream::unfold(from_pump, |mut from_pump| async move {
-        from_pump.recv().await.map(|frame| (Ok::<_, Infallible>(frame), from_pump))
+        let frame = from_pump.recv().await?;
+        if frame.is_err() {
+            // Pending once: the connection writes out what it has before it learns that it must break off.
+            tokio::task::yield_now().await;
+        }
+        Some((frame, from_pump))
     });
     Body::from_stream(frames.fuse())
 }
 
+/// Ends a body without its proper end, so that no client takes it for one, nor the connection for one to use again.
+#[derive(Debug, thiserror::Error)]
+#[error("the stream broke off")]
+struct BrokenOff;
+
 // === impl Pump ===
 
 impl Pump {
-    async fn run(self, mut stream: Box<AnswerStream>, to_client: mpsc::Sender<Bytes>, cut: CancellationToken) {
-        let Self { permit: _held, write, close, mut record } = self;
+    async fn run(
+        self,
+        mut stream: Box<AnswerStream>,
+        to_client: mpsc::Sender<Result<Bytes, BrokenOff>>,
+        cut: CancellationToken,
+    ) {
+        let Self { permit: _held, write, mut record } = self;
         loop {
             let piece = tokio::select! {
                 biased;
@@ -80,6 +92,7 @@ impl Pump {
                 () = to_client.closed() => None,
                 piece = stream.next() => piece,
             };
+            let mut broken = false;
             let (bytes, last) = match piece {
                 None => return,
                 Some(Piece::Frame(frame)) => (frame, false),
@@ -90,8 +103,7 @@ impl Pump {
                 Some(Piece::Error(error)) => {
                     tracing::info!(error = %error, "a stream broke off");
                     record = None;
-                    // The connection closes after this: the client must not take the end of the body for an end.
-                    close.cancel();
+                    broken = true;
                     (Fault::event(&error), true)
                 }
             };
@@ -99,9 +111,13 @@ impl Pump {
                 record.bytes.extend_from_slice(&bytes);
             }
             // A reader that does not take a frame in time is gone, as far as the upstream is concerned.
-            let sent = tokio::time::timeout(write, to_client.send(bytes)).await;
+            let sent = tokio::time::timeout(write, to_client.send(Ok(bytes))).await;
             if last && let Some(record) = record.take() {
                 record.keep();
+            }
+            if broken {
+                // A client that is gone needs no breaking off.
+                let _ = tokio::time::timeout(write, to_client.send(Err(BrokenOff))).await;
             }
             if last || !matches!(sent, Ok(Ok(()))) {
                 return;
