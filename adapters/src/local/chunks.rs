@@ -39,7 +39,7 @@ enum Tools {
     /// Text.
     Off,
     /// Text or a call: undecided, with what was held.
-    Open(String),
+    Open(String, Vec<Choice>),
     /// A call that is being written: what came, and how much of its arguments went out.
     Forced { names: Vec<String>, text: String, name: Option<String>, sent: usize },
 }
@@ -62,7 +62,7 @@ impl Composer {
     pub(super) fn new(head: Head, voice: Arc<Voice>, mode: Mode) -> Self {
         let (names, tools) = match mode {
             Mode::None => (Vec::new(), Tools::Off),
-            Mode::Auto(names) => (names, Tools::Open(String::new())),
+            Mode::Auto(names) => (names, Tools::Open(String::new(), Vec::new())),
             Mode::Forced(names, _) => {
                 (names.clone(), Tools::Forced { names, text: String::new(), name: None, sent: 0 })
             }
@@ -83,8 +83,7 @@ impl Composer {
             out.push(self.delta(json!({"role": "assistant", "content": ""}), "", None, generated));
         }
         self.began = true;
-        let logprobs = self.logprobs(&tokens);
-        let mut called = self.text(text, logprobs, generated, end.is_some(), &mut out);
+        let mut called = self.text(text, tokens, generated, end.is_some(), &mut out);
         if let Some(end) = end {
             called |= matches!(self.tools, Tools::Forced { .. }) && end == End::Stop;
             let finish = match end {
@@ -110,22 +109,23 @@ impl Composer {
     }
 
     /// Sends or holds text; tells whether calls were sent.
-    fn text(&mut self, text: String, logprobs: Value, generated: u64, last: bool, out: &mut Vec<Event>) -> bool {
+    fn text(&mut self, text: String, tokens: Vec<Choice>, generated: u64, last: bool, out: &mut Vec<Event>) -> bool {
         match std::mem::replace(&mut self.tools, Tools::Off) {
-            Tools::Off => self.plain(&text, logprobs, generated, out),
-            Tools::Open(held) => {
+            Tools::Off => self.plain(&text, &tokens, generated, out),
+            Tools::Open(held, mut kept) => {
                 let held = held + &text;
+                kept.extend(tokens);
                 if last {
                     if let Some(calls) = calls_in(&held, &self.names) {
                         self.calls(&calls, generated, out);
                         return true;
                     }
                 } else if may_be_call(&held) {
-                    self.tools = Tools::Open(held);
+                    self.tools = Tools::Open(held, kept);
                     self.sign_of_life(generated, out);
                     return false;
                 }
-                self.plain(&held, logprobs, generated, out);
+                self.plain(&held, &kept, generated, out);
             }
             Tools::Forced { names, text: known, name, sent } => {
                 let known = known + &text;
@@ -136,7 +136,8 @@ impl Composer {
         false
     }
 
-    fn plain(&mut self, text: &str, logprobs: Value, generated: u64, out: &mut Vec<Event>) {
+    fn plain(&mut self, text: &str, tokens: &[Choice], generated: u64, out: &mut Vec<Event>) {
+        let logprobs = self.logprobs(tokens);
         if text.is_empty() && logprobs.is_null() {
             return;
         }

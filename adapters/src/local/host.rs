@@ -17,6 +17,7 @@ use super::store::{StoreError, is_present, resolve};
 use policies::Readiness;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -25,6 +26,9 @@ use tokio::sync::watch;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How far the engine steps back: at 10 a busy engine gets a tenth of a core that the gateway wants, and all of one it
+/// does not want.
+const NICENESS: &str = "10";
 /// After so long without a death the count starts anew.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
 
@@ -120,7 +124,25 @@ fn fetch_and_load(shared: &Shared) -> Result<Loaded, Failure> {
                 StoreError::NotFound(_) | StoreError::Digest { .. } => Failure::Hopeless(error.to_string()),
             },
         )?;
+    step_back();
     load(spec, &path, &|share| shared.progress(half + share * (1.0 - half))).map_err(Failure::Hopeless)
+}
+
+/// Lowers the priority of this thread and of all that it starts: the engine's own and its pools of workers, which keep every
+/// core busy while they compute. Requests to hosted models must not wait for them.
+fn step_back() {
+    let Ok(task) = std::fs::read_link("/proc/thread-self") else { return };
+    let Some(id) = task.file_name().and_then(|id| id.to_str()) else { return };
+    // Niceness belongs to a thread on Linux. The call itself would need `unsafe` or a crate for this one number.
+    let renice = Command::new("renice")
+        .args(["-n", NICENESS, "-p", id])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if !renice.is_ok_and(|status| status.success()) {
+        tracing::debug!("cannot lower the priority of the local model");
+    }
 }
 
 /// What a panic said, on one line.

@@ -1,0 +1,21 @@
+//! Black-box tests of the built binary: one module a promise, one gateway a test, nothing slept for, no network.
+
+mod admin;
+mod bad_input;
+mod bad_start;
+mod config;
+mod direction;
+mod drain;
+mod errors;
+mod fallback;
+mod faults;
+mod headers;
+mod health;
+mod idempotency;
+mod keys;
+mod ledger;
+mod money;
+mod relay;
+mod routing;
+mod streams;
+mod truncation;

@@ -1,0 +1,153 @@
+//! What Sluice keeps in memory: idle without a model, with SmolLM2 after its warm-up, and with four local requests at once.
+
+use super::Options;
+use super::machine::{self, memory, table, verdict};
+use super::proxy::Proxy;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+/// Requests at once.
+const AT_ONCE: usize = 4;
+/// How often memory is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+/// After `readyz`, memory is looked at for so long; the least counts, since an allocator gives back late.
+const SETTLE: Duration = Duration::from_secs(2);
+
+const WITHOUT_MODEL: &str = r#"
+[providers.simulated]
+kind = "simulated"
+[models.simulated]
+provider = "simulated"
+[router]
+hosted = ["simulated"]
+"#;
+
+fn with_model(concurrency: usize) -> String {
+    format!(
+        "[providers.in-process]\nkind = \"mistralrs\"\nsource = \"smollm2-135m\"\nconcurrency = {concurrency}\n\
+         [models.smollm2]\nprovider = \"in-process\"\n[router]\nlocal = [\"smollm2\"]\n"
+    )
+}
+
+struct Looked {
+    name: &'static str,
+    resident: f64,
+    anonymous: f64,
+    file: f64,
+    most: f64,
+    limit: Option<f64>,
+}
+
+/// Measures and prints.
+pub async fn run(_options: &Options) -> Result<Value, String> {
+    let binary = tests::gateway::binary();
+    let environment = machine::environment(&binary);
+    let mut looked = Vec::new();
+    {
+        let gateway = Proxy::sluice(&binary, WITHOUT_MODEL, false, false)?;
+        gateway.ready().await?;
+        looked.push(look("idle, no model", gateway.pid(), Some(40.0)).await);
+        let hello = json!({"model": "simulated", "messages": [{"role": "user", "content": "hello"}]});
+        let answer = gateway.chat(&hello).send().await.map_err(|error| error.to_string())?;
+        if !answer.status().is_success() {
+            return Err(format!("the simulated provider says {}", answer.status()));
+        }
+        looked.push(look("the same, after a request", gateway.pid(), None).await);
+    }
+    let mut took = Vec::new();
+    for (concurrency, names) in [
+        (1, ["SmolLM2, warmed up", "the same, four requests at once"]),
+        (4, ["SmolLM2 with `concurrency = 4`, warmed up", "the same, four requests at once "]),
+    ] {
+        let gateway = Proxy::sluice(&binary, &with_model(concurrency), false, false)?;
+        gateway.ready().await?;
+        looked.push(look(names[0], gateway.pid(), Some(450.0)).await);
+        let (most, seconds) = four(&gateway).await?;
+        let after = look(names[1], gateway.pid(), None).await;
+        looked.push(Looked { resident: most, limit: Some(750.0), ..after });
+        took.push(seconds);
+    }
+    println!("## Memory\n\n{}\n", machine::environment_line(&environment));
+    let lines: Vec<_> = looked
+        .iter()
+        .map(|at| {
+            vec![
+                at.name.trim().to_owned(),
+                format!("{:.1}", at.resident),
+                format!("{:.1}", at.anonymous),
+                format!("{:.1}", at.file),
+                format!("{:.1}", at.most),
+                at.limit.map_or("-".into(), |limit| format!("{limit:.0}: {}", verdict(at.resident < limit))),
+            ]
+        })
+        .collect();
+    println!("{}", table(&["MiB", "resident", "anonymous", "of files", "most since start", "below"], &lines));
+    println!(
+        "four requests: about 350 prompt tokens each, 64 answer tokens; {:.1} s with the default `concurrency = 1`, {:.1} s with 4; their line shows the peak while they ran, anonymous and file memory after them",
+        took[0], took[1]
+    );
+    Ok(json!({
+        "environment": environment,
+        "rows": looked.iter().map(|at| json!({
+            "name": at.name.trim(), "resident_mib": at.resident, "anonymous_mib": at.anonymous, "file_mib": at.file,
+            "most_mib": at.most, "limit_mib": at.limit,
+        })).collect::<Vec<_>>(),
+    }))
+}
+
+/// The least of a few looks.
+async fn look(name: &'static str, pid: u32, limit: Option<f64>) -> Looked {
+    let end = Instant::now() + SETTLE;
+    let mut least = memory(pid, "VmRSS");
+    while Instant::now() < end {
+        tokio::time::sleep(LOOK).await;
+        least = least.min(memory(pid, "VmRSS"));
+    }
+    Looked {
+        name,
+        resident: least,
+        anonymous: memory(pid, "RssAnon"),
+        file: memory(pid, "RssFile"),
+        most: memory(pid, "VmHWM"),
+        limit,
+    }
+}
+
+/// Four local requests at once; gives the most memory seen and the time.
+async fn four(gateway: &Proxy) -> Result<(f64, f64), String> {
+    let start = Instant::now();
+    let mut requests = JoinSet::new();
+    for at in 0..AT_ONCE {
+        // A token a word, nearly; each prompt is its own, so that nothing is shared.
+        let sentence =
+            format!("In year {at} the keeper of the northern lighthouse wrote down what the storm had taken. ");
+        let prompt = sentence.repeat(17);
+        let request = gateway.chat(&json!({
+            "model": "smollm2", "max_tokens": 64,
+            "messages": [{"role": "user", "content": format!("{prompt} Summarise this.")}],
+        }));
+        requests.spawn(async move {
+            let response = request.send().await.map_err(|error| error.to_string())?;
+            let status = response.status();
+            let text = response.text().await.map_err(|error| error.to_string())?;
+            if status.is_success() { Ok(text) } else { Err(format!("{status}: {text}")) }
+        });
+    }
+    let mut most: f64 = 0.0;
+    let mut right = 0;
+    loop {
+        most = most.max(memory(gateway.pid(), "VmRSS"));
+        match tokio::time::timeout(LOOK, requests.join_next()).await {
+            Err(_) => {}
+            Ok(None) => break,
+            Ok(Some(Ok(Ok(_)))) => right += 1,
+            Ok(Some(Ok(Err(why)))) => return Err(why),
+            Ok(Some(Err(error))) => return Err(error.to_string()),
+        }
+    }
+    if right != AT_ONCE {
+        return Err(format!("{right} of {AT_ONCE} answers"));
+    }
+    Ok((most, start.elapsed().as_secs_f64()))
+}

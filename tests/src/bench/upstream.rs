@@ -1,0 +1,141 @@
+//! A hosted provider that costs next to nothing: it reads a request to its end and answers fixed bytes, a JSON object of
+//! 16 tokens or a stream of 17 events (16 with a token each, one with the usage) and `[DONE]`, sent back to back.
+
+use super::wire::Reader;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// Events of a stream, `[DONE]` not counted.
+pub const EVENTS: usize = 17;
+/// What the answer says, token by token.
+pub const WORDS: [&str; 16] = [
+    "The", " quick", " brown", " fox", " jumps", " over", " the", " lazy", " dog", " and", " runs", " into", " the",
+    " dark", " forest", ".",
+];
+
+/// A running upstream; its connections end with it.
+pub struct Upstream {
+    /// Where it listens.
+    pub address: SocketAddr,
+    _tasks: JoinSet<()>,
+}
+
+/// The bytes of both answers.
+struct Answers {
+    whole: Vec<u8>,
+    stream: Vec<u8>,
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    /// Starts on a free port, in tasks of the current runtime.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let answers = Arc::new(Answers::new());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((socket, _)) = listener.accept().await {
+                socket.set_nodelay(true).ok();
+                connections.spawn(serve(socket, answers.clone()));
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        Self { address, _tasks: tasks }
+    }
+
+    /// Payload bytes of an answer.
+    pub fn payload(stream: bool) -> usize {
+        if stream { events().len() } else { object().len() }
+    }
+}
+
+// === impl Answers ===
+
+impl Answers {
+    fn new() -> Self {
+        let body = object();
+        let head =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+        let whole = [head, body].concat().into_bytes();
+        let mut stream =
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+        // One chunk an event, as a provider sends them.
+        for event in events().split_inclusive("\n\n") {
+            stream.extend_from_slice(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes());
+        }
+        stream.extend_from_slice(b"0\r\n\r\n");
+        Self { whole, stream }
+    }
+}
+
+async fn serve(mut socket: TcpStream, answers: Arc<Answers>) {
+    let mut reader = Reader::default();
+    reader.bytes.reserve(16 << 10);
+    loop {
+        match socket.read_buf(&mut reader.bytes).await {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return,
+        }
+        let body = match reader.message() {
+            Ok(Some(message)) => message.body,
+            Ok(None) => continue,
+            Err(_) => return,
+        };
+        // The generator writes `stream` first, and proxies keep the order.
+        let start = &reader.bytes[body.start..body.end.min(body.start + 64)];
+        let stream = start.windows(13).any(|window| window == b"\"stream\":true");
+        let answer = if stream { &answers.stream } else { &answers.whole };
+        if socket.write_all(answer).await.is_err() {
+            return;
+        }
+        reader.clear();
+    }
+}
+
+fn usage() -> Value {
+    json!({"prompt_tokens": 210, "completion_tokens": 16, "total_tokens": 226})
+}
+
+fn object() -> String {
+    json!({
+        "id": "chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG", "object": "chat.completion", "created": 1_741_570_283,
+        "model": "gpt-4o-2024-08-06",
+        "choices": [{
+            "index": 0, "message": {"role": "assistant", "content": WORDS.concat(), "refusal": null},
+            "logprobs": null, "finish_reason": "stop",
+        }],
+        "usage": usage(), "service_tier": "default", "system_fingerprint": "fp_fc9f1d7035",
+    })
+    .to_string()
+}
+
+fn events() -> String {
+    let chunk = |choices: Value, usage: Value| {
+        let object = json!({
+            "id": "chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG", "object": "chat.completion.chunk",
+            "created": 1_741_570_283, "model": "gpt-4o-2024-08-06", "service_tier": "default",
+            "system_fingerprint": "fp_fc9f1d7035", "choices": choices, "usage": usage,
+        });
+        format!("data: {object}\n\n")
+    };
+    let last = WORDS.len() - 1;
+    let mut text: String = WORDS
+        .iter()
+        .enumerate()
+        .map(|(at, word)| {
+            let finish = if at == last { json!("stop") } else { Value::Null };
+            let choice = json!({"index": 0, "delta": {"content": word}, "logprobs": null, "finish_reason": finish});
+            chunk(json!([choice]), Value::Null)
+        })
+        .collect();
+    text.push_str(&chunk(json!([]), usage()));
+    text.push_str("data: [DONE]\n\n");
+    text
+}
