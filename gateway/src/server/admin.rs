@@ -75,7 +75,7 @@ async fn admit(State(app): State<Shared>, request: Request, next: Next) -> Answe
 }
 
 fn refuse(fault: Fault) -> Answered {
-    fault.response(Shape::OpenAi, None)
+    fault.response(Shape::OpenAi)
 }
 
 fn page(kind: &'static str, text: &'static str) -> Answered {

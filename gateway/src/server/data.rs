@@ -96,7 +96,7 @@ pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: Sock
     };
     let id = Id::of(&app, request.headers());
     let settings = app.settings.load();
-    let refuse = |fault: Fault| fault.response(shape, Some(&id.id));
+    let refuse = |fault: Fault| fault.early(shape, &id.id, received.elapsed());
     let principal = match app.keys.identify(request.headers(), peer.ip(), settings.keys_required) {
         Ok(principal) => principal,
         Err(fault) => return refuse(fault),
@@ -249,7 +249,7 @@ async fn decision(app: &Arc<App>, ask: &Ask, id: &RequestId) -> Answered {
     let router = app.router.load_full();
     match router.explain(ask).await {
         Ok(explained) => with_id(json_response(StatusCode::OK, &explained), id),
-        Err(by) => Fault::denied(&by).response(Shape::OpenAi, Some(id)),
+        Err(by) => Fault::denied(&by).early(Shape::OpenAi, id, ask.received.elapsed()),
     }
 }
 
@@ -271,7 +271,10 @@ fn model(app: &Arc<App>, principal: &Principal, name: &str, id: &RequestId) -> A
             let shown = model_object(model.name.as_str(), model.provider.name.as_str(), app);
             with_id(json_response(StatusCode::OK, &shown), id)
         }
-        None => Fault::denied(&router::DeniedBy::UnknownModel(name.to_owned())).response(Shape::OpenAi, Some(id)),
+        None => {
+            let fault = Fault::denied(&router::DeniedBy::UnknownModel(name.to_owned()));
+            fault.early(Shape::OpenAi, id, Duration::ZERO)
+        }
     }
 }
 

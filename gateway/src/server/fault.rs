@@ -255,8 +255,26 @@ impl Fault {
         }
     }
 
-    /// The response, with the headers of a refusal.
-    pub(super) fn response(self, shape: Shape, id: Option<&RequestId>) -> Answered {
+    /// The response to a data request that never reached the router: it has the headers of every answer, too.
+    pub(super) fn early(self, shape: Shape, id: &RequestId, overhead: Duration) -> Answered {
+        let reason = self.code.to_owned();
+        let head = Head {
+            id: id.clone(),
+            route: None,
+            model: None,
+            provider: None,
+            reason,
+            score: None,
+            attempts: 0,
+            overhead,
+        };
+        let mut response = self.response(shape);
+        headers::put_head(response.headers_mut(), &head);
+        response
+    }
+
+    /// The response.
+    pub(super) fn response(self, shape: Shape) -> Answered {
         let body = match &self.relayed {
             Some(relayed) => Body::from(relayed.clone()),
             None => Body::from(self.body(shape)),
@@ -272,16 +290,13 @@ impl Fault {
             let value = HeaderValue::from_static(if retry { "true" } else { "false" });
             out.insert(HeaderName::from_static("x-should-retry"), value);
         }
-        if let Some(id) = id {
-            headers::put_id(out, id);
-        }
         response
     }
 
     /// The response to a denied request, with all that is known of it.
     pub(super) fn response_to(denied: &Denied, shape: Shape) -> Answered {
         let fault = Self::denied(&denied.by);
-        let mut response = fault.response(shape, Some(&denied.head.id));
+        let mut response = fault.response(shape);
         let head = Head { route: None, ..denied.head.clone() };
         headers::put_head(response.headers_mut(), &head);
         response
