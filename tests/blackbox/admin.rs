@@ -134,7 +134,8 @@ async fn metrics_have_their_names_and_labels_that_clients_cannot_multiply() {
     for name in [
         "sluice_requests_total{",
         "sluice_attempts_total{",
-        "sluice_cost_USD_total{",
+        "sluice_cost_total{",
+        "sluice_baseline_total{",
         "sluice_judgements_total{",
         "gen_ai_client_token_usage_bucket{",
         "gen_ai_client_operation_duration_seconds_bucket{",
@@ -148,6 +149,8 @@ async fn metrics_have_their_names_and_labels_that_clients_cannot_multiply() {
         lines.filter_map(|line| line.rsplit_once(' ')).map(|(series, _)| series.to_owned()).collect()
     };
     let before = series(&text);
+    let lines = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert_eq!(lines, before.len(), "a series is there twice, which a scraper refuses:\n{text}");
     for n in 0..200 {
         let headers = [("x-sluice-tags", format!("t{n}={n}")), ("x-sluice-session", format!("s{n}"))];
         let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));

@@ -65,6 +65,7 @@ async fn wrong_types_are_refused_with_400_and_name_the_field() {
         (json!({"messages": "hello"}), "messages"),
         (json!({"messages": {}}), "messages"),
         (json!({"messages": [7]}), "messages"),
+        (json!({"messages": [["user", CANARY]]}), "messages"),
         (json!({"messages": [{"role": "king", "content": CANARY}]}), "messages"),
         (json!({"messages": [{"content": CANARY}]}), "messages"),
         (json!({"messages": [{"role": "user", "content": 5}]}), "messages"),
@@ -86,6 +87,7 @@ async fn wrong_types_are_refused_with_400_and_name_the_field() {
         (json!({"response_format": "json"}), "response_format"),
         (json!({"logprobs": 5}), "logprobs"),
         (json!({"stream_options": true}), "stream_options"),
+        (json!({"stream_options": [true]}), "stream_options"),
     ] {
         let error = gateway.tell(&with(changes.clone())).await.error(400);
         assert_eq!(error["param"], param, "{changes}: {error}");

@@ -33,6 +33,7 @@ pub fn serve(setting: &Setting) -> Result<(), Failure> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
+    warn_if_slow(&settings);
     let failed = |error: anyhow::Error| Failure::Failed(format!("{error:#}"));
     // Outside of async: the OTLP client blocks.
     let telemetry = Arc::new(Telemetry::start(&settings.telemetry).map_err(failed)?);
@@ -190,6 +191,20 @@ pub fn check_engines(settings: &Settings) -> Result<(), Failure> {
         }
     }
 }
+
+/// Says so when the engine's kernels were built without SIMD.
+#[cfg(feature = "local")]
+fn warn_if_slow(settings: &Settings) {
+    let engine = settings.providers.iter().any(|provider| provider.is_engine());
+    if engine && !adapters::local::built_for_speed() {
+        tracing::warn!(
+            "built without AVX2 or NEON: the local model is three to four times slower (docs/local-speed.md)"
+        );
+    }
+}
+
+#[cfg(not(feature = "local"))]
+fn warn_if_slow(_settings: &Settings) {}
 
 /// Sets what candle and rayon read once, by executing this program again with the variables set.
 #[cfg(feature = "local")]
