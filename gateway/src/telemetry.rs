@@ -155,7 +155,7 @@ impl Telemetry {
         };
         // Seeded, so that a dashboard shows zeros rather than gaps.
         for route in ["local", "hosted", "none"] {
-            this.requests.add(0, &[KeyValue::new("route", route), KeyValue::new("status", "200")]);
+            this.requests.add(0, &[KeyValue::new("route", route), KeyValue::new("status", 200_i64)]);
         }
         this.unpriced.add(0, &[]);
         Ok(this)

@@ -41,6 +41,13 @@ def llama_bench():
     found = find()
     if not found:
         sys.exit(f"{LLAMA} brings no llama-bench; name one in SLUICE_LLAMA_BENCH")
+    # A wheel holds no links and may lose the permission to run: the package notes the links beside its files.
+    folder = Path(found[0]).parent
+    links = folder / "_symlinks.json"
+    for name, target in (json.loads(links.read_text()) if links.exists() else {}).items():
+        if not (folder / name).exists():
+            (folder / name).symlink_to(target)
+    os.chmod(found[0], 0o755)
     return found[0]
 
 

@@ -29,7 +29,7 @@ HARD = [
     "Prove that there are infinitely many primes, then derive a bound on the n-th prime step by step.",
     "Implement a lock-free concurrent queue in Rust and explain why it is linearizable.",
     "Design a distributed rate limiter architecture and compare the trade-offs of three algorithms in detail.",
-    "Solve the equation x^3 - 6x^2 + 11x - 6 = 0, then compute the probability that a random root is even and prove it.",
+    "Solve the equation x^3 - 6x^2 + 11x - 6 = 0, then compute the probability that a root is even and prove it.",
     "Write a comprehensive report on the legal consequences of this contract and analyse each clause in detail.",
     "Debug this race condition: two threads refactor the same matrix; derive the algorithm that avoids it.",
     "Explain how the eigenvalues of a matrix follow from its characteristic polynomial, and prove each step.",

@@ -57,6 +57,12 @@ def refusal(client, kind, **fields):
     return caught.value
 
 
+def on_record(gateway, error):
+    """What the ledger says of a refused request: written behind the answer, so a moment later."""
+    request_id = error.response.headers["x-sluice-request-id"]
+    return eventually("the refusal is on record", lambda: gateway.known(request_id), within=20)
+
+
 # === The request's own fault ===
 
 
@@ -109,7 +115,7 @@ def test_a_route_that_policy_forbids_cannot_be_wished_for(client, asked):
     assert asked() == []
 
 
-@pytest.mark.parametrize("name", ["x-sluice-reason", "x-sluice-attempts", "x-sluice-overhead-ms", "x-sluice-request-id"])
+@pytest.mark.parametrize("name", [f"x-sluice-{name}" for name in ("request-id", "reason", "attempts", "overhead-ms")])
 @pytest.mark.parametrize("fields", [{"model": "gpt-99"}, {"messages": []}], ids=["unknown model", "malformed"])
 def test_refusals_carry_the_headers_of_every_answer(client, fields, name):
     assert refusal(client, openai.APIStatusError, **fields).response.headers.get(name)
@@ -117,12 +123,13 @@ def test_refusals_carry_the_headers_of_every_answer(client, fields, name):
 
 @pytest.mark.parametrize("fields", [
     {"model": "gpt-99"}, {"model": "status-400"}, {"model": "status-429"}, {"model": "gone"}, {"model": "stall-first"},
-    {"extra_headers": {"x-sluice-data-class": "restricted"}}, {"extra_headers": {"x-sluice-tags": "purse=empty"}},
-], ids=["404", "400", "429", "502", "504", "403", "402"])
+    {"extra_headers": {"x-sluice-data-class": "restricted"}}, {"extra_headers": {"x-sluice-data-class": "unheard-of"}},
+    {"extra_headers": {"x-sluice-tags": "purse=empty"}},
+], ids=["404", "400", "429", "502", "504", "403", "unknown class", "402"])
 def test_the_ledger_says_which_status_and_reason_the_client_got(client, gateway, fields):
     error = refusal(client, openai.APIStatusError, stream=fields.get("model") == "stall-first", **fields)
     headers = error.response.headers
-    story = eventually("the refusal is on record", lambda: gateway.known(headers["x-sluice-request-id"]))
+    story = on_record(gateway, error)
     assert (story["status"], story["reason"]) == (error.status_code, headers["x-sluice-reason"])
     assert len(story["attempt_log"]) == int(headers["x-sluice-attempts"])
 
@@ -144,7 +151,7 @@ def test_a_spent_budget_is_402_and_the_client_does_not_try_again(gateway, asked)
     assert asked() == []
 
 
-def test_money_that_running_calls_hold_is_a_rate_limit_with_a_time_to_come_back(client):
+def test_money_that_running_calls_hold_is_a_rate_limit_with_a_time_to_come_back(client, gateway):
     # A ceiling of 0.005 and some for each: one fits into 0.009, two do not.
     fields = {"max_tokens": 500, "extra_headers": {"x-sluice-tags": "purse=small"}}
     with create(client, model="echo-slow", stream=True, **fields) as stream:
@@ -154,6 +161,7 @@ def test_money_that_running_calls_hold_is_a_rate_limit_with_a_time_to_come_back(
         assert int(error.response.headers["retry-after"]) >= 1
     again = eventually("the money is back", lambda: _answered(client, fields))
     assert again.choices[0].finish_reason == "stop"
+    assert on_record(gateway, error)["status"] == 429
 
 
 def _answered(client, fields):
@@ -250,4 +258,5 @@ def test_the_next_hosted_model_answers_when_the_first_cannot(client, gateway, as
     assert (raw.headers["x-sluice-reason"], raw.headers["x-sluice-attempts"]) == ("fallback", "2")
     assert [entry["body"]["model"] for entry in asked()] == ["status-500", "echo"]
     attempts = gateway.story(raw.headers["x-sluice-request-id"])["attempt_log"]
-    assert [(attempt["model"], attempt["outcome"]) for attempt in attempts] == [("status-500+2", "error"), ("echo", "ok")]
+    ends = [(attempt["model"], attempt["outcome"]) for attempt in attempts]
+    assert ends == [("status-500+2", "error"), ("echo", "ok")]

@@ -8,7 +8,7 @@ from decimal import Decimal
 import openai
 import pytest
 
-from harness import http, hosted, house, router, said
+from harness import hosted, house, http, router, said
 
 PROMPT = said("Name two big rivers")
 

@@ -11,9 +11,8 @@
 
 use super::chunks::{Composer, Head};
 use super::host::{self, State};
-use super::line::{End, Line, Meter, Piece, Task};
+use super::line::{End, Line, Meter, Piece};
 use super::load::{Loaded, Voice};
-use super::prompt;
 use super::queue::{Queue, Rates};
 use super::request::{self, Prepared};
 use super::spec::{DEFAULT_CONCURRENCY, LocalSpec};
@@ -195,14 +194,8 @@ impl Backend for LocalEngine {
 
     async fn ask(&self, question: Question) -> Result<f32, BackendError> {
         let voice = self.shared.voice()?;
-        let before = BackendError::before_send;
-        let words = request::first_tokens(&voice, &question.words).map_err(before)?;
-        let tokens = prompt::question(&voice, &question.system, &question.user).map_err(before)?;
-        let prompt = tokens.len() as u64;
-        if prompt + 1 > voice.window {
-            return Err(before(Kind::ContextLength { prompt, window: voice.window }));
-        }
-        let prepared = Prepared { tokens, task: Task::Compare(words), limit: 1, mode: Mode::None };
+        let asked = Arc::clone(&voice);
+        let prepared = self.shared.tokenise(move |_| request::compare(&asked, &question)).await?;
         let (_, mut reader) = self.shared.submit(&voice, prepared).await?;
         match reader.pieces.recv().await {
             Some(Piece::Share(share)) => Ok(share),
@@ -280,11 +273,18 @@ impl Shared {
     }
 
     async fn prepared(self: &Arc<Self>, voice: Arc<Voice>, call: Call) -> Result<Prepared, BackendError> {
+        self.tokenise(move |spec| request::prepare(spec, &voice, &call)).await
+    }
+
+    /// Prepares a request on a thread for such work, a few at a time.
+    async fn tokenise(
+        self: &Arc<Self>,
+        work: impl FnOnce(&LocalSpec) -> Result<Prepared, Kind> + Send + 'static,
+    ) -> Result<Prepared, BackendError> {
         let before = BackendError::before_send;
         let _turn = self.tokenisers.acquire().await.map_err(|error| before(Kind::Internal(error.to_string())))?;
         let shared = Arc::clone(self);
-        let work = tokio::task::spawn_blocking(move || request::prepare(&shared.spec, &voice, &call));
-        match work.await {
+        match tokio::task::spawn_blocking(move || work(&shared.spec)).await {
             Ok(prepared) => prepared.map_err(before),
             Err(_) => Err(before(Kind::Internal("tokenising the prompt panicked".into()))),
         }

@@ -14,11 +14,7 @@ use serde_json::{Value, json};
 
 /// Tokenises a request's prompt.
 pub(super) fn tokens(voice: &Voice, view: &View, mode: &Mode) -> Result<Vec<u32>, Kind> {
-    let bytes: usize = view.texts().map(str::len).sum();
-    let at_least = bytes as u64 / voice.longest_token.max(1);
-    if at_least >= voice.window {
-        return Err(Kind::ContextLength { prompt: at_least, window: voice.window });
-    }
+    can_fit(voice, view.texts().map(str::len).sum())?;
     let (text, special) = match &view.prompt {
         Prompt::Text(text) => (text.0.clone(), true),
         Prompt::Messages(messages) => {
@@ -36,8 +32,14 @@ pub(super) fn tokens(voice: &Voice, view: &View, mode: &Mode) -> Result<Vec<u32>
 
 /// Tokenises a system and a user text for [`crate::Question`].
 pub(super) fn question(voice: &Voice, system: &str, user: &str) -> Result<Vec<u32>, Kind> {
+    can_fit(voice, system.len() + user.len())?;
     let messages = [json!({"role": "system", "content": system}), json!({"role": "user", "content": user})];
     encode(voice, &render(voice, &messages, &[])?, false)
+}
+
+fn can_fit(voice: &Voice, bytes: usize) -> Result<(), Kind> {
+    let at_least = bytes as u64 / voice.longest_token.max(1);
+    if at_least < voice.window { Ok(()) } else { Err(Kind::ContextLength { prompt: at_least, window: voice.window }) }
 }
 
 fn encode(voice: &Voice, text: &str, special: bool) -> Result<Vec<u32>, Kind> {

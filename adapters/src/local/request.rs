@@ -13,7 +13,7 @@ use super::sampling::{Past, Settings};
 use super::spec::{DEFAULT_TEMPERATURE, LocalSpec};
 use super::text::Writer;
 use super::tools::{self, Mode};
-use crate::backend::Call;
+use crate::backend::{Call, Question};
 use crate::error::Kind;
 use crate::wire::{Format, Sampling, View};
 use mistralrs_core::llguidance::Matcher;
@@ -61,8 +61,19 @@ pub(super) fn prepare(spec: &LocalSpec, voice: &Arc<Voice>, call: &Call) -> Resu
     Ok(Prepared { tokens, task: Task::Write(Box::new(writing)), limit, mode })
 }
 
+/// Reads and tokenises a question that is answered by one of two words.
+pub(super) fn compare(voice: &Voice, question: &Question) -> Result<Prepared, Kind> {
+    let words = first_tokens(voice, &question.words)?;
+    let tokens = prompt::question(voice, &question.system, &question.user)?;
+    let prompt = tokens.len() as u64;
+    if prompt + 1 > voice.window {
+        return Err(Kind::ContextLength { prompt, window: voice.window });
+    }
+    Ok(Prepared { tokens, task: Task::Compare(words), limit: 1, mode: Mode::None })
+}
+
 /// The first tokens of two words; an error when they cannot be told apart.
-pub(super) fn first_tokens(voice: &Voice, words: &[String; 2]) -> Result<[u32; 2], Kind> {
+fn first_tokens(voice: &Voice, words: &[String; 2]) -> Result<[u32; 2], Kind> {
     let first = |word: &String| {
         let encoding =
             voice.tokenizer.encode_fast(word.as_str(), false).map_err(|error| Kind::Internal(error.to_string()))?;

@@ -193,7 +193,7 @@ struct StreamOptions {
 struct WireTool {
     r#type: String,
     #[serde(default)]
-    function: Option<WireFunction>,
+    function: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -227,7 +227,7 @@ impl View {
             Endpoint::Chat => Prompt::Messages(messages(raw)?),
             Endpoint::Completions => Prompt::Text(Redacted(bare_prompt(raw)?)),
         };
-        let options = raw.read::<StreamOptions>("stream_options")?;
+        let options = raw.read_object::<StreamOptions>("stream_options")?;
         let modalities = raw.read::<Vec<String>>("modalities")?.unwrap_or_default();
         Ok(Self {
             model,
@@ -261,7 +261,7 @@ impl View {
 }
 
 fn messages(raw: &RawObject) -> Result<Vec<Message>, WireError> {
-    let Some(messages) = raw.read::<Vec<WireMessage>>("messages")? else {
+    let Some(messages) = raw.read_objects::<WireMessage>("messages")? else {
         return Err(WireError::new("`messages` is missing", Some("messages")));
     };
     if messages.is_empty() {
@@ -424,15 +424,24 @@ fn format(raw: &RawObject) -> Result<Format, WireError> {
 }
 
 fn tools(raw: &RawObject) -> Result<Vec<Tool>, WireError> {
-    let wire = raw.read::<Vec<WireTool>>("tools")?.unwrap_or_default();
+    let wire = raw.read_objects::<WireTool>("tools")?.unwrap_or_default();
     wire.into_iter()
         .enumerate()
-        .map(|(at, tool)| match tool.function {
-            Some(WireFunction { name, description, parameters }) if tool.r#type == "function" => {
-                Ok(Tool { name, description, parameters })
+        .map(|(at, tool)| {
+            if tool.r#type != "function" {
+                return Ok(Tool { name: tool.r#type, description: None, parameters: None });
             }
-            _ if tool.r#type != "function" => Ok(Tool { name: tool.r#type, description: None, parameters: None }),
-            _ => Err(WireError::new(format!("`tools[{at}].function` is missing"), Some("tools"))),
+            let wrong = |what: &str| WireError::new(format!("`tools[{at}].function` {what}"), Some("tools"));
+            match tool.function {
+                Some(function @ Value::Object(_)) => {
+                    let function: WireFunction =
+                        serde_json::from_value(function).map_err(|error| wrong(&format!("is invalid: {error}")))?;
+                    let WireFunction { name, description, parameters } = function;
+                    Ok(Tool { name, description, parameters })
+                }
+                Some(_) => Err(wrong("must be an object")),
+                None => Err(wrong("is missing")),
+            }
         })
         .collect()
 }
@@ -491,6 +500,10 @@ mod tests {
             (format!(r#"{{{user},"response_format":{{"type":"xml"}}}}"#), "response_format"),
             (format!(r#"{{{user},"tools":[{{"type":"function"}}]}}"#), "tools"),
             (format!(r#"{{{user},"tool_choice":"maybe"}}"#), "tool_choice"),
+            (format!(r#"{{{user},"stream_options":[true]}}"#), "stream_options"),
+            (format!(r#"{{{user},"tools":[["function",["f"]]]}}"#), "tools"),
+            (format!(r#"{{{user},"tools":[{{"type":"function","function":["f"]}}]}}"#), "tools"),
+            (r#"{"model":"auto","messages":[["user","hi"]]}"#.to_owned(), "messages"),
         ] {
             let error = chat(&body).unwrap_err();
             assert_eq!(error.param.as_deref(), Some(param), "{body}: {}", error.message);

@@ -8,7 +8,7 @@
 
 use super::WireError;
 use bytes::{BufMut, Bytes, BytesMut};
-use serde::de::{MapAccess, Visitor};
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -98,6 +98,32 @@ impl RawObject {
             let what = text.split(" at line ").next().unwrap_or_default();
             WireError::new(format!("invalid `{key}`: {what}"), Some(key))
         })
+    }
+
+    /// Reads a field that must be an object: a derived reader would take a list of its fields, too.
+    pub fn read_object<'a, T: Deserialize<'a>>(&'a self, key: &str) -> Result<Option<T>, WireError> {
+        match self.field(key) {
+            Some(text) if !text.starts_with('{') => {
+                Err(WireError::new(format!("invalid `{key}`: expected an object"), Some(key)))
+            }
+            Some(_) | None => self.read(key),
+        }
+    }
+
+    /// Reads a field that must be a list of objects.
+    pub fn read_objects<T: DeserializeOwned>(&self, key: &str) -> Result<Option<Vec<T>>, WireError> {
+        let Some(entries) = self.read::<Vec<&RawValue>>(key)? else { return Ok(None) };
+        let wrong = |at: usize, what: &str| WireError::new(format!("invalid `{key}[{at}]`: {what}"), Some(key));
+        let read = entries.into_iter().enumerate().map(|(at, entry)| {
+            if !entry.get().starts_with('{') {
+                return Err(wrong(at, "expected an object"));
+            }
+            serde_json::from_str(entry.get()).map_err(|error| {
+                let text = error.to_string();
+                wrong(at, text.split(" at line ").next().unwrap_or_default())
+            })
+        });
+        read.collect::<Result<_, _>>().map(Some)
     }
 
     /// The bytes as they came.

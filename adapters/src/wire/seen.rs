@@ -5,6 +5,8 @@
 
 use policies::{Counted, TokenCount, Usage};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// What one event, or one whole answer, told us.
@@ -23,47 +25,47 @@ pub struct Seen {
 #[derive(Deserialize)]
 struct AnswerView<'a> {
     #[serde(default, borrow)]
-    choices: Vec<ChoiceView<'a>>,
-    #[serde(default)]
-    usage: Option<UsageView>,
+    choices: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    usage: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 struct ChoiceView<'a> {
     #[serde(default, borrow)]
-    delta: Option<MessageView<'a>>,
+    delta: Option<&'a RawValue>,
     #[serde(default, borrow)]
-    message: Option<MessageView<'a>>,
+    message: Option<&'a RawValue>,
     #[serde(default, borrow)]
-    text: Option<Cow<'a, str>>,
+    text: Option<&'a RawValue>,
     #[serde(default, borrow)]
-    finish_reason: Option<Cow<'a, str>>,
+    finish_reason: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 struct MessageView<'a> {
     #[serde(default, borrow)]
-    content: Option<Cow<'a, str>>,
+    content: Option<&'a RawValue>,
     #[serde(default, borrow)]
-    refusal: Option<Cow<'a, str>>,
+    refusal: Option<&'a RawValue>,
     #[serde(default, borrow)]
-    reasoning_content: Option<Cow<'a, str>>,
+    reasoning_content: Option<&'a RawValue>,
     #[serde(default, borrow)]
-    tool_calls: Option<Vec<ToolCallView<'a>>>,
+    tool_calls: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 struct ToolCallView<'a> {
     #[serde(default, borrow)]
-    function: Option<FunctionView<'a>>,
+    function: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 struct FunctionView<'a> {
     #[serde(default, borrow)]
-    name: Option<Cow<'a, str>>,
+    name: Option<&'a RawValue>,
     #[serde(default, borrow)]
-    arguments: Option<Cow<'a, str>>,
+    arguments: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -94,26 +96,32 @@ struct OutputDetails {
     audio_tokens: Option<u64>,
 }
 
-#[derive(Deserialize)]
-struct UsageOnly {
-    #[serde(default)]
-    usage: Option<UsageView>,
-}
-
-/// Reads the payload of one event of a stream.
+/// Reads the payload of one event of a stream; `None` when it is not a JSON object.
 pub fn seen_in_chunk(payload: &[u8]) -> Option<Seen> {
-    let answer: AnswerView<'_> = serde_json::from_slice(payload).ok()?;
-    let usage_only = answer.choices.is_empty() && answer.usage.is_some();
-    Some(read(answer, usage_only))
+    let answer = answer_in(payload)?;
+    let mut seen = read(&answer);
+    let no_choice = answer.choices.is_none_or(|choices| list(choices).is_empty());
+    seen.usage_only = no_choice && seen.usage.is_some();
+    Some(seen)
 }
 
-/// Reads a whole answer. One whose text has an unforeseen form still gives its usage.
+/// Reads a whole answer; `None` when it is not a JSON object.
 pub fn seen_in_whole(body: &[u8]) -> Option<Seen> {
-    if let Ok(answer) = serde_json::from_slice::<AnswerView<'_>>(body) {
-        return Some(read(answer, false));
+    answer_in(body).map(|answer| read(&answer))
+}
+
+/// An object, of whatever form: one with a field twice is an object, too, of which nothing is read.
+fn answer_in(payload: &[u8]) -> Option<AnswerView<'_>> {
+    if payload.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return None;
     }
-    let UsageOnly { usage } = serde_json::from_slice(body).ok()?;
-    Some(Seen { usage: usage.and_then(UsageView::counted), ..Seen::default() })
+    match serde_json::from_slice::<AnswerView<'_>>(payload) {
+        Ok(answer) => Some(answer),
+        Err(_) => {
+            serde_json::from_slice::<IgnoredAny>(payload).ok()?;
+            Some(AnswerView { choices: None, usage: None })
+        }
+    }
 }
 
 /// Whether a payload is an error instead of an answer.
@@ -121,30 +129,52 @@ pub fn error_in(payload: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct ErrorView {
         #[serde(default)]
-        error: Option<serde::de::IgnoredAny>,
+        error: Option<IgnoredAny>,
     }
     serde_json::from_slice::<ErrorView>(payload).is_ok_and(|view| view.error.is_some())
 }
 
-fn read(answer: AnswerView<'_>, usage_only: bool) -> Seen {
-    let mut seen = Seen { usage_only, usage: answer.usage.and_then(UsageView::counted), ..Seen::default() };
-    for choice in answer.choices {
-        if let Some(text) = choice.text {
-            seen.text.push_str(&text);
-        }
+/// Reads what has the foreseen form and passes over the rest: nothing that a provider writes can break an answer.
+fn read(answer: &AnswerView<'_>) -> Seen {
+    let mut seen =
+        Seen { usage: answer.usage.and_then(object::<UsageView>).and_then(UsageView::counted), ..Seen::default() };
+    for choice in answer.choices.map(list).unwrap_or_default() {
+        let Some(choice) = object::<ChoiceView<'_>>(choice) else { continue };
+        add(&mut seen.text, choice.text);
         for message in [choice.delta, choice.message].into_iter().flatten() {
+            let Some(message) = object::<MessageView<'_>>(message) else { continue };
             let texts = [message.reasoning_content, message.content, message.refusal];
-            texts.into_iter().flatten().for_each(|text| seen.text.push_str(&text));
-            for function in message.tool_calls.into_iter().flatten().filter_map(|call| call.function) {
-                let texts = [function.name, function.arguments];
-                texts.into_iter().flatten().for_each(|text| seen.text.push_str(&text));
+            texts.into_iter().for_each(|text| add(&mut seen.text, text));
+            for call in message.tool_calls.map(list).unwrap_or_default() {
+                let function = object::<ToolCallView<'_>>(call).and_then(|call| call.function);
+                if let Some(function) = function.and_then(object::<FunctionView<'_>>) {
+                    [function.name, function.arguments].into_iter().for_each(|text| add(&mut seen.text, text));
+                }
             }
         }
-        if let Some(finish) = choice.finish_reason {
-            seen.finish = Some(finish.into_owned());
-        }
+        let finish = choice.finish_reason.and_then(|finish| serde_json::from_str::<String>(finish.get()).ok());
+        seen.finish = finish.or(seen.finish);
     }
     seen
+}
+
+/// An object of that form: a derived reader would take a list of its fields, too.
+fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
+    if raw.get().starts_with('{') { serde_json::from_str(raw.get()).ok() } else { None }
+}
+
+/// The entries of a list; none of anything else.
+fn list(raw: &RawValue) -> Vec<&RawValue> {
+    serde_json::from_str(raw.get()).unwrap_or_default()
+}
+
+/// Adds a text. What is neither text nor null (parts, say) counts with its bytes, so that a count is not too low.
+fn add(into: &mut String, raw: Option<&RawValue>) {
+    let Some(raw) = raw.map(RawValue::get).filter(|raw| *raw != "null") else { return };
+    match serde_json::from_str::<Cow<'_, str>>(raw) {
+        Ok(text) => into.push_str(&text),
+        Err(_) => into.push_str(raw),
+    }
 }
 
 impl UsageView {
@@ -194,10 +224,25 @@ mod tests {
         assert_eq!(seen_in_whole(br#"{"choices":[],"usage":{"prompt_tokens":4}}"#).unwrap().usage, None);
         assert_eq!(seen_in_whole(br#"{"choices":[]}"#).unwrap().usage, None);
         assert!(seen_in_whole(b"<html>").is_none());
-        for bad in [r#""5""#, "-5", "1.5"] {
-            let body = format!(r#"{{"choices":[],"usage":{{"prompt_tokens":{bad},"completion_tokens":1}}}}"#);
-            assert!(seen_in_whole(body.as_bytes()).is_none_or(|seen| seen.usage.is_none()), "{bad}");
+        for bad in [r#"{"prompt_tokens":"5","completion_tokens":1}"#, r#"{"prompt_tokens":-5}"#, "[1,2]", "7", "null"] {
+            let body = format!(r#"{{"choices":[{{"message":{{"content":"x"}}}}],"usage":{bad}}}"#);
+            let seen = seen_in_whole(body.as_bytes()).unwrap();
+            assert_eq!((seen.usage, seen.text.as_str()), (None, "x"), "{bad}");
         }
+    }
+
+    #[test]
+    fn forms_that_nobody_foresaw_break_nothing() {
+        for (payload, text) in [
+            (r#"{"choices":null}"#, ""),
+            (r#"{"choices":[{"delta":null}]}"#, ""),
+            (r#"{"choices":[{"delta":{"content":[{"text":"a"}],"tool_calls":null}}]}"#, r#"[{"text":"a"}]"#),
+            (r#"{"choices":[{"delta":{"tool_calls":[{"function":null}],"content":"b"}}]}"#, "b"),
+            (r#"{"x":1,"choices":7,"choices":8}"#, ""),
+        ] {
+            assert_eq!(seen_in_chunk(payload.as_bytes()).map(|seen| seen.text).as_deref(), Some(text), "{payload}");
+        }
+        assert!(seen_in_chunk(b"[1]").is_none() && seen_in_chunk(b"{\"a\"").is_none());
     }
 
     #[test]

@@ -124,7 +124,11 @@ impl Router {
         loop {
             let considering = match self.consider(&ask).await {
                 Ok(considering) => considering,
-                Err(by) => return Err(self.denied(&ask, by)),
+                Err(by) => {
+                    let denied = self.denied(&ask, by);
+                    self.note_denied(&ask, &denied);
+                    return Err(denied);
+                }
             };
             if let Ok(decision) = &considering.outcome
                 && let Some(signals) = &decision.signals
@@ -470,7 +474,11 @@ impl Router {
 
     /// A request that got no answer is on record, too.
     fn note_denied(&self, ask: &Ask, denied: &Denied) {
-        let Ok(facts) = facts(ask, &self.config.classes, &self.config.default_class) else { return };
+        let classes = &self.config.classes;
+        let read = facts(ask, classes, &self.config.default_class);
+        // A class that nobody knows: the request is on record under the default one.
+        let unclassed = || facts(&Ask { class: None, ..ask.clone() }, classes, &self.config.default_class);
+        let Ok(facts) = read.or_else(|_| unclassed()) else { return };
         let considered = match &denied.by {
             DeniedBy::Refusal(refusal) => Some(Err(refusal.clone())),
             DeniedBy::UnknownModel(_) | DeniedBy::UnknownClass(_) | DeniedBy::Backend(_) | DeniedBy::Ledger(_) => None,

@@ -201,6 +201,10 @@ impl Row {
 // === impl Measured ===
 
 impl Measured {
+    fn is_measured(&self) -> bool {
+        !self.rounds.is_empty()
+    }
+
     fn cpu_us(&self) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / self.loaded.answers.max(1) as f64
     }
@@ -263,39 +267,35 @@ fn report(
         ["", unit, "of 3 rounds", "p50 ms", "p99 ms", cpu, "its core", "errors"]
     };
     let named = |row: &Row, cells: Vec<String>| [vec![row.name.to_owned()], cells].concat();
-    let mut lines = rows.iter().map(|row| {
+    let show = |head: &[&str], lines: Vec<Vec<String>>| {
+        // Nothing was measured: `--load` asked for another one.
+        if !lines.is_empty() {
+            println!("{}", table(head, &lines));
+        }
+    };
+    let lines = rows.iter().filter(|row| row.whole.is_measured()).map(|row| {
         let mut cells = named(row, row.whole.cells(row.proxy.is_some()));
         cells.push(resident(row).map_or("-".to_owned(), |mib| format!("{mib:.0}")));
         cells
     });
-    let whole_head = [&head("requests/s", "CPU us/request")[..], &["MiB after"]].concat();
-    println!("{}", table(&whole_head, &lines.by_ref().collect::<Vec<_>>()));
-    let lines: Vec<_> =
-        rows.iter().filter_map(|row| Some(named(row, row.stream.as_ref()?.cells(row.proxy.is_some())))).collect();
-    println!("{}", table(&head("streams/s", "CPU us/stream"), &lines));
-    let lines: Vec<_> = rows
-        .iter()
-        .map(|row| {
-            let added = |quantile: f64| match (row.proxy, direct) {
-                (Some(_), Some(direct)) => format!("{:+.2}", row.quiet.ms(quantile) - direct.quiet.ms(quantile)),
-                (None, _) | (_, None) => "-".to_owned(),
-            };
-            named(
-                row,
-                vec![
-                    format!("{:.2}", row.quiet.ms(0.5)),
-                    format!("{:.2}", row.quiet.ms(0.99)),
-                    added(0.5),
-                    added(0.99),
-                    row.quiet.errors.to_string(),
-                ],
-            )
-        })
-        .collect();
-    let quiet_head = ["at 200 requests/s, open loop", "p50 ms", "p99 ms", "p50 added", "p99 added", "errors"];
-    println!("{}", table(&quiet_head, &lines));
+    show(&[&head("requests/s", "CPU us/request")[..], &["MiB after"]].concat(), lines.collect());
+    let lines = rows.iter().filter_map(|row| {
+        let stream = row.stream.as_ref().filter(|stream| stream.is_measured())?;
+        Some(named(row, stream.cells(row.proxy.is_some())))
+    });
+    show(&head("streams/s", "CPU us/stream"), lines.collect());
+    let lines = rows.iter().filter(|row| row.quiet.answers + row.quiet.errors > 0).map(|row| {
+        let added = |quantile: f64| match (row.proxy, direct) {
+            (Some(_), Some(direct)) => format!("{:+.2}", row.quiet.ms(quantile) - direct.quiet.ms(quantile)),
+            (None, _) | (_, None) => "-".to_owned(),
+        };
+        let [p50, p99] = [0.5, 0.99].map(|quantile| format!("{:.2}", row.quiet.ms(quantile)));
+        named(row, vec![p50, p99, added(0.5), added(0.99), row.quiet.errors.to_string()])
+    });
+    show(&["at 200 requests/s, open loop", "p50 ms", "p99 ms", "p50 added", "p99 added", "errors"], lines.collect());
 
-    let (nginx, full) = (find(NGINX), find(FULL));
+    let measured = |row: &&Row| row.whole.is_measured();
+    let (nginx, full) = (find(NGINX).filter(measured), find(FULL).filter(measured));
     let mut ratios = json!({});
     if let (Some(nginx), Some(full)) = (nginx, full) {
         let relay = full.whole.loaded.rate() / nginx.whole.loaded.rate();
@@ -309,7 +309,11 @@ fn report(
         );
         println!("the same by CPU time per request (nginx is held back by the generator's core): {per_cpu:.3}");
         ratios = json!({"requests": relay, "cpu": per_cpu});
-        if let (Some(nginx), Some(full)) = (&nginx.stream, &full.stream) {
+        let both = (nginx.stream.as_ref(), full.stream.as_ref());
+        if let (Some(nginx), Some(full)) = both
+            && nginx.is_measured()
+            && full.is_measured()
+        {
             let (streams, per_cpu) = (full.loaded.rate() / nginx.loaded.rate(), nginx.cpu_us() / full.cpu_us());
             println!("streams/s: {streams:.3}; by CPU time: {per_cpu:.3}");
             ratios["streams"] = json!(streams);
