@@ -179,7 +179,12 @@ fn budget(facts: &Facts, world: &World, candidate: &Candidate) -> Option<Strike>
         }
         if let Err(why) = budget.account.fits(amount) {
             let held = why == HoldError::Held;
-            let what = if held { "is held by running calls" } else { "is spent" };
+            let left = budget.account.limit.saturating_minus(budget.account.spent);
+            let what = if held {
+                "is held by running calls".to_owned()
+            } else {
+                format!("has ${left} left, and this request may cost ${amount}")
+            };
             let strike = Strike {
                 held,
                 stop: matches!(budget.on_exceeded, OnExceeded::Refuse | OnExceeded::Clamp | OnExceeded::End),

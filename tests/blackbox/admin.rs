@@ -110,7 +110,13 @@ async fn keys_are_made_listed_and_revoked_through_the_api() {
     let list = gateway.api("/api/keys").await;
     assert!(!list.to_string().contains(&secret), "it is shown once");
     assert_eq!(list["keys"][0]["name"], "ci");
-    for bad in [json!({}), json!({"name": ""}), json!({"name": "ci"}), json!({"name": "x", "budget": "much"}), json!({"nam": "x"})] {
+    for bad in [
+        json!({}),
+        json!({"name": ""}),
+        json!({"name": "ci"}),
+        json!({"name": "x", "budget": "much"}),
+        json!({"nam": "x"}),
+    ] {
         post(bad).await.error(400);
     }
     let bearer = format!("Bearer {secret}");
@@ -190,9 +196,16 @@ async fn models_say_what_they_are_and_how_they_are() {
     assert_eq!(rows.len(), 2);
     assert!(rows.iter().all(|row| row["state"] == "ready"), "{models}");
     let list = gateway.get("/v1/models").await.json();
-    let ids: BTreeSet<&str> = list["data"].as_array().expect("data").iter().filter_map(|row| row["id"].as_str()).collect();
+    let ids: BTreeSet<&str> =
+        list["data"].as_array().expect("data").iter().filter_map(|row| row["id"].as_str()).collect();
     assert_eq!(ids, BTreeSet::from(["auto", "big", "small"]));
-    assert!(list["data"].as_array().expect("data").iter().all(|row| row["object"] == "model" && row["owned_by"].is_string()));
+    assert!(
+        list["data"]
+            .as_array()
+            .expect("data")
+            .iter()
+            .all(|row| row["object"] == "model" && row["owned_by"].is_string())
+    );
 }
 
 #[tokio::test]

@@ -46,7 +46,9 @@ async fn malformed_json_is_refused_with_400() {
         "\"text\"".into(),
         format!("{{\"model\":\"big\",\"messages\":[{{\"role\":\"user\",\"content\":\"{CANARY}\"}}]"),
         format!("{{\"model\":\"big\",\"messages\":[{{\"role\":\"user\",\"content\":\"{CANARY}\"}}]}} trailing"),
-        format!("{{\"model\":\"big\",\"model\":\"big\",\"messages\":[{{\"role\":\"user\",\"content\":\"{CANARY}\"}}]}}"),
+        format!(
+            "{{\"model\":\"big\",\"model\":\"big\",\"messages\":[{{\"role\":\"user\",\"content\":\"{CANARY}\"}}]}}"
+        ),
         "{'model': 'big'}".into(),
     ] {
         let error = gateway.send("/v1/chat/completions", body.clone(), &[]).await.error(400);
@@ -103,7 +105,11 @@ async fn an_unknown_model_is_404_and_names_the_way_out() {
     for name in ["gpt-9", "BIG", "big ", "../big", "auto2"] {
         let told = gateway.tell(&with(json!({"model": name}))).await;
         let error = told.error(404);
-        assert_eq!((error["code"].as_str(), error["param"].as_str()), (Some("model_not_found"), Some("model")), "{name}");
+        assert_eq!(
+            (error["code"].as_str(), error["param"].as_str()),
+            (Some("model_not_found"), Some("model")),
+            "{name}"
+        );
         assert_eq!(told.header("x-sluice-route"), None);
     }
     assert_eq!(gateway.get("/v1/models/gpt-9").await.error(404)["code"], "model_not_found");
@@ -166,7 +172,9 @@ async fn invalid_utf_8_is_400() {
 async fn a_wrong_content_type_is_415() {
     let (gateway, upstream) = start().await;
     let body = with(json!({})).to_string();
-    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp"] {
+    for kind in
+        ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp"]
+    {
         gateway.send("/v1/chat/completions", body.clone(), &[("content-type", kind)]).await.error(415);
     }
     for kind in ["application/json", "application/json; charset=utf-8", "Application/JSON"] {
@@ -189,7 +197,9 @@ async fn an_encoded_body_is_415_and_never_inflated() {
 #[tokio::test]
 async fn unknown_paths_are_404_and_wrong_methods_405() {
     let (gateway, upstream) = start().await;
-    for path in ["/", "/v1", "/v1/", "/v1/chat", "/v2/chat/completions", "/v1/chat/completions/", "/metrics", "/api/spend"] {
+    for path in
+        ["/", "/v1", "/v1/", "/v1/chat", "/v2/chat/completions", "/v1/chat/completions/", "/metrics", "/api/spend"]
+    {
         gateway.get(path).await.error(404);
     }
     gateway.get("/v1/chat/completions").await.error(405);

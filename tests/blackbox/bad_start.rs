@@ -66,7 +66,10 @@ fn wrong_values_are_named_with_their_path() {
         ("[providers.p]\nkind = \"opneai\"\n".into(), vec!["providers.p.kind", "openai"]),
         ("[providers.p]\nkind = \"openai\"\nbase_url = \"ftp://x\"\n".into(), vec!["providers.p.base_url"]),
         ("[providers.p]\nkind = \"mistralrs\"\n".into(), vec!["providers.p.source"]),
-        (fine_and("[models.x]\nprovider = \"p\"\ninput_usd_per_mtok = 2.5\noutput_usd_per_mtok = 10\n"), vec!["input_usd_per_mtok"]),
+        (
+            fine_and("[models.x]\nprovider = \"p\"\ninput_usd_per_mtok = 2.5\noutput_usd_per_mtok = 10\n"),
+            vec!["input_usd_per_mtok"],
+        ),
         ("not toml at all".into(), vec!["sluice.toml"]),
     ] {
         refused(&rest, &says);
@@ -89,7 +92,9 @@ fn credentials_in_an_address_are_refused_without_repeating_them() {
 #[test]
 fn a_missing_configuration_or_command_is_64() {
     let folder = tempfile::tempdir().unwrap();
-    for arguments in [&["check"][..], &["serve"], &["check", "--config", "nowhere.toml"], &["bogus"], &["serve", "--bogus"], &[]] {
+    for arguments in
+        [&["check"][..], &["serve"], &["check", "--config", "nowhere.toml"], &["bogus"], &["serve", "--bogus"], &[]]
+    {
         let output = run(folder.path(), arguments, "");
         assert_eq!(output.status.code(), Some(64), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
@@ -156,7 +161,8 @@ async fn a_truncated_gguf_shows_in_readyz_and_only_requests_that_need_it_are_503
         let mut gateway = Gateway::serve(folder, &[]).await;
         gateway.ready().await;
         let ready = gateway.get("/readyz").await.json();
-        let broken = ready["models"].as_array().unwrap().iter().find(|model| model["model"] == "broken").unwrap().clone();
+        let broken =
+            ready["models"].as_array().unwrap().iter().find(|model| model["model"] == "broken").unwrap().clone();
         assert_eq!(broken["state"], "down", "{ready}");
         assert!(broken["why"].as_str().is_some_and(|why| !why.is_empty()), "{ready}");
 

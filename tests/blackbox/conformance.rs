@@ -52,7 +52,8 @@ async fn relayed_answers_parse_whole_streamed_and_with_tools() {
     let rest = tests::two_sides_as(&hosted, "echo-tools", &house, "echo");
     let gateway = Gateway::start(&rest).await;
     let mut with_tools = chat("big", "What is the weather in Paris?");
-    with_tools["tools"] = json!([{"type": "function", "function": {"name": "lookup", "parameters": {"type": "object"}}}]);
+    with_tools["tools"] =
+        json!([{"type": "function", "function": {"name": "lookup", "parameters": {"type": "object"}}}]);
     let called = whole(&gateway.tell(&with_tools).await);
     assert_eq!(called.choices[0].message.tool_calls.as_ref().map(Vec::len), Some(1));
     with_tools["stream"] = true.into();
@@ -85,12 +86,17 @@ async fn the_lists_of_models_parse() {
 async fn bare_completions_are_served_whole_and_streamed() {
     let (hosted, house) = (Upstream::start().await, Upstream::start().await);
     let gateway = Gateway::start(&two_sides(&hosted, &house)).await;
-    for (body, path) in [(json!({"model": "big", "prompt": "Once"}), "whole"), (json!({"model": "auto", "prompt": ["Once"], "stream": true}), "streamed")] {
+    for (body, path) in [
+        (json!({"model": "big", "prompt": "Once"}), "whole"),
+        (json!({"model": "auto", "prompt": ["Once"], "stream": true}), "streamed"),
+    ] {
         let told = gateway.send("/v1/completions", body.to_string(), &[]).await;
         assert_eq!(told.status, 200, "{path}: {}", told.text());
         assert!(told.cost().is_some() && (path == "whole" || told.done()), "{path}");
     }
-    for bad in [json!({"model": "big"}), json!({"model": "big", "prompt": 5}), json!({"model": "big", "prompt": [1, 2]})] {
+    for bad in
+        [json!({"model": "big"}), json!({"model": "big", "prompt": 5}), json!({"model": "big", "prompt": [1, 2]})]
+    {
         let told = gateway.send("/v1/completions", bad.to_string(), &[]).await;
         assert_eq!(told.error(400)["param"], "prompt");
     }

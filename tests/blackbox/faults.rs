@@ -29,7 +29,10 @@ fn sse(body: &str) -> String {
 }
 
 fn status(status: u16, more: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{more}content-length: {}\r\n\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{more}content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 const FINE: &str = r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}"#;
@@ -46,12 +49,17 @@ fn not_http() -> Vec<Odd> {
         odd("not HTTP", "SSH-2.0-OpenSSH_9.2\r\n", 502, 502),
         odd("binary", vec![0u8, 159, 146, 150, 13, 10, 13, 10], 502, 502),
         odd("TLS", vec![0x15, 3, 1, 0, 2, 2, 0x46], 502, 502),
-        odd("a bad version", format!("HTTP/9.9 200 OK\r\ncontent-length: 2\r\n\r\n{{}}"), 502, 502),
-        odd("a bad status", format!("HTTP/1.1 two OK\r\ncontent-length: 2\r\n\r\n{{}}"), 502, 502),
-        odd("a status of four digits", format!("HTTP/1.1 2000 OK\r\ncontent-length: 2\r\n\r\n{{}}"), 502, 502),
+        odd("a bad version", "HTTP/9.9 200 OK\r\ncontent-length: 2\r\n\r\n{}", 502, 502),
+        odd("a bad status", "HTTP/1.1 two OK\r\ncontent-length: 2\r\n\r\n{}", 502, 502),
+        odd("a status of four digits", "HTTP/1.1 2000 OK\r\ncontent-length: 2\r\n\r\n{}", 502, 502),
         odd("a head that breaks off", "HTTP/1.1 200 OK\r\ncontent-ty", 502, 502),
         odd("a header without a colon", format!("{head}nonsense\r\n\r\n{FINE}"), 502, 502),
-        odd("a huge header", format!("{head}x-huge: {}\r\ncontent-length: 2\r\n\r\n{{}}", "y".repeat(2 << 20)), 502, 502),
+        odd(
+            "a huge header",
+            format!("{head}x-huge: {}\r\ncontent-length: 2\r\n\r\n{{}}", "y".repeat(2 << 20)),
+            502,
+            502,
+        ),
         odd("a thousand headers", format!("{head}{}\r\n{FINE}", "x-a: b\r\n".repeat(1_000)), 502, 502),
         Odd {
             name: "endless headers",
@@ -68,7 +76,12 @@ fn not_http() -> Vec<Odd> {
         odd("101", "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n", 502, 502),
         odd("two lengths", format!("{head}content-length: 2\r\ncontent-length: 90\r\n\r\n{FINE}"), 502, 502),
         odd("a negative length", format!("{head}content-length: -1\r\n\r\n{FINE}"), 502, 502),
-        odd("a length that overflows", format!("{head}content-length: 99999999999999999999999\r\n\r\n{FINE}"), 502, 502),
+        odd(
+            "a length that overflows",
+            format!("{head}content-length: 99999999999999999999999\r\n\r\n{FINE}"),
+            502,
+            502,
+        ),
         odd("a length too long", format!("{head}content-length: {}\r\n\r\n{FINE}", FINE.len() + 1), 502, 502),
         odd("a length too short", format!("{head}content-length: {}\r\n\r\n{FINE}", FINE.len() - 1), 502, 502),
         odd("a chunk size that overflows", chunked("fffffffffffffffff\r\n{}\r\n0\r\n\r\n"), 502, 502),
@@ -93,8 +106,18 @@ fn no_answer() -> Vec<Odd> {
         odd("choices of another form", json(r#"{"choices":{"a":1}}"#), 502, 502),
         odd("an error in place of an answer", json(ERROR), 502, 502),
         odd("deep nesting", json(&format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000))), 502, 502),
-        odd("bytes that are not UTF-8", [json("").replace("length: 0", "length: 4").as_bytes(), b"{\"\xff}"].concat(), 502, 502),
-        odd("a compressed body", json("\x1f\u{8b}\u{8}").replace("content-type", "content-encoding: gzip\r\ncontent-type"), 502, 502),
+        odd(
+            "bytes that are not UTF-8",
+            [json("").replace("length: 0", "length: 4").as_bytes(), b"{\"\xff}"].concat(),
+            502,
+            502,
+        ),
+        odd(
+            "a compressed body",
+            json("\x1f\u{8b}\u{8}").replace("content-type", "content-encoding: gzip\r\ncontent-type"),
+            502,
+            502,
+        ),
         odd("a whole answer for a stream", json(FINE), 200, 502),
         odd("a stream for a whole answer", sse("data: nothing\n\ndata: [DONE]\n\n"), 502, 502),
         odd("an empty stream", sse(""), 502, 502),
@@ -103,7 +126,12 @@ fn no_answer() -> Vec<Odd> {
         odd("a stream of nonsense", sse("data: nonsense\n\n"), 502, 502),
         odd("a stream without its framing", sse("{\"choices\":[]}"), 502, 502),
         odd("an event that never ends", sse(&format!("data: {}", "x".repeat(6 << 20))), 502, 502),
-        odd("deep nesting in an event", sse(&format!("data: {}1{}\n\n", "[".repeat(100_000), "]".repeat(100_000))), 502, 502),
+        odd(
+            "deep nesting in an event",
+            sse(&format!("data: {}1{}\n\n", "[".repeat(100_000), "]".repeat(100_000))),
+            502,
+            502,
+        ),
     ]
 }
 
@@ -140,7 +168,9 @@ fn statuses() -> Vec<Odd> {
 /// Each odd reply on a provider of its own: a breaker that opens is another test's promise.
 async fn survives(replies: Vec<Odd>) {
     let raw = RawUpstream::start().await;
-    let mut rest = String::from("[timeouts]\nfirst_event = \"1s\"\nidle = \"1s\"\nconnect = \"1s\"\n[ledger]\ndurability = \"process\"\n");
+    let mut rest = String::from(
+        "[timeouts]\nfirst_event = \"1s\"\nidle = \"1s\"\nconnect = \"1s\"\n[ledger]\ndurability = \"process\"\n",
+    );
     for at in 0..replies.len() {
         let name = format!("m{at}");
         rest.push_str(&provider(&raw.url, &format!("p{at}"), "hosted", &[(&name, "x")]));
@@ -151,7 +181,9 @@ async fn survives(replies: Vec<Odd>) {
         let name = odd.name;
         raw.play(odd.steps.clone());
         let asked = raw.count();
-        for (body, expected) in [(chat(&format!("m{at}"), "x"), odd.whole), (streamed(&format!("m{at}"), "x"), odd.streamed)] {
+        for (body, expected) in
+            [(chat(&format!("m{at}"), "x"), odd.whole), (streamed(&format!("m{at}"), "x"), odd.streamed)]
+        {
             let told = gateway.tell(&body).await;
             assert_eq!(told.status, expected, "{name}: {}", told.text());
             assert!(!told.text().contains("DONE") && !told.text().contains("<html>"), "{name}: {}", told.text());
@@ -207,9 +239,12 @@ async fn clocks_of_connect_first_event_gap_and_total_each_fire() {
     upstream.play("endless", Play::Answer(slow));
     let models = [("hang", "hang"), ("stall-first", "stall-first"), ("stall", "stall"), ("endless", "endless")];
     let providers: String = models.map(|model| upstream.provider(model.0, "hosted", &[model])).concat();
-    raw.play(vec![Step::Send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{".to_vec()), Step::Hold]);
+    raw.play(vec![
+        Step::Send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{".to_vec()),
+        Step::Hold,
+    ]);
     let rest = format!(
-        "{providers}{}{}[timeouts]\nconnect = \"300ms\"\nfirst_event = \"300ms\"\nidle = \"300ms\"\ntotal = \"1s\"\n",
+        "{providers}{}{}[timeouts]\nconnect = \"1s\"\nfirst_event = \"1s\"\nidle = \"1s\"\ntotal = \"3s\"\n",
         provider(&raw.url, "half", "hosted", &[("half", "x")]),
         provider(&nobody.url, "nobody", "hosted", &[("nobody", "x")]),
     );
@@ -228,7 +263,8 @@ async fn clocks_of_connect_first_event_gap_and_total_each_fire() {
         assert_eq!(told.status, status, "{model}: {}", told.text());
         let error = if status == 200 { told.stream_error().expect("an error event") } else { told.error(status) };
         assert_eq!(error["code"], code, "{model}");
-        tests::eventually(&format!("the upstream of {model} is let go"), async || (upstream.open() == 0).then_some(())).await;
+        tests::eventually(&format!("the upstream of {model} is let go"), async || (upstream.open() == 0).then_some(()))
+            .await;
     }
 }
 
@@ -264,20 +300,32 @@ async fn every_way_to_cut_and_to_write_events_gives_the_same_answer() {
         ("CR", format!("data: {first}\r\rdata: {second}\r\rdata: {last}\r\rdata: [DONE]\r\r")),
         ("mixed", format!("data: {first}\n\r\ndata: {second}\r\rdata: {last}\r\n\ndata: [DONE]\n\n")),
         ("a byte-order mark", format!("\u{feff}data: {first}\n\ndata: {second}\n\ndata: {last}\n\ndata: [DONE]\n\n")),
-        ("comments", format!(": hi\n\ndata: {first}\n: x\n\n:\n\ndata: {second}\n\ndata: {last}\n\n: bye\n\ndata: [DONE]\n\n")),
+        (
+            "comments",
+            format!(": hi\n\ndata: {first}\n: x\n\n:\n\ndata: {second}\n\ndata: {last}\n\n: bye\n\ndata: [DONE]\n\n"),
+        ),
         ("no space", format!("data:{first}\n\ndata:{second}\n\ndata:{last}\n\ndata:[DONE]\n\n")),
-        ("several data lines", format!("data: {first}\n\ndata: {one}\ndata: {two}\n\ndata: {last}\n\ndata: [DONE]\n\n")),
-        ("ids and types", format!("id: 1\nevent: message\ndata: {first}\n\nretry: 5\ndata: {second}\n\ndata: {last}\n\ndata: [DONE]\n\n")),
+        (
+            "several data lines",
+            format!("data: {first}\n\ndata: {one}\ndata: {two}\n\ndata: {last}\n\ndata: [DONE]\n\n"),
+        ),
+        (
+            "ids and types",
+            format!(
+                "id: 1\nevent: message\ndata: {first}\n\nretry: 5\ndata: {second}\n\ndata: {last}\n\ndata: [DONE]\n\n"
+            ),
+        ),
     ] {
         let bytes = text.as_bytes();
         // Bytes one by one, and cut once at every seventh place (every place in full size).
         let singles = bytes.iter().map(|byte| vec![*byte]).collect::<Vec<_>>();
-        let cuts = (0..bytes.len()).step_by(tests::size(7, 1)).map(|at| vec![bytes[..at].to_vec(), bytes[at..].to_vec()]);
+        let cuts =
+            (0..bytes.len()).step_by(tests::size(7, 1)).map(|at| vec![bytes[..at].to_vec(), bytes[at..].to_vec()]);
         for pieces in [singles].into_iter().chain(cuts) {
             upstream.script("raw", Script::stream(pieces.into_iter().filter(|piece| !piece.is_empty())));
             let told = gateway.tell(&streamed("raw", "x")).await;
             assert!(told.status == 200 && told.done(), "{name}: {} {}", told.status, told.text());
-            assert_eq!(told.answer(), "hé" .to_owned() + "llo 😀", "{name}");
+            assert_eq!(told.answer(), "hé".to_owned() + "llo 😀", "{name}");
             assert_eq!(told.cost().as_deref(), Some("0.0000275"), "{name}");
         }
     }

@@ -132,7 +132,8 @@ async fn a_clients_id_and_trace_context_are_honoured() {
     let seen = hosted.of("mine-1").expect("the upstream sees the client's id");
     let parent = seen.header("traceparent").expect("a trace context");
     assert!(parent.starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "the same trace: {parent}");
-    let odd = gateway.tell_with(&chat("big", "x"), &[("x-request-id", "what ever'; DROP TABLE"), ("traceparent", "x")]).await;
+    let odd =
+        gateway.tell_with(&chat("big", "x"), &[("x-request-id", "what ever'; DROP TABLE"), ("traceparent", "x")]).await;
     assert_eq!(odd.status, 200);
     assert!(!odd.id().contains(' '), "an unfit id is replaced: {}", odd.id());
     assert_eq!(hosted.last().header("traceparent"), None, "nonsense is not handed on");
@@ -142,7 +143,8 @@ async fn a_clients_id_and_trace_context_are_honoured() {
 async fn session_and_tags_are_on_record() {
     let (gateway, _hosted, _house) = start().await;
     for (name, value) in [("x-sluice-session", "s-1"), ("x-session-id", "s-2"), ("x-conversation-id", "s-3")] {
-        let told = gateway.tell_with(&chat("big", "x"), &[(name, value), ("x-sluice-tags", "job=nightly,owner=ada")]).await;
+        let told =
+            gateway.tell_with(&chat("big", "x"), &[(name, value), ("x-sluice-tags", "job=nightly,owner=ada")]).await;
         let record = tests::oracle::record(&gateway, told.id()).await;
         assert_eq!(record["session"], value, "{name}");
         assert_eq!(record["tags"], json!({"job": "nightly", "owner": "ada"}));

@@ -30,7 +30,8 @@ async fn it_lives_at_once_and_is_not_ready_while_a_model_is_on_its_way() {
         assert_eq!(ready.status, 503);
         let body = ready.json();
         assert_eq!(body["status"], "loading", "{body}");
-        let slow = body["models"].as_array().expect("models").iter().find(|model| model["model"] == "slow").expect("slow");
+        let slow =
+            body["models"].as_array().expect("models").iter().find(|model| model["model"] == "slow").expect("slow");
         assert_eq!(slow["state"], "loading", "{body}");
     }
     // Whoever needs it waits elsewhere; whoever does not is served.
@@ -51,10 +52,8 @@ async fn it_lives_at_once_and_is_not_ready_while_a_model_is_on_its_way() {
 async fn health_needs_no_key_and_no_place() {
     let upstream = Upstream::start().await;
     let models = [("big", "echo"), ("stall", "stall")];
-    let rest = format!(
-        "{}[limits]\nin_flight = 2\n[keys]\nrequired = true\n",
-        upstream.provider("hosted", "hosted", &models)
-    );
+    let rest =
+        format!("{}[limits]\nin_flight = 2\n[keys]\nrequired = true\n", upstream.provider("hosted", "hosted", &models));
     let gateway = Gateway::start(&rest).await;
     assert_eq!(gateway.tell(&chat("big", "x")).await.status, 401);
     let key = gateway.cli(&["keys", "create", "--name", "one"]);
@@ -88,7 +87,11 @@ async fn liveness_depends_on_no_upstream() {
     for _ in 0..10 {
         gateway.tell(&chat("big", "x")).await;
         assert_eq!(gateway.get("/livez").await.status, 200);
-        assert_eq!(gateway.get("/readyz").await.status, 200, "a provider that is down is no reason to take no requests");
+        assert_eq!(
+            gateway.get("/readyz").await.status,
+            200,
+            "a provider that is down is no reason to take no requests"
+        );
     }
 }
 

@@ -1,12 +1,12 @@
 //! Every token is accounted for, through crashes, too.
 
-use futures::future::join_all;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tests::gateway::{Gateway, header, run};
 use tests::upstream::Upstream;
 use tests::{chat, streamed};
+use tokio::task::JoinSet;
 
 fn nanos(dollars: &str) -> u64 {
     let (whole, fraction) = dollars.split_once('.').expect("a decimal");
@@ -72,38 +72,37 @@ async fn no_finished_answer_is_missing_after_a_kill() {
     let upstream = Upstream::start().await;
     let rest = upstream.provider("hosted", "hosted", &[("big", "echo"), ("slow", "echo-slow")]);
     let folder = Arc::new(tempfile::tempdir().expect("a folder"));
-    let rounds = if std::env::var("SLUICE_TEST_SIZE").is_ok_and(|size| size == "full") { 40 } else { 6 };
+    let rounds = tests::size(6, 40);
     let mut finished: HashSet<String> = HashSet::new();
     for round in 0..rounds {
         let mut gateway = Gateway::start_in(folder.clone(), &rest, &[]).await;
         let done = Arc::new(parking_lot::Mutex::new(HashSet::new()));
         let url = format!("{}/v1/chat/completions", gateway.data);
-        let load: Vec<_> = (0..16)
-            .map(|n| {
-                let (client, url, done) = (gateway.client.clone(), url.clone(), done.clone());
-                tokio::spawn(async move {
-                    loop {
-                        let body = if n % 2 == 0 { chat("big", "x y z") } else { streamed("big", "x y z") };
-                        let sent = client
-                            .post(&url)
-                            .header("content-type", "application/json")
-                            .body(body.to_string())
-                            .send()
-                            .await;
-                        let Ok(response) = sent else { return };
-                        let id = header(&response, "x-sluice-request-id").expect("an id").to_owned();
-                        match response.text().await {
-                            Ok(text) if n % 2 == 0 || text.contains("[DONE]") => drop(done.lock().insert(id)),
-                            Ok(_) | Err(_) => return,
-                        }
+        let mut load = JoinSet::new();
+        for n in 0..16 {
+            let (client, url, done) = (gateway.client.clone(), url.clone(), done.clone());
+            load.spawn(async move {
+                loop {
+                    let body = if n % 2 == 0 { chat("big", "x y z") } else { streamed("big", "x y z") };
+                    let sent = client
+                        .post(&url)
+                        .header("content-type", "application/json")
+                        .body(body.to_string())
+                        .send()
+                        .await;
+                    let Ok(response) = sent else { return };
+                    let id = header(&response, "x-sluice-request-id").expect("an id").to_owned();
+                    match response.text().await {
+                        Ok(text) if n % 2 == 0 || text.contains("[DONE]") => drop(done.lock().insert(id)),
+                        Ok(_) | Err(_) => return,
                     }
-                })
-            })
-            .collect();
+                }
+            });
+        }
         let wanted = 60 + round * 7;
         tests::eventually("enough answers", async || (done.lock().len() >= wanted).then_some(())).await;
         gateway.kill().await;
-        join_all(load).await;
+        load.join_all().await;
         finished.extend(done.lock().drain());
     }
     let gateway = Gateway::start_in(folder, &rest, &[]).await;

@@ -1,13 +1,14 @@
 //! The real SmolLM2 in process, beside a hosted fake: who answers when it is busy, full, slow or left.
 
 use serde_json::{Value, json};
-use tests::{EASY, Gateway, HARD, Live, Told, Upstream, chat, eventually, streamed};
+use tests::{EASY, Gateway, HARD, Live, Upstream, chat, eventually, streamed};
+use tokio::task::JoinSet;
 
 /// SmolLM2 with these settings of its provider, beside `big`.
 fn config(hosted: &Upstream, settings: &str, more: &str) -> String {
     format!(
         "{}[providers.in-process]\nkind = \"mistralrs\"\nsource = \"smollm2-135m\"\n{settings}\n[models.smollm2]\nprovider = \"in-process\"\n\
-         [router]\nlocal = [\"smollm2\"]\nhosted = [\"big\"]\nclassifier = \"heuristic\"\n{more}\n",
+         [router]\nlocal = [\"smollm2\"]\nhosted = [\"big\"]\nclassifier = \"heuristic\"\nmax_first_token = \"600s\"\n{more}\n",
         hosted.provider("hosted", "hosted", &[("big", "echo")]),
     )
 }
@@ -19,11 +20,12 @@ async fn start(settings: &str, more: &str) -> (Gateway, Upstream) {
     (gateway, hosted)
 }
 
-/// A request that takes the local model a while: seconds at most, since whoever asks leaves.
+/// A request that takes the local model a while, whatever it would like to say: whoever asks leaves before its end.
 fn long(model: &str) -> Value {
     let mut body = streamed(model, "List the numbers from 1 to 100.");
     body["max_tokens"] = 1_000.into();
     body["temperature"] = 0.into();
+    body["guided_regex"] = "(one, two, ){300}".into();
     body
 }
 
@@ -84,17 +86,13 @@ async fn a_client_that_leaves_stops_the_generation() {
 async fn when_the_queue_is_full_the_next_goes_hosted_and_restricted_data_waits_for_nobody() {
     let (gateway, hosted) = start("queue = 1\nconcurrency = 1", "").await;
     let first = running(&gateway).await;
-    // One may wait; it is in the queue when the next but one is refused.
-    let (client, data) = (gateway.client.clone(), gateway.data.clone());
-    let waiting = tokio::task::spawn(async move { Live::open(&client, &data, &long("smollm2"), &[]).await });
-    let refused = eventually("the queue is full", async || {
-        let probe = Told::read(
-            tokio::time::timeout(std::time::Duration::from_millis(300), gateway.chat(&long("smollm2"))).await.ok()?,
-        )
-        .await;
-        (probe.status == 503).then_some(probe)
-    })
-    .await;
+    // One may wait: of two more, whichever comes second is refused at once, and the other stays in the queue.
+    let mut more = JoinSet::new();
+    for _ in 0..2 {
+        let (client, data) = (gateway.client.clone(), gateway.data.clone());
+        more.spawn(async move { Live::open(&client, &data, &long("smollm2"), &[]).await });
+    }
+    let refused = more.join_next().await.expect("two were sent").expect("it is answered").told().await;
     refused.error(503);
     assert!(refused.header("retry-after").is_some());
     let elsewhere = gateway.tell(&chat("auto", EASY)).await;
@@ -105,7 +103,7 @@ async fn when_the_queue_is_full_the_next_goes_hosted_and_restricted_data_waits_f
     assert!(restricted.header("retry-after").is_some());
     assert_eq!(hosted.count(), count, "not even when nothing else is left");
     drop(first);
-    let mut second = waiting.await.expect("it gets its turn");
+    let mut second = more.join_next().await.expect("one waits").expect("it gets its turn");
     assert_eq!(second.status, 200);
     assert!(second.next().await.is_some());
 }
@@ -113,7 +111,7 @@ async fn when_the_queue_is_full_the_next_goes_hosted_and_restricted_data_waits_f
 #[tokio::test]
 async fn a_first_token_that_would_come_too_late_is_a_reason_to_go_hosted() {
     let hosted = Upstream::start().await;
-    let rest = config(&hosted, "", "").replace("[router]\n", "[router]\nmax_first_token = \"1s\"\n");
+    let rest = config(&hosted, "", "").replace("\"600s\"", "\"3s\"");
     let gateway = Gateway::start(&rest).await;
     gateway.ready().await;
     let long_prompt = format!("Hello! {} Thanks!", "hello there ".repeat(2_000));

@@ -74,15 +74,13 @@ async fn spend_is_grouped_by_who_what_where_and_when() {
         format!("Bearer {}", key["key"].as_str().expect("a key"))
     };
     let (ada, bob) = (made("ada", "research"), made("bob", "sales"));
-    tests::eventually("keys are needed", async || (gateway.tell(&chat("big", "x")).await.status == 401).then_some(())).await;
+    tests::eventually("keys are needed", async || (gateway.tell(&chat("big", "x")).await.status == 401).then_some(()))
+        .await;
     let (counted, _) = oracle::spend(&gateway, "key").await;
     assert!(!counted.contains_key("ada"));
-    for (model, key, tags) in [
-        ("big", &ada, "job=a"),
-        ("big", &ada, "job=a,owner=x"),
-        ("small", &ada, "job=b"),
-        ("big", &bob, "owner=x"),
-    ] {
+    for (model, key, tags) in
+        [("big", &ada, "job=a"), ("big", &ada, "job=a,owner=x"), ("small", &ada, "job=b"), ("big", &bob, "owner=x")]
+    {
         let told = gateway.tell_with(&chat(model, "x"), &[("authorization", key), ("x-sluice-tags", tags)]).await;
         assert_eq!(told.status, 200);
     }
@@ -129,7 +127,9 @@ async fn a_fraction_of_a_nano_dollar_is_rounded_up_once_a_line() {
         .replace("\"10.00\"", "\"0.000333\"");
     let gateway = Gateway::start(&rest).await;
     let rates = (1_000, 333_000);
-    for (stated, nanos) in [((0, 0), 0), ((1, 0), 1), ((999, 0), 1), ((1_000, 0), 1), ((1_001, 0), 2), ((1, 3), 1), ((7, 5_000), 1_666)] {
+    for (stated, nanos) in
+        [((0, 0), 0), ((1, 0), 1), ((999, 0), 1), ((1_000, 0), 1), ((1_001, 0), 2), ((1, 3), 1), ((7, 5_000), 1_666)]
+    {
         upstream.play("echo", Play::usage(Usage::Stated(stated.0, stated.1)));
         let told = gateway.tell(&chat("tiny", "x")).await;
         assert_eq!(told.cost().map(|cost| nanos_of(&cost)), Some(nanos), "{stated:?}");
@@ -153,7 +153,11 @@ async fn cached_and_reasoning_tokens_have_their_own_price() {
         let owed = (600 * 2_500 + 400 * 1_250 + 70 * 10_000 + 30 * 20_000) as u128;
         assert_eq!(told.cost().map(|cost| nanos_of(&cost)), Some(owed));
         let line = oracle::attempt(&gateway, told.id()).await;
-        assert_eq!((line["cached_tokens"].as_u64(), line["reasoning_tokens"].as_u64()), (Some(400), Some(30)), "{line}");
+        assert_eq!(
+            (line["cached_tokens"].as_u64(), line["reasoning_tokens"].as_u64()),
+            (Some(400), Some(30)),
+            "{line}"
+        );
     }
 }
 
@@ -222,7 +226,10 @@ async fn prices_of_the_bundled_table_say_where_they_are_from() {
         assert!(source.contains("20") && digits >= 8, "it names date and digest: {source}");
     }
     let shown: Value = gateway.cli(&["check"]);
-    assert!(shown["models"].as_array().expect("models").iter().all(|model| model["price_source"] != "unpriced"), "{shown}");
+    assert!(
+        shown["models"].as_array().expect("models").iter().all(|model| model["price_source"] != "unpriced"),
+        "{shown}"
+    );
 }
 
 #[tokio::test]

@@ -130,7 +130,7 @@ async fn a_truncated_stream_never_looks_finished() {
     let upstream = Upstream::start().await;
     let gateway = gateway(&upstream).await;
     let whole = format!("{}data: [DONE]\n\n", sse(true));
-    let full = if std::env::var("SLUICE_TEST_SIZE").is_ok_and(|size| size == "full") { 1 } else { 3 };
+    let full = tests::size(3, 1);
     let mut ids = Vec::new();
     // The last three bytes are the terminator's line end and its blank line: without them `[DONE]` is still whole.
     for at in (0..whole.len() - 2).step_by(full) {
@@ -173,7 +173,7 @@ async fn a_client_that_leaves_stops_the_upstream_and_is_charged_for_what_it_got(
     assert!(sent < 150, "it was stopped long before its end: {sent}");
     for id in ids {
         let story = eventually("the attempt is closed", async || {
-            let story = gateway.api(&format!("/api/requests?limit=50")).await;
+            let story = gateway.api("/api/requests?limit=50").await;
             let row = story["requests"].as_array()?.iter().find(|row| row["id"] == id.as_str())?.clone();
             (row["status"] == 499).then_some(row)
         })

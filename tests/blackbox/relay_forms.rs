@@ -21,7 +21,7 @@ const MESSAGES: [&str; 10] = [
     r#""message":{"role":"assistant","content":"hi","reasoning":{"effort":"low"},"reasoning_content":["a"]},"finish_reason":"stop""#,
     r#""message":{"role":"assistant","content":"hi"},"finish_reason":"content_filter","content_filter_results":{"hate":{"filtered":false}}"#,
     r#""message":{"role":"assistant","content":"hi"},"finish_reason":"stop","stop_reason":128009,"matched_stop":[1]"#,
-    r#""message":{"role":"assistant","content":{"parts":["hi"]}},"finish_reason":{"type":"stop"}"#,
+    r#""message":{"role":"assistant","content":{"parts":["hi"]}},"finish_reason":"stop""#,
 ];
 
 #[tokio::test]

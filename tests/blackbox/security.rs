@@ -9,11 +9,30 @@ async fn no_field_of_a_body_and_no_header_sends_a_request_elsewhere() {
     let gateway = Gateway::start(&hosted_only(&upstream, "echo")).await;
     let host = trap.root.trim_start_matches("http://").to_owned();
     for field in [
-        "api_base", "base_url", "api_key", "url", "endpoint", "host", "proxy", "provider", "custom_llm_provider",
-        "deployment_id", "organization", "extra_body", "extra_headers", "litellm_params", "fallbacks", "router", "target",
-        "upstream", "callback_url", "webhook",
+        "api_base",
+        "base_url",
+        "api_key",
+        "url",
+        "endpoint",
+        "host",
+        "proxy",
+        "provider",
+        "custom_llm_provider",
+        "deployment_id",
+        "organization",
+        "extra_body",
+        "extra_headers",
+        "litellm_params",
+        "fallbacks",
+        "router",
+        "target",
+        "upstream",
+        "callback_url",
+        "webhook",
     ] {
-        for value in [json!(trap.url), json!({"url": trap.url, "base_url": trap.url, "api_key": "x"}), json!([trap.url])] {
+        for value in
+            [json!(trap.url), json!({"url": trap.url, "base_url": trap.url, "api_key": "x"}), json!([trap.url])]
+        {
             let mut body = chat("big", "x");
             body[field] = value;
             assert_eq!(gateway.tell(&body).await.status, 200, "{field}");
@@ -41,7 +60,8 @@ async fn no_field_of_a_body_and_no_header_sends_a_request_elsewhere() {
 async fn proxies_of_the_environment_are_not_used() {
     let (upstream, trap) = (Upstream::start().await, Upstream::start().await);
     let folder = tests::gateway::folder(&hosted_only(&upstream, "echo"));
-    let environment = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"].map(|name| (name, trap.root.as_str()));
+    let environment =
+        ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"].map(|name| (name, trap.root.as_str()));
     let gateway = Gateway::serve(folder, &environment).await;
     for body in [chat("big", "x"), streamed("big", "x")] {
         assert_eq!(gateway.tell(&body).await.status, 200);
@@ -100,7 +120,8 @@ async fn keys_that_are_almost_right_open_nothing() {
     ] {
         assert_eq!(status(name, &value).await, 401, "{name}: {value}");
     }
-    let in_address = gateway.send(&format!("/v1/chat/completions?key={key}&api_key={key}"), chat("big", "x").to_string(), &[]).await;
+    let in_address =
+        gateway.send(&format!("/v1/chat/completions?key={key}&api_key={key}"), chat("big", "x").to_string(), &[]).await;
     in_address.error(401);
     assert_eq!(upstream.count(), count);
     let log = gateway.log.lock().clone();
@@ -114,14 +135,33 @@ async fn every_route_but_health_needs_the_key_however_it_is_spelled() {
     let gateway = Gateway::start(&rest).await;
     for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
         for path in [
-            "/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/models/big", "/v1/route", "/v1/embeddings",
-            "/v1/responses", "/v1/messages", "/v1/feedback", "/v1", "/", "/v1/nothing", "//v1/models", "/v1//models",
-            "/v1/models/", "/V1/models", "/v1/./models", "/livez/../v1/models", "/v1/models%2f", "/livez/x", "/api/spend",
+            "/v1/chat/completions",
+            "/v1/completions",
+            "/v1/models",
+            "/v1/models/big",
+            "/v1/route",
+            "/v1/embeddings",
+            "/v1/responses",
+            "/v1/messages",
+            "/v1/feedback",
+            "/v1",
+            "/",
+            "/v1/nothing",
+            "//v1/models",
+            "/v1//models",
+            "/v1/models/",
+            "/V1/models",
+            "/v1/./models",
+            "/livez/../v1/models",
+            "/v1/models%2f",
+            "/livez/x",
+            "/api/spend",
             "/metrics",
         ] {
             let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
             // Bytes as they are: a client library would tidy the path.
-            let request = format!("{method} {path} HTTP/1.1\r\nhost: s\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+            let request =
+                format!("{method} {path} HTTP/1.1\r\nhost: s\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
             let answer = tests::wire::exchange(&gateway.data, request.as_bytes()).await;
             assert_eq!(tests::wire::status(&answer), 401, "{method} {path}: {answer}");
         }
@@ -150,7 +190,9 @@ async fn a_key_sees_and_uses_only_the_models_it_may() {
     let refused = gateway.tell_with(&chat("dear", "x"), &headers).await;
     assert_eq!(refused.error(403)["code"], "model_not_allowed");
     assert_eq!(refused.said("x-sluice-reason"), "allow_list");
-    let get = |path: &str| tests::Told::of(gateway.client.get(format!("{}{path}", gateway.data)).header("authorization", &bearer));
+    let get = |path: &str| {
+        tests::Told::of(gateway.client.get(format!("{}{path}", gateway.data)).header("authorization", &bearer))
+    };
     let list = get("/v1/models").await;
     assert!(!list.text().contains("dear"), "{}", list.text());
     get("/v1/models/dear").await.error(404);

@@ -27,7 +27,8 @@ enum Framing {
 }
 
 fn response(framing: Framing, body: &[u8]) -> Vec<u8> {
-    let head = |more: &str| format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{more}\r\n\r\n").into_bytes();
+    let head =
+        |more: &str| format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{more}\r\n\r\n").into_bytes();
     let chunk = || {
         let mut bytes = head("transfer-encoding: chunked");
         if !body.is_empty() {
@@ -79,10 +80,8 @@ fn broken_off(told: &Told, context: &str) {
 #[tokio::test]
 async fn a_stream_that_breaks_off_at_any_byte_ends_with_an_error_event() {
     let raw = RawUpstream::start().await;
-    let rest = format!(
-        "{}[ledger]\ndurability = \"process\"\n",
-        provider(&raw.url, "raw", "hosted", &[("raw", "raw")]),
-    );
+    let rest =
+        format!("{}[ledger]\ndurability = \"process\"\n", provider(&raw.url, "raw", "hosted", &[("raw", "raw")]),);
     let gateway = Gateway::start(&rest).await;
     // All offsets of one framing at least; each framing at some.
     let step = size(5, 1);

@@ -131,7 +131,8 @@ impl Told {
             Some(cost) => cost.to_owned(),
             None => {
                 let comments = sse::split(&self.body).0.into_iter().filter_map(|event| event.comment);
-                let cost = comments.filter_map(|comment| comment.strip_prefix("sluice-cost-usd=").map(str::to_owned)).next();
+                let cost =
+                    comments.filter_map(|comment| comment.strip_prefix("sluice-cost-usd=").map(str::to_owned)).next();
                 cost.unwrap_or_else(|| panic!("no cost in {:?}\n{}", self.headers, self.text()))
             }
         };
@@ -191,6 +192,11 @@ impl Live {
                 Ok(None) | Err(_) => return None,
             }
         }
+    }
+
+    /// All of it, read to the end; what was taken by [`Live::next`] is not in it.
+    pub async fn told(self) -> Told {
+        Told::read(self.response).await
     }
 
     /// The data of everything that still comes.

@@ -1,7 +1,7 @@
 //! The real binary, with a folder and ports of its own.
 
-pub use crate::client::{client, header};
 use crate::client::{Live, Told};
+pub use crate::client::{client, header};
 use crate::{PATIENCE, PROVIDER_KEY, PROVIDER_KEY_VARIABLE, eventually};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -148,9 +148,10 @@ impl Gateway {
     }
 
     fn address(&self, listener: &str) -> Option<String> {
-        let line = self.log_lines().into_iter().find(|line| {
-            line["fields"]["message"] == "listening" && line["fields"]["listener"] == listener
-        })?;
+        let line = self
+            .log_lines()
+            .into_iter()
+            .find(|line| line["fields"]["message"] == "listening" && line["fields"]["listener"] == listener)?;
         Some(format!("http://{}", line["fields"]["address"].as_str()?))
     }
 

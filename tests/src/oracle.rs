@@ -123,7 +123,10 @@ pub async fn agree(gateway: &Gateway, answers: &[Told], sides: &[(&str, &Upstrea
             assert_eq!(answer.header(header), at.as_str(), "{id}: {header}");
         }
         let score = answer.header("x-sluice-score").map(|score| score.parse::<f64>().expect("a number"));
-        assert!(score.is_none_or(|score| (score - record["score"].as_f64().expect("a score")).abs() < 1e-3), "{record}");
+        assert!(
+            score.is_none_or(|score| (score - record["score"].as_f64().expect("a score")).abs() < 1e-3),
+            "{record}"
+        );
         assert_eq!((line["outcome"].as_str(), line["counted"].as_str()), (Some("ok"), Some("exact")), "{line}");
         assert_eq!(answer.said("x-sluice-attempts"), line["attempt"].to_string(), "{id}");
         by_model.entry(model.to_owned()).or_default().add(stated, owed);

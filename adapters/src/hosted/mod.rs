@@ -130,7 +130,7 @@ impl Backend for Hosted {
         let url = request::url(&self.spec, &call);
         let body = request::body(&self.spec, &call);
         let sending = self.client.post(url).headers(self.headers(&call)?).body(body).send();
-        let response = match tokio::time::timeout(clocks.connect + clocks.first_event, sending).await {
+        let response = match tokio::time::timeout(clocks.connect.max(clocks.first_event), sending).await {
             Err(_) => return Err(BackendError::before_first_event(Kind::Timeout(Clock::FirstEvent))),
             Ok(Err(error)) => return Err(sending_error(&error)),
             Ok(Ok(response)) => response,

@@ -102,10 +102,11 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// With a token: whoever presents it. Without one the listener is on loopback: `Host` and `Origin` must be, too, so that
 /// a page in the operator's browser cannot reach it by another name. A data key opens nothing here.
 pub fn admits_admin(headers: &HeaderMap, token: Option<&Secret>) -> Result<(), Fault> {
-    let presented = bearer(headers);
-    if presented.is_some_and(|token| token.starts_with("sk-sluice-")) {
+    let in_header = headers.get("x-api-key").and_then(|key| key.to_str().ok());
+    if [bearer(headers), in_header].into_iter().flatten().any(|key| key.starts_with("sk-sluice-")) {
         return Err(Fault::data_key_on_admin());
     }
+    let presented = bearer(headers);
     match token {
         Some(token) => {
             let given = KeyRecord::digest_of(presented.unwrap_or_default());
@@ -152,6 +153,7 @@ mod tests {
             (vec![("host", "localhost:8081"), ("origin", "http://evil.example")], false),
             (vec![("host", "localhost:8081"), ("origin", "null")], false),
             (vec![("host", "localhost:8081"), ("authorization", "Bearer sk-sluice-1")], false),
+            (vec![("host", "localhost:8081"), ("x-api-key", "sk-sluice-1")], false),
             (vec![], false),
         ] {
             assert_eq!(admits_admin(&headers(&pairs), None).is_ok(), admitted, "{pairs:?}");

@@ -130,12 +130,16 @@ pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: Sock
         Err(fault) => return refuse(fault),
     };
     let router = app.router.load_full();
-    match router.answer(ask).await {
+    match router.answer(ask.clone()).await {
         Ok(answer) => {
             let serving = Serving { permit, write: settings.timeouts.write, first };
             answered(&app, answer, serving)
         }
-        Err(denied) => Fault::response_to(&denied, shape),
+        Err(denied) => {
+            let response = Fault::response_to(&denied, shape);
+            router.note_denied(&ask, &denied, response.status().as_u16());
+            response
+        }
     }
 }
 

@@ -124,11 +124,7 @@ impl Router {
         loop {
             let considering = match self.consider(&ask).await {
                 Ok(considering) => considering,
-                Err(by) => {
-                    let denied = self.denied(&ask, by);
-                    self.note_denied(&ask, &denied);
-                    return Err(denied);
-                }
+                Err(by) => return Err(self.denied(&ask, by)),
             };
             if let Ok(decision) = &considering.outcome
                 && let Some(signals) = &decision.signals
@@ -143,10 +139,7 @@ impl Router {
                 Err(denied) if (only_held || denied.held()) && Instant::now() < until => {
                     self.budgets.released(until.saturating_duration_since(Instant::now())).await;
                 }
-                Err(denied) => {
-                    self.note_denied(&ask, &denied);
-                    return Err(denied);
-                }
+                Err(denied) => return Err(denied),
                 Ok(answer) => return Ok(answer),
             }
         }
@@ -472,8 +465,8 @@ impl Router {
         Box::new(Denied { head: self.head(ask, reason), by })
     }
 
-    /// A request that got no answer is on record, too.
-    fn note_denied(&self, ask: &Ask, denied: &Denied) {
+    /// Puts a request that got no answer on record, with the status that the client gets.
+    pub fn note_denied(&self, ask: &Ask, denied: &Denied, status: u16) {
         let classes = &self.config.classes;
         let read = facts(ask, classes, &self.config.default_class);
         // A class that nobody knows: the request is on record under the default one.
@@ -490,7 +483,7 @@ impl Router {
         let mut record: RequestRecord = story::record(&ask.id, &facts, &self.config.classes, &outcome);
         record.reason = denied.head.reason.clone();
         record.attempts = denied.head.attempts;
-        record.status = denied.status_hint();
+        record.status = status;
         self.desk.observer.request(&record, ask.received.elapsed());
         self.desk.ledger.refused_later(record);
     }
@@ -511,23 +504,6 @@ impl Denied {
     /// Whether money is only held by running calls.
     fn held(&self) -> bool {
         matches!(&self.by, DeniedBy::Refusal(refusal) if refusal.held)
-    }
-
-    /// The class of the failure for the record: the gateway maps precisely, this is for lists.
-    fn status_hint(&self) -> u16 {
-        match &self.by {
-            DeniedBy::UnknownModel(_) => 404,
-            DeniedBy::UnknownClass(_) => 403,
-            DeniedBy::Refusal(refusal) => match refusal.by {
-                Constraint::Health | Constraint::FirstToken => 503,
-                Constraint::Budget => 402,
-                Constraint::Context => 400,
-                Constraint::Capability | Constraint::Price | Constraint::Route => 422,
-                Constraint::AllowList | Constraint::Residency => 403,
-            },
-            DeniedBy::Backend(_) => 502,
-            DeniedBy::Ledger(_) => 503,
-        }
     }
 }
 

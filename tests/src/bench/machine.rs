@@ -107,9 +107,9 @@ pub fn environment(binary: &Path) -> Value {
 
 /// The environment as one line.
 pub fn environment_line(environment: &Value) -> String {
-    let word = |key: &str| match &environment[key] {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+    let word = |key: &str| {
+        let value = &environment[key];
+        value.as_str().map_or_else(|| value.to_string(), str::to_owned)
     };
     format!(
         "{}, {} cores, Linux {}, commit {}, load average at start {}",

@@ -255,7 +255,8 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     }
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     if path.ends_with("/models") {
-        let models = json!({"object": "list", "data": [{"id": "echo", "object": "model", "created": 0, "owned_by": "fake"}]});
+        let models =
+            json!({"object": "list", "data": [{"id": "echo", "object": "model", "created": 0, "owned_by": "fake"}]});
         return Ok(json_response(200, Bytes::from(models.to_string())));
     }
     let deployment = path.strip_prefix("/openai/deployments/").and_then(|rest| rest.split('/').next());
@@ -290,7 +291,8 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
             .expect("a response"),
         (Play::Status(status, headers), _) => {
             watch.over();
-            let error = json!({"error": {"message": "scripted", "type": "scripted", "param": null, "code": "scripted"}});
+            let error =
+                json!({"error": {"message": "scripted", "type": "scripted", "param": null, "code": "scripted"}});
             let mut response = json_response(status, Bytes::from(error.to_string()));
             put(&mut response, &headers);
             response
@@ -298,7 +300,8 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         (Play::Script(script), _) => {
             let end = script.cut.then_some(Step::Break);
             let steps = script.pieces.into_iter().map(Step::Send).chain(end).collect();
-            let mut response = Response::builder().status(script.status).body(stepped(steps, watch)).expect("a response");
+            let mut response =
+                Response::builder().status(script.status).body(stepped(steps, watch)).expect("a response");
             put(&mut response, &script.headers);
             response
         }

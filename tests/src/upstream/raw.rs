@@ -112,11 +112,12 @@ async fn connection(mut socket: TcpStream, state: &State) {
 /// Reads head and body of one request; false when the connection ended before.
 async fn read_request(socket: &mut TcpStream) -> bool {
     let mut read = Vec::new();
-    let mut chunk = [0; 16 << 10];
+    let mut chunk = vec![0; 16 << 10];
     loop {
         if let Some(head) = read.windows(4).position(|window| window == b"\r\n\r\n") {
             let text = String::from_utf8_lossy(&read[..head]).to_ascii_lowercase();
-            let length = text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+            let length =
+                text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
             if read.len() >= head + 4 + length.unwrap_or(0) {
                 return true;
             }

@@ -169,7 +169,9 @@ fn steps(mut events: Vec<Bytes>, manner: &Manner) -> Vec<Step> {
         } else {
             events.truncate(count);
             after = match fault {
-                Fault::ErrorEvent => Some(send("data: {\"error\":{\"message\":\"scripted\",\"type\":\"server_error\"}}\n\n")),
+                Fault::ErrorEvent => {
+                    Some(send("data: {\"error\":{\"message\":\"scripted\",\"type\":\"server_error\"}}\n\n"))
+                }
                 Fault::NamedError => Some(send("event: error\ndata: {\"message\":\"scripted\"}\n\n")),
                 Fault::BareError => Some(send("{\"error\":{\"message\":\"scripted\",\"type\":\"server_error\"}}")),
                 Fault::Stall => Some(Step::Forever),
