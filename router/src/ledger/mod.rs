@@ -183,6 +183,8 @@ fn connect(path: &Path) -> Result<Connection, LedgerError> {
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    // Pages: a checkpoint writes each page once, however many commits have touched it.
+    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     // 2 MiB: the ledger must not be what an idle gateway's memory goes to.
     connection.pragma_update(None, "cache_size", -2_000)?;
     connection.set_prepared_statement_cache_capacity(32);

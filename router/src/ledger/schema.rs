@@ -36,7 +36,6 @@ CREATE TABLE attempts (
     UNIQUE (request, attempt)
 ) STRICT;
 CREATE INDEX attempts_at ON attempts (at_us);
-CREATE INDEX attempts_open ON attempts (id) WHERE outcome IS NULL;
 
 CREATE TABLE keys (
     id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE,

@@ -175,7 +175,16 @@ fn open(connection: &Connection, attempt: &AttemptOpen) -> Result<(), rusqlite::
 }
 
 fn close(connection: &Connection, attempt: &AttemptClose) -> Result<(), rusqlite::Error> {
-    open(connection, &attempt.open)?;
+    // A priced attempt has its opening line; one that costs nothing gets its only line here.
+    if finish(connection, attempt)? == 0 {
+        open(connection, &attempt.open)?;
+        finish(connection, attempt)?;
+    }
+    Ok(())
+}
+
+/// Fills in the end of a line that is open; says how many there were.
+fn finish(connection: &Connection, attempt: &AttemptClose) -> Result<usize, rusqlite::Error> {
     let usage = attempt.usage();
     connection
         .prepare_cached(
@@ -198,8 +207,7 @@ fn close(connection: &Connection, attempt: &AttemptClose) -> Result<(), rusqlite
             cell(attempt.baseline),
             attempt.first_event_us.map(|us| i64::try_from(us).unwrap_or(i64::MAX)),
             attempt.error,
-        ])?;
-    Ok(())
+        ])
 }
 
 fn put_request(connection: &Connection, request: &RequestRecord) -> Result<(), rusqlite::Error> {
