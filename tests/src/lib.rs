@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long a condition may take to come true: generous, since nothing waits for it but a failure.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The environment variable that holds the key of fake providers.
 pub const PROVIDER_KEY_VARIABLE: &str = "SLUICE_TEST_PROVIDER_KEY";

@@ -10,6 +10,7 @@ pub mod defaults;
 mod environment;
 mod load;
 mod providers;
+mod sections;
 mod settings;
 pub mod spec;
 pub mod units;

@@ -9,6 +9,8 @@
 
 mod answer;
 mod attempt;
+mod deny;
+mod reserve;
 mod story;
 mod walk;
 

@@ -2,12 +2,13 @@
 
 use super::answer::{Answer, AnswerBody, AnswerStream, Denied, DeniedBy, Head};
 use super::attempt::{Attempt, Desk, Start};
+use super::reserve::{late_refusal, release};
 use super::story;
 use crate::ask::{Ask, facts};
-use crate::budgets::{Budgets, Exceeded, Hold};
+use crate::budgets::Budgets;
 use crate::classify::{Classifier, Share};
 use crate::fleet::{Fleet, Model};
-use crate::ledger::{AttemptOpen, Ledger, Outcome, RequestRecord};
+use crate::ledger::{AttemptOpen, Ledger, Outcome};
 use crate::observe::Observer;
 use crate::shadow::Shadow;
 use adapters::wire::Fold;
@@ -15,8 +16,8 @@ use adapters::{BackendError, Call, Event, Kind, Phase};
 use bytes::Bytes;
 use futures::StreamExt;
 use policies::{
-    Candidate, Choice, Classes, Considered, Constraint, Facts, HoldError, Location, ModelName, NanoDollars, OnExceeded,
-    Pricing, Reason, Refusal, RoutingDecision, Rule, Steering, Unsure, World, admit, decide,
+    Choice, Classes, Considered, Facts, Location, ModelName, NanoDollars, Pricing, Reason, Refusal, RoutingDecision,
+    Rule, Steering, Unsure, World, admit, decide,
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use tokio_util::task::TaskTracker;
 pub(super) use crate::shadow::ShadowSeed;
 
 /// How long a request waits for money that running calls hold.
-const WAIT_FOR_HELD: Duration = Duration::from_secs(1);
+pub(super) const WAIT_FOR_HELD: Duration = Duration::from_secs(1);
 
 /// The settings of the router.
 #[derive(Debug)]
@@ -60,11 +61,11 @@ pub struct RouterConfig {
 
 /// The router.
 pub struct Router {
-    config: RouterConfig,
+    pub(super) config: RouterConfig,
     fleet: Fleet,
     share: Arc<Share>,
-    budgets: Arc<Budgets>,
-    desk: Desk,
+    pub(super) budgets: Arc<Budgets>,
+    pub(super) desk: Desk,
 }
 
 /// A decision with all it was made of.
@@ -163,7 +164,7 @@ impl Router {
         Ok(Considering { outcome: decide(admission, signals), facts })
     }
 
-    fn world(&self, facts: &Facts) -> World {
+    pub(super) fn world(&self, facts: &Facts) -> World {
         let now = jiff::Timestamp::now();
         let healthy = self.desk.ledger.healthy();
         let candidates = self.fleet.models().map(|model| {
@@ -338,45 +339,6 @@ impl Router {
         })
     }
 
-    /// Sets the money aside, and says which ceiling on output that imposes.
-    fn reserve(&self, facts: &Facts, seen: &Considered) -> Result<Reserved, Exceeded> {
-        let candidate = &seen.candidate;
-        let now = jiff::Timestamp::now();
-        let budgets = self.budgets.view(&facts.principal, &facts.tags, now);
-        let counts = |only: &Option<ModelName>| only.as_ref().is_none_or(|only| *only == candidate.model);
-        let applying: Vec<_> = budgets.into_iter().filter(|budget| counts(&budget.only_model)).collect();
-        let limited = !applying.is_empty() || self.config.max_per_request.is_some();
-        if candidate.pricing == Pricing::Free || !limited {
-            return Ok(Reserved { hold: None, max_output: None });
-        }
-        let asked = facts.output_ceiling.unwrap_or(self.config.assumed_output);
-        let most = asked.min(candidate.max_output.unwrap_or(u64::MAX));
-        let choices = u64::from(facts.needs.choices.max(1));
-        let hold = |output: u64| {
-            let ceiling = candidate.pricing.ceiling(facts.prompt.ceiling, output.saturating_mul(choices));
-            let amount = ceiling.ok().flatten().unwrap_or(NanoDollars(u64::MAX));
-            self.budgets.hold(&facts.principal, &facts.tags, &candidate.model, amount, now)
-        };
-        let imposed = |output: u64| facts.output_ceiling.is_none_or(|wanted| output < wanted).then_some(output);
-        let refused = match hold(most) {
-            Ok(hold) => return Ok(Reserved { hold: Some(hold), max_output: imposed(most) }),
-            Err(exceeded) => exceeded,
-        };
-        let clamps = applying.iter().all(|budget| {
-            let short = budget.account.fits(seen.ceiling.unwrap_or(NanoDollars(u64::MAX))).is_err();
-            !short || matches!(budget.on_exceeded, OnExceeded::Clamp | OnExceeded::End)
-        });
-        if !clamps {
-            return Err(refused);
-        }
-        let left = applying.iter().map(|budget| budget.account.left()).min().unwrap_or_default();
-        let affordable = affordable(candidate, facts.prompt.ceiling, choices, left, most);
-        if affordable == 0 {
-            return Err(refused);
-        }
-        hold(affordable).map(|hold| Reserved { hold: Some(hold), max_output: imposed(affordable) })
-    }
-
     fn opening(&self, ask: &Ask, facts: &Facts, model: &Model, seen: &Considered, attempt: u32) -> AttemptOpen {
         AttemptOpen {
             request: ask.id.clone(),
@@ -440,53 +402,6 @@ impl Router {
             tasks: self.desk.tasks.clone(),
         })
     }
-
-    fn head(&self, ask: &Ask, reason: &str) -> Head {
-        Head {
-            id: ask.id.clone(),
-            route: None,
-            model: None,
-            provider: None,
-            reason: reason.to_owned(),
-            score: None,
-            attempts: 0,
-            overhead: ask.received.elapsed(),
-        }
-    }
-
-    fn denied(&self, ask: &Ask, by: DeniedBy) -> Box<Denied> {
-        let reason = match &by {
-            DeniedBy::UnknownModel(_) => "unknown_model",
-            DeniedBy::UnknownClass(_) => Constraint::Residency.word(),
-            DeniedBy::Refusal(refusal) => refusal.by.word(),
-            DeniedBy::Backend(error) => error.label(),
-            DeniedBy::Ledger(_) => "ledger",
-        };
-        Box::new(Denied { head: self.head(ask, reason), by })
-    }
-
-    /// Puts a request that got no answer on record, with the status that the client gets.
-    pub fn note_denied(&self, ask: &Ask, denied: &Denied, status: u16) {
-        let classes = &self.config.classes;
-        let read = facts(ask, classes, &self.config.default_class);
-        // A class that nobody knows: the request is on record under the default one.
-        let unclassed = || facts(&Ask { class: None, ..ask.clone() }, classes, &self.config.default_class);
-        let Ok(facts) = read.or_else(|_| unclassed()) else { return };
-        let considered = match &denied.by {
-            DeniedBy::Refusal(refusal) => Some(Err(refusal.clone())),
-            DeniedBy::UnknownModel(_) | DeniedBy::UnknownClass(_) | DeniedBy::Backend(_) | DeniedBy::Ledger(_) => None,
-        };
-        let outcome = considered.unwrap_or_else(|| {
-            let admission = admit(&facts, &self.world(&facts));
-            decide(admission, None)
-        });
-        let mut record: RequestRecord = story::record(&ask.id, &facts, &self.config.classes, &outcome);
-        record.reason = denied.head.reason.clone();
-        record.attempts = denied.head.attempts;
-        record.status = status;
-        self.desk.observer.request(&record, ask.received.elapsed());
-        self.desk.ledger.refused_later(record);
-    }
 }
 
 /// What came of an attempt that did not fail.
@@ -495,53 +410,8 @@ enum Tried {
     Unwritten(crate::ledger::LedgerError),
 }
 
-struct Reserved {
-    hold: Option<Hold>,
-    max_output: Option<u64>,
-}
-
-impl Denied {
-    /// Whether money is only held by running calls.
-    fn held(&self) -> bool {
-        matches!(&self.by, DeniedBy::Refusal(refusal) if refusal.held)
-    }
-}
-
-fn release(hold: Option<Hold>) {
-    if let Some(hold) = hold {
-        hold.settle(NanoDollars::ZERO);
-    }
-}
-
 fn silence() -> BackendError {
     BackendError::before_first_event(Kind::Truncated("the stream ended in silence".into()))
-}
-
-fn late_refusal(exceeded: &Exceeded, decision: &RoutingDecision) -> Refusal {
-    let held = exceeded.why == HoldError::Held;
-    let what = if held { "is held by running calls" } else { "is spent" };
-    Refusal {
-        by: Constraint::Budget,
-        message: format!("budget `{}` {what}", exceeded.scope),
-        retry_after: held.then_some(WAIT_FOR_HELD),
-        held,
-        considered: decision.considered.clone(),
-        signals: decision.signals.clone(),
-    }
-}
-
-/// The most output tokens whose ceiling fits `left`, at most `most`: a search over a monotone function.
-fn affordable(candidate: &Candidate, prompt: u64, choices: u64, left: NanoDollars, most: u64) -> u64 {
-    let fits = |output: u64| {
-        let ceiling = candidate.pricing.ceiling(prompt, output.saturating_mul(choices));
-        ceiling.ok().flatten().is_some_and(|ceiling| ceiling <= left)
-    };
-    let (mut low, mut high) = (0, most);
-    while low < high {
-        let middle = low + (high - low).div_ceil(2);
-        if fits(middle) { low = middle } else { high = middle - 1 }
-    }
-    low
 }
 
 /// Which side a model stands on, for those who only know its name.

@@ -1,0 +1,312 @@
+//! The sections of the configuration, each from what was typed to what it means.
+//!
+//! A reader takes its specification, fills in the defaults and adds what is wrong to the findings; it never stops at the
+//! first problem.
+
+use super::defaults;
+use super::load::nearest;
+use super::providers::{Findings, ProviderKind, ProviderSettings};
+use super::settings::{ModelSettings, RouterSettings};
+use super::spec::{
+    BudgetEntry, DurabilityWord, ExperimentSpec, LedgerSpec, ModelSpec, ResidencySpec, RouterSpec, RuleSpec,
+};
+use super::units::Names;
+use policies::{ClassRule, Classes, Location, ModelName, Price, PriceSource, Pricing, RouteWish, Rule};
+use router::ledger::{Durability, Retention};
+use router::prices::PriceTable;
+use router::{BudgetSpec, Scope, Shadow};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub(super) fn read_models(
+    specs: &std::collections::BTreeMap<String, ModelSpec>,
+    providers: &[ProviderSettings],
+    found: &mut Findings,
+) -> Vec<ModelSettings> {
+    let table = match PriceTable::bundled() {
+        Ok(table) => table,
+        Err(error) => {
+            found.problems.push(error.to_string());
+            return vec![];
+        }
+    };
+    let mut models = Vec::new();
+    for (name, spec) in specs {
+        if name == "auto" || name == "sluice/auto" {
+            found.problems.push(format!("`models.{name}`: this name is taken, it lets Sluice choose"));
+            continue;
+        }
+        let Some(provider) = providers.iter().find(|provider| provider.name.as_str() == spec.provider) else {
+            let known: Vec<&str> = providers.iter().map(|provider| provider.name.as_str()).collect();
+            let near = nearest(&spec.provider, &known).map(|known| format!(", did you mean `{known}`?"));
+            let near = near.unwrap_or_default();
+            found.problems.push(format!("`models.{name}.provider`: no provider `{}`{near}", spec.provider));
+            continue;
+        };
+        let upstream = spec.upstream.clone().unwrap_or_else(|| name.clone());
+        let listed = table.find(&upstream);
+        let (context_window, max_output) = match (&listed, provider.location) {
+            (Some(listed), Location::Hosted) => (listed.context_window, listed.max_output),
+            _ => (None, None),
+        };
+        let pricing = pricing(name, spec, provider, listed.map(|listed| listed.pricing), found);
+        if pricing == Pricing::Unpriced {
+            found.warnings.push(format!(
+                "model `{name}` has no price: its cost is `unpriced`, and it is refused wherever dollars are limited"
+            ));
+        }
+        models.push(ModelSettings {
+            name: name.as_str().into(),
+            provider: provider.name.clone(),
+            upstream,
+            pricing,
+            context_window: spec.context_window.or(context_window),
+            max_output: spec.max_output_tokens.or(max_output),
+        });
+    }
+    models
+}
+
+fn pricing(
+    name: &str,
+    spec: &ModelSpec,
+    provider: &ProviderSettings,
+    listed: Option<Pricing>,
+    found: &mut Findings,
+) -> Pricing {
+    let typed = match (spec.input_usd_per_mtok, spec.output_usd_per_mtok) {
+        (Some(input), Some(output)) => Some(Price {
+            input: input.0,
+            output: output.0,
+            cached_input: spec.cached_input_usd_per_mtok.map(|rate| rate.0),
+            cache_write: spec.cache_write_usd_per_mtok.map(|rate| rate.0),
+            reasoning: spec.reasoning_usd_per_mtok.map(|rate| rate.0),
+            ..Price::default()
+        }),
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => {
+            let text = format!("`models.{name}`: input and output prices go together, one of them is missing");
+            found.problems.push(text);
+            None
+        }
+    };
+    match (typed, &provider.kind, provider.location) {
+        (Some(price), _, _) => Pricing::Priced(price, PriceSource::Config),
+        (None, ProviderKind::Engine(_), _) => Pricing::Free,
+        (None, ProviderKind::Simulated, _) => router::prices::simulated(),
+        // A server in the house has no token price of its own; the operator may set one.
+        (None, ProviderKind::Hosted(_), Location::Local) => Pricing::Free,
+        (None, ProviderKind::Hosted(_), Location::Hosted) => listed.unwrap_or(Pricing::Unpriced),
+    }
+}
+
+pub(super) fn read_classes(spec: &ResidencySpec, found: &mut Findings) -> (Classes, String) {
+    let standard = Classes::standard();
+    let standard_names: Vec<String> = standard.rules().iter().map(|rule| rule.name.clone()).collect();
+    let order = spec.order.clone().unwrap_or(standard_names);
+    let known: Vec<&str> = order.iter().map(String::as_str).collect();
+    for name in spec.classes.keys().filter(|name| !order.contains(name)) {
+        let near = nearest(name, &known).map(|known| format!(", did you mean `{known}`?")).unwrap_or_default();
+        found.problems.push(format!("`residency.classes.{name}`: not among `residency.order`{near}"));
+    }
+    let rules = order.iter().map(|name| match spec.classes.get(name) {
+        Some(class) => ClassRule {
+            name: name.clone(),
+            locations: class.locations.clone(),
+            regions: class.regions.clone(),
+            providers: class.providers.as_ref().map(|names| names.iter().map(|name| name.as_str().into()).collect()),
+        },
+        None => match standard.rules().iter().find(|rule| rule.name == *name) {
+            Some(rule) => rule.clone(),
+            None => {
+                found.problems.push(format!("`residency.classes.{name}` is missing: say where the class may go"));
+                ClassRule { name: name.clone(), locations: vec![], regions: None, providers: None }
+            }
+        },
+    });
+    let classes = Classes::new(rules.collect()).unwrap_or_else(|error| {
+        found.problems.push(format!("`residency.order`: {error}"));
+        Classes::standard()
+    });
+    let default = spec.default_class.clone().unwrap_or_else(|| defaults::DEFAULT_CLASS.into());
+    if let Err(error) = classes.named(&default) {
+        found.problems.push(format!("`residency.default_class`: {error}"));
+    }
+    (classes, default)
+}
+
+pub(super) fn read_rules(
+    specs: &[RuleSpec],
+    classes: &Classes,
+    models: &[ModelSettings],
+    found: &mut Findings,
+) -> Arc<[Rule]> {
+    let mut rules = Vec::new();
+    for (at, spec) in specs.iter().enumerate() {
+        let RuleSpec { when, route, model } = spec;
+        let mut wrong = |key: &str, what: String| found.problems.push(format!("`rules[{at}].{key}`: {what}"));
+        if when.task.is_some() {
+            wrong("when.task", "kinds of task are not built yet".into());
+        }
+        if route.is_none() && model.is_none() {
+            wrong("route", "a rule needs `route` or `model`".into());
+        }
+        let tag = when.tag.as_deref().and_then(|tag| match tag.split_once('=') {
+            Some((key, value)) => Some((key.to_owned(), value.to_owned())),
+            None => {
+                wrong("when.tag", format!("`{tag}` is not of the form key=value"));
+                None
+            }
+        });
+        if let Some(Err(error)) = when.class.as_deref().map(|class| classes.named(class)) {
+            wrong("when.class", error.to_string());
+        }
+        for name in [model.as_deref(), when.model.as_deref().filter(|name| *name != "auto")].into_iter().flatten() {
+            if !models.iter().any(|model| model.name.as_str() == name) {
+                wrong("model", format!("no model `{name}`"));
+            }
+        }
+        rules.push(Rule {
+            key: when.key.clone(),
+            team: when.team.clone(),
+            tag,
+            class: when.class.clone(),
+            tools: when.tools,
+            model: when.model.clone(),
+            route: route.unwrap_or(RouteWish::Auto),
+            pin: model.as_deref().map(ModelName::from),
+        });
+    }
+    rules.into()
+}
+
+pub(super) fn read_router(
+    spec: &RouterSpec,
+    rules: Arc<[Rule]>,
+    baseline: Option<&str>,
+    models: &[ModelSettings],
+    providers: &[ProviderSettings],
+    found: &mut Findings,
+) -> RouterSettings {
+    let known: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
+    let mut named = |key: &str, name: &str| -> Option<ModelName> {
+        if known.contains(&name) {
+            return Some(name.into());
+        }
+        let near = nearest(name, &known).map(|known| format!(", did you mean `{known}`?")).unwrap_or_default();
+        found.problems.push(format!("`{key}`: no model `{name}`{near}"));
+        None
+    };
+    let mut list = |key: &str, names: &Option<Names>| -> Arc<[ModelName]> {
+        names.iter().flat_map(|names| &names.0).filter_map(|name| named(key, name)).collect()
+    };
+    let local = list("router.local", &spec.local);
+    let hosted = list("router.hosted", &spec.hosted);
+    let baseline = baseline.and_then(|name| named("savings.baseline", name));
+    let slm_model = spec.slm_model.as_deref().and_then(|name| named("router.slm_model", name));
+    let classifier = spec.classifier.clone().unwrap_or_else(|| "probe".into());
+    match classifier.as_str() {
+        "heuristic" => {}
+        "probe" => found
+            .warnings
+            .push("`router.classifier` is `probe`, which is not trained yet: the heuristic judges in its place".into()),
+        "slm" => {
+            let asked = slm_model.as_ref().or_else(|| local.first());
+            let provider_of = |name: &ModelName| {
+                let model = models.iter().find(|model| model.name == *name)?;
+                providers.iter().find(|provider| provider.name == model.provider)
+            };
+            if !asked.and_then(provider_of).is_some_and(ProviderSettings::is_engine) {
+                let text = "`router.classifier` is `slm`, which asks a model in process: \
+                            name one in `router.slm_model` or first in `router.local`";
+                found.problems.push(text.into());
+            }
+        }
+        word => {
+            let near = nearest(word, &["probe", "heuristic", "slm"]).map(|known| format!(", did you mean `{known}`?"));
+            found.problems.push(format!("`router.classifier`: unknown `{word}`{}", near.unwrap_or_default()));
+        }
+    }
+    if spec.risk.is_some() {
+        let text = "`router.risk` needs the trained classifier, which is not built yet: use `router.hosted_share`";
+        found.problems.push(text.into());
+    }
+    if local.is_empty() && hosted.is_empty() {
+        found.warnings.push("`router.local` and `router.hosted` are empty: `auto` has nobody to choose from".into());
+    }
+    RouterSettings {
+        slm_model: slm_model.or_else(|| local.first().cloned()),
+        local,
+        hosted,
+        classifier,
+        slm_deadline: spec.slm_deadline.map_or(defaults::SLM_DEADLINE, |time| time.0),
+        hosted_share: spec.hosted_share.map_or(defaults::HOSTED_SHARE, |share| share.0),
+        unsure: spec.unsure.unwrap_or_default(),
+        max_per_request: spec.max_usd_per_request.map(|dollars| dollars.0),
+        max_first_token: spec.max_first_token.map_or(defaults::MAX_FIRST_TOKEN, |time| time.0),
+        assumed_output: spec.assumed_output_tokens.unwrap_or(defaults::ASSUMED_OUTPUT).max(1),
+        rules,
+        baseline,
+    }
+}
+
+pub(super) fn read_ledger(spec: &LedgerSpec, folder: &Path, found: &mut Findings) -> (PathBuf, Durability, Retention) {
+    let LedgerSpec { path, url, durability, max_age, max_size } = spec;
+    if url.is_some() {
+        let text = "`ledger.url`: a PostgreSQL ledger is not built yet: use `ledger.path`";
+        found.problems.push(text.into());
+    }
+    let path = path.clone().unwrap_or_else(|| defaults::LEDGER_PATH.into());
+    let path = if path.is_absolute() { path } else { folder.join(path) };
+    let durability = match durability {
+        None | Some(DurabilityWord::Disk) => Durability::Disk,
+        Some(DurabilityWord::Process) => Durability::Process,
+    };
+    let retention = Retention {
+        age: max_age.map_or(defaults::LEDGER_AGE, |time| time.0),
+        bytes: max_size.map_or(defaults::LEDGER_BYTES, |size| size.0),
+    };
+    (path, durability, retention)
+}
+
+pub(super) fn read_budgets(entries: &[BudgetEntry], found: &mut Findings) -> Vec<BudgetSpec> {
+    let mut budgets: Vec<BudgetSpec> = Vec::new();
+    for (at, entry) in entries.iter().enumerate() {
+        let Some(scope) = Scope::parse(&entry.scope) else {
+            found.problems.push(format!(
+                "`budgets[{at}].scope`: `{}` is not org, team:NAME, key:NAME, user:NAME, tag:K=V or model:NAME",
+                entry.scope
+            ));
+            continue;
+        };
+        if budgets.iter().any(|known| known.scope == scope && known.window == entry.window) {
+            found.problems.push(format!("`budgets[{at}]`: `{scope}` has a budget for that window already"));
+            continue;
+        }
+        budgets.push(BudgetSpec {
+            scope,
+            limit: entry.limit_usd.0,
+            window: entry.window,
+            on_exceeded: entry.on_exceeded,
+        });
+    }
+    budgets
+}
+
+pub(super) fn read_experiments(
+    specs: &std::collections::BTreeMap<String, ExperimentSpec>,
+    found: &mut Findings,
+) -> Vec<Shadow> {
+    let mut shadows = Vec::new();
+    for (name, spec) in specs {
+        match (spec.kind.as_str(), spec.share) {
+            ("shadow", Some(share)) => shadows.push(Shadow { name: name.clone(), share: share.0 }),
+            ("shadow", None) => found.problems.push(format!("`experiments.{name}.share` is missing")),
+            ("split" | "interleave", _) => {
+                found.problems.push(format!("`experiments.{name}.kind`: `{}` is not built yet", spec.kind));
+            }
+            _ => found.problems.push(format!("`experiments.{name}.kind` must be `shadow`")),
+        }
+    }
+    shadows
+}

@@ -1,0 +1,64 @@
+//! Requests that get no answer.
+
+use super::answer::{Denied, DeniedBy, Head};
+use super::story;
+use super::walk::Router;
+use crate::ask::{Ask, facts};
+use crate::ledger::RequestRecord;
+use policies::{Constraint, admit, decide};
+
+impl Router {
+    pub(super) fn head(&self, ask: &Ask, reason: &str) -> Head {
+        Head {
+            id: ask.id.clone(),
+            route: None,
+            model: None,
+            provider: None,
+            reason: reason.to_owned(),
+            score: None,
+            attempts: 0,
+            overhead: ask.received.elapsed(),
+        }
+    }
+
+    pub(super) fn denied(&self, ask: &Ask, by: DeniedBy) -> Box<Denied> {
+        let reason = match &by {
+            DeniedBy::UnknownModel(_) => "unknown_model",
+            DeniedBy::UnknownClass(_) => Constraint::Residency.word(),
+            DeniedBy::Refusal(refusal) => refusal.by.word(),
+            DeniedBy::Backend(error) => error.label(),
+            DeniedBy::Ledger(_) => "ledger",
+        };
+        Box::new(Denied { head: self.head(ask, reason), by })
+    }
+
+    /// Puts a request that got no answer on record, with the status that the client gets.
+    pub fn note_denied(&self, ask: &Ask, denied: &Denied, status: u16) {
+        let classes = &self.config.classes;
+        let read = facts(ask, classes, &self.config.default_class);
+        // A class that nobody knows: the request is on record under the default one.
+        let unclassed = || facts(&Ask { class: None, ..ask.clone() }, classes, &self.config.default_class);
+        let Ok(facts) = read.or_else(|_| unclassed()) else { return };
+        let considered = match &denied.by {
+            DeniedBy::Refusal(refusal) => Some(Err(refusal.clone())),
+            DeniedBy::UnknownModel(_) | DeniedBy::UnknownClass(_) | DeniedBy::Backend(_) | DeniedBy::Ledger(_) => None,
+        };
+        let outcome = considered.unwrap_or_else(|| {
+            let admission = admit(&facts, &self.world(&facts));
+            decide(admission, None)
+        });
+        let mut record: RequestRecord = story::record(&ask.id, &facts, &self.config.classes, &outcome);
+        record.reason = denied.head.reason.clone();
+        record.attempts = denied.head.attempts;
+        record.status = status;
+        self.desk.observer.request(&record, ask.received.elapsed());
+        self.desk.ledger.refused_later(record);
+    }
+}
+
+impl Denied {
+    /// Whether money is only held by running calls.
+    pub(super) fn held(&self) -> bool {
+        matches!(&self.by, DeniedBy::Refusal(refusal) if refusal.held)
+    }
+}
