@@ -33,6 +33,7 @@ async fn timed(engine: &LocalEngine, prompt: &str, answer: u64) -> Result<Timed,
         stream: true,
         max_output: None,
         traceparent: None,
+        watch: false,
     };
     let started = Instant::now();
     let mut events = engine.call(call).await.map_err(|error| error.to_string())?;

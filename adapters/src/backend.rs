@@ -52,6 +52,8 @@ pub struct Call {
     pub max_output: Option<u64>,
     /// W3C trace context to hand on.
     pub traceparent: Option<String>,
+    /// Whether somebody wants to know how sure the model is of each token, where the backend can tell.
+    pub watch: bool,
 }
 
 /// What is known of a backend's model.

@@ -37,7 +37,7 @@ impl Backend for Simulated {
             let text = words[..limit].concat();
             let body = Bytes::from(object(&call, endpoint, false, Some(&text), Some(finish), Some(usage)).to_string());
             let seen =
-                Seen { text, finish: Some(finish.into()), usage: Some(Counted::Exact(usage)), usage_only: false };
+                Seen { text, finish: Some(finish.into()), usage: Some(Counted::Exact(usage)), ..Seen::default() };
             vec![Event::Whole { body, seen }]
         };
         Ok(stream::iter(events.into_iter().map(Ok)).boxed())

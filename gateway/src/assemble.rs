@@ -13,7 +13,8 @@ use parking_lot::Mutex;
 use policies::{Capabilities, ModelName, Readiness};
 use router::ledger::{Ledger, NewKey};
 use router::{
-    Breaker, BudgetSpec, Budgets, Classifier, Fleet, Model, Observer, Provider, Router, RouterConfig, Scope, Share,
+    Breaker, BudgetSpec, Budgets, Cascade, Classifier, Fleet, Model, Observer, Provider, Router, RouterConfig, Scope,
+    Share,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +24,8 @@ use tokio_util::task::TaskTracker;
 #[derive(Default)]
 pub struct Parts {
     backends: Mutex<HashMap<String, (ProviderSettings, Provider)>>,
-    share: Mutex<Option<(f32, Arc<Share>)>>,
+    share: Mutex<Option<(f32, String, Arc<Share>)>>,
+    cascade: Arc<Cascade>,
     /// Engines are not started but taken as ready: for `explain`, which loads no model.
     assumed: bool,
 }
@@ -77,13 +79,15 @@ impl Parts {
         Ok(provider)
     }
 
-    fn share(&self, hosted: f32) -> Arc<Share> {
+    /// The share's memory lives on until its goal or its judge changes.
+    fn share(&self, hosted: f32, classifier: &Classifier) -> Arc<Share> {
+        let judge = format!("{classifier:?}");
         let mut share = self.share.lock();
         match share.as_ref() {
-            Some((known, share)) if *known == hosted => share.clone(),
+            Some((goal, by, share)) if *goal == hosted && *by == judge => share.clone(),
             Some(_) | None => {
-                let fresh = Arc::new(Share::new(hosted));
-                *share = Some((hosted, fresh.clone()));
+                let fresh = Arc::new(Share::new(hosted, classifier.cold_quantiles()));
+                *share = Some((hosted, judge, fresh.clone()));
                 fresh
             }
         }
@@ -127,13 +131,15 @@ impl Ground {
             assumed_output,
             rules,
             baseline,
+            cascade,
         } = settings.router.clone();
         let asked = slm_model.and_then(|name: ModelName| fleet.get(&name));
         let classifier = match (classifier.as_str(), asked) {
             ("slm", Some(model)) => Classifier::Slm { backend: model.provider.backend.clone(), deadline: slm_deadline },
-            ("probe", _) => Classifier::Probe,
+            ("probe", _) => Classifier::probe(std::time::Duration::from_millis(60)),
             _ => Classifier::Heuristic,
         };
+        let steering = (self.parts.share(hosted_share, &classifier), self.parts.cascade.clone());
         let config = RouterConfig {
             local,
             hosted,
@@ -145,13 +151,14 @@ impl Ground {
             assumed_output,
             unsure,
             classifier,
+            cascade,
             shadows: settings.shadows.clone(),
             baseline,
         };
         Ok(Router::new(
             config,
             fleet,
-            self.parts.share(hosted_share),
+            steering,
             self.budgets.clone(),
             self.ledger.clone(),
             self.observer.clone(),

@@ -54,6 +54,9 @@ pub struct Steering {
     pub threshold: f32,
     /// Which side goes first when nobody judged.
     pub unsure: Unsure,
+    /// Needs from the first up to the second are too close to call: the local model begins, and its answer is looked at
+    /// before anybody sees it. `None`: never.
+    pub uncertain: Option<(f32, f32)>,
 }
 
 /// A configured rule: it narrows or pins, it never widens.
@@ -95,6 +98,8 @@ pub enum Reason {
     Only,
     /// An earlier target failed before its first byte.
     Fallback,
+    /// The local answer was looked at, and not found good enough.
+    Cascade,
     /// This constraint left only one side.
     Constraint(Constraint),
 }
@@ -135,6 +140,9 @@ pub struct RoutingDecision {
     pub signals: Option<Signals>,
     /// The threshold that was applied.
     pub threshold: f32,
+    /// The first target is local, the need was too close to call and somebody hosted could take over: its answer is to be
+    /// looked at before the client sees any of it.
+    pub watch: bool,
 }
 
 /// Nobody is left.
@@ -174,6 +182,15 @@ impl World {
     }
 }
 
+// === impl Steering ===
+
+impl Steering {
+    fn too_close(&self, signals: Option<&Signals>) -> bool {
+        let need = signals.and_then(|signals| signals.need);
+        matches!((need, self.uncertain), (Some(need), Some((from, to))) if need >= from && need < to)
+    }
+}
+
 // === impl Rule ===
 
 impl Rule {
@@ -207,6 +224,7 @@ impl Reason {
             Self::Rule => "rule",
             Self::Only => "only",
             Self::Fallback => "fallback",
+            Self::Cascade => "cascade",
             Self::Constraint(constraint) => constraint.word(),
         }
     }
@@ -359,11 +377,16 @@ pub fn decide(admission: Admission, signals: Option<Signals>) -> Result<RoutingD
         seen.rank =
             plan.targets().iter().position(|target| target == &seen.candidate.model).filter(|_| seen.admitted());
     }
-    Ok(RoutingDecision { plan, reason, considered, signals, threshold: steering.threshold })
+    let hosted_could = considered.iter().any(|seen| seen.side == Side::Hosted && seen.admitted());
+    let watch = first == Side::Local && hosted_could && steering.too_close(signals.as_ref());
+    Ok(RoutingDecision { plan, reason, considered, signals, threshold: steering.threshold, watch })
 }
 
 /// Which side goes first when both could.
 fn prefer(signals: Option<&Signals>, steering: Steering) -> (Side, Reason) {
+    if steering.too_close(signals) {
+        return (Side::Local, Reason::Classifier);
+    }
     match signals.and_then(|signals| signals.need) {
         Some(need) if need >= steering.threshold => (Side::Hosted, Reason::Classifier),
         Some(_) => (Side::Local, Reason::Classifier),

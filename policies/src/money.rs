@@ -11,6 +11,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 const NANOS_PER_DOLLAR: u64 = 1_000_000_000;
 const TOKENS_PER_RATE: u128 = 1_000_000;
@@ -62,8 +63,8 @@ pub struct Price {
 pub enum PriceSource {
     /// The operator's configuration.
     Config,
-    /// The bundled table; the text names its date and digest.
-    Table(String),
+    /// The bundled table; the text is `table:` with its date and digest.
+    Table(Arc<str>),
     /// A made-up price of the simulated provider.
     Simulated,
     /// A model in process: its tokens cost nothing.
@@ -246,14 +247,13 @@ impl Pricing {
     }
 
     /// Where the price was read, as the ledger keeps it.
-    pub fn source(&self) -> String {
+    pub fn source(&self) -> &str {
         match self {
-            Self::Free => "in_process".into(),
-            Self::Priced(_, PriceSource::Config) => "config".into(),
-            Self::Priced(_, PriceSource::Table(which)) => format!("table:{which}"),
-            Self::Priced(_, PriceSource::Simulated) => "simulated".into(),
-            Self::Priced(_, PriceSource::InProcess) => "in_process".into(),
-            Self::Unpriced => "unpriced".into(),
+            Self::Free | Self::Priced(_, PriceSource::InProcess) => "in_process",
+            Self::Priced(_, PriceSource::Config) => "config",
+            Self::Priced(_, PriceSource::Table(which)) => which,
+            Self::Priced(_, PriceSource::Simulated) => "simulated",
+            Self::Unpriced => "unpriced",
         }
     }
 }

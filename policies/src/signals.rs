@@ -1,6 +1,7 @@
 //! What the classifier believes.
 
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Who judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,4 +43,7 @@ pub struct Signals {
     pub took_us: u64,
     /// The few features that moved the judgement, by name.
     pub features: Vec<(&'static str, f32)>,
+    /// The name and the digest of the trained head that judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<Arc<str>>,
 }

@@ -11,6 +11,7 @@ mod classify;
 mod execute;
 mod fleet;
 mod health;
+pub mod learn;
 pub mod ledger;
 mod observe;
 pub mod prices;
@@ -18,8 +19,11 @@ mod shadow;
 
 pub use ask::{Ask, endpoint_word};
 pub use budgets::{BudgetSpec, BudgetState, Budgets, Scope, Window};
-pub use classify::{Classifier, Share};
-pub use execute::{Answer, AnswerBody, AnswerStream, Denied, DeniedBy, Head, Piece, Router, RouterConfig, explanation};
+pub use classify::{Classifier, Share, probe};
+pub use execute::{
+    Answer, AnswerBody, AnswerStream, Cascade, CascadeConfig, Denied, DeniedBy, Explanation, Head, Piece, Router,
+    RouterConfig,
+};
 pub use fleet::{Fleet, Model, Provider};
 pub use health::Breaker;
 pub use observe::{Observer, Silent};

@@ -7,6 +7,7 @@ use policies::{MoneyError, Price, PriceSource, Pricing, Rate};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 const TABLE: &str = include_str!("../assets/prices.json");
 
@@ -25,7 +26,7 @@ pub struct Listed {
 #[derive(Debug)]
 pub struct PriceTable {
     entries: HashMap<String, Box<RawValue>>,
-    source: String,
+    source: Arc<str>,
 }
 
 #[derive(Deserialize)]
@@ -83,7 +84,7 @@ impl PriceTable {
             None => return Err(PriceTableError::NoMeta),
         };
         let digest: String = meta.sha256.chars().take(12).collect();
-        Ok(Self { entries, source: format!("{}@{digest}", meta.date_read) })
+        Ok(Self { entries, source: format!("table:{}@{digest}", meta.date_read).into() })
     }
 
     /// Date and digest of the table.
@@ -153,7 +154,7 @@ mod tests {
         };
         assert_eq!((price.input, price.output), (Rate(2_500_000_000), Rate(10_000_000_000)));
         assert_eq!(price.cached_input, Some(Rate(1_250_000_000)));
-        assert_eq!(source, table.source());
+        assert_eq!(&*source, table.source());
         assert!(table.find("no-such-model").is_none() && table.find("_meta").is_none());
     }
 

@@ -35,7 +35,7 @@ pub(crate) struct ShadowSeed {
     pub(crate) served: ModelName,
     pub(crate) ask: Ask,
     pub(crate) model: Model,
-    pub(crate) open: AttemptOpen,
+    pub(crate) open: Arc<AttemptOpen>,
     pub(crate) hold: Option<Hold>,
     pub(crate) max_output: Option<u64>,
     pub(crate) ledger: Ledger,
@@ -124,6 +124,7 @@ impl ShadowSeed {
             stream: self.ask.request.view.stream,
             max_output: self.max_output,
             traceparent: None,
+            watch: false,
         };
         let mut all = Seen::default();
         let mut events = match self.model.provider.backend.call(call).await {

@@ -3,6 +3,7 @@
 mod admin;
 mod bad_input;
 mod bad_start;
+mod classifier;
 mod config;
 mod conformance;
 mod direction;

@@ -95,7 +95,15 @@ mod tests {
         let body = format!(r#"{{"model":"auto","messages":[{{"role":"user","content":"x"}}]{fields}}}"#);
         let request = WireRequest::parse(Endpoint::Chat, body.into()).unwrap();
         let stream = request.view.stream;
-        Call { request: Arc::new(request), id: "r".into(), model: "m/1".into(), stream, max_output, traceparent: None }
+        Call {
+            request: Arc::new(request),
+            id: "r".into(),
+            model: "m/1".into(),
+            stream,
+            max_output,
+            traceparent: None,
+            watch: false,
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::sampling::Choice;
 use super::tools::{Called, Mode, calls_in, may_be_call, opening};
 use crate::backend::Event;
 use crate::error::{BackendError, Kind};
-use crate::wire::{Seen, sse};
+use crate::wire::{Certainty, Seen, sse};
 use policies::{Counted, Endpoint, Usage};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -33,6 +33,7 @@ pub(super) struct Head {
     pub(super) model: String,
     pub(super) prompt: u64,
     pub(super) logprobs: bool,
+    pub(super) watch: bool,
 }
 
 enum Tools {
@@ -54,6 +55,8 @@ pub(super) struct Composer {
     began: bool,
     held: u32,
     offset: usize,
+    /// Of tokens that no event has carried yet.
+    certainty: Vec<Certainty>,
 }
 
 // === impl Composer ===
@@ -68,7 +71,7 @@ impl Composer {
             }
         };
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Self { head, created, voice, names, tools, began: false, held: 0, offset: 0 }
+        Self { head, created, voice, names, tools, began: false, held: 0, offset: 0, certainty: Vec::new() }
     }
 
     /// Turns a piece into events.
@@ -83,6 +86,10 @@ impl Composer {
             out.push(self.delta(json!({"role": "assistant", "content": ""}), "", None, generated));
         }
         self.began = true;
+        if self.head.watch {
+            let seen = |token: &Choice| Certainty { logprob: token.logprob, entropy: token.entropy };
+            self.certainty.extend(tokens.iter().map(seen));
+        }
         let mut called = self.text(text, tokens, generated, end.is_some(), &mut out);
         if let Some(end) = end {
             called |= matches!(self.tools, Tools::Forced { .. }) && end == End::Stop;
@@ -94,6 +101,11 @@ impl Composer {
             out.push(self.finish(finish, generated));
             out.push(self.usage(generated));
             out.push(Event::Done);
+        }
+        if let Some(Event::Delta { seen, .. }) = out.last_mut() {
+            seen.certainty = std::mem::take(&mut self.certainty);
+        } else if let [.., Event::Delta { seen, .. }, _, Event::Done] = out.as_mut_slice() {
+            seen.certainty = std::mem::take(&mut self.certainty);
         }
         out.into_iter().map(Ok).collect()
     }
@@ -228,7 +240,7 @@ impl Composer {
 
     fn chunk(&self, choices: Vec<Value>, text: &str, finish: Option<&str>, generated: u64) -> Event {
         let usage = Some(Counted::AtLeast(Usage::plain(self.head.prompt, generated)));
-        let seen = Seen { text: text.to_owned(), finish: finish.map(Into::into), usage, usage_only: false };
+        let seen = Seen { text: text.to_owned(), finish: finish.map(Into::into), usage, ..Seen::default() };
         Event::Delta { frame: sse::frame(self.body(choices, Value::Null).to_string().as_bytes()), seen }
     }
 
@@ -240,7 +252,7 @@ impl Composer {
             "prompt_tokens_details": {"cached_tokens": 0},
         });
         let counted = Some(Counted::Exact(Usage::plain(self.head.prompt, generated)));
-        let seen = Seen { text: String::new(), finish: None, usage: counted, usage_only: true };
+        let seen = Seen { text: String::new(), finish: None, usage: counted, usage_only: true, ..Seen::default() };
         Event::Delta { frame: sse::frame(self.body(vec![], usage).to_string().as_bytes()), seen }
     }
 

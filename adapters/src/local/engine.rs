@@ -162,6 +162,7 @@ impl Backend for LocalEngine {
             model: call.model.clone(),
             prompt: 0,
             logprobs: call.request.view.sampling.logprobs.is_some(),
+            watch: call.watch,
         };
         let prepared = self.shared.prepared(Arc::clone(&voice), call).await?;
         let head = Head { prompt: prepared.tokens.len() as u64, ..head };

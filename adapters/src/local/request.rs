@@ -54,7 +54,7 @@ pub(super) fn prepare(spec: &LocalSpec, voice: &Arc<Voice>, call: &Call) -> Resu
         writer: Writer::new(Arc::clone(&voice.tokenizer), view.sampling.stop.clone()),
         grammar,
         limit,
-        wants_tokens: view.sampling.logprobs.is_some(),
+        wants_tokens: view.sampling.logprobs.is_some() || call.watch,
         generated: 0,
         pending: VecDeque::new(),
     };

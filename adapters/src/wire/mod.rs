@@ -12,7 +12,7 @@ pub mod sse;
 pub use chat::{Format, Message, Prompt, Role, Sampling, Tool, ToolChoice, View, WireRequest};
 pub use fold::Fold;
 pub use json::{MAX_DEPTH, RawObject};
-pub use seen::{Seen, error_in, seen_in_chunk, seen_in_whole};
+pub use seen::{Certainty, Seen, error_in, seen_in_chunk, seen_in_whole};
 
 /// Something in the request is wrong: the client's to mend.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

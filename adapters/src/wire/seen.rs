@@ -20,6 +20,17 @@ pub struct Seen {
     pub usage: Option<Counted>,
     /// The event carries usage and no choice: the one that Sluice asks for on its own account.
     pub usage_only: bool,
+    /// How sure the model was of each token in the event; only of a watched call ([`crate::Call::watch`]).
+    pub certainty: Vec<Certainty>,
+}
+
+/// How sure a model was of one token, in its own distribution: before temperature, penalties and masks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Certainty {
+    /// Natural logarithm of the token's probability.
+    pub logprob: f32,
+    /// Of the whole distribution, in nats.
+    pub entropy: f32,
 }
 
 #[derive(Deserialize)]

@@ -53,6 +53,7 @@ pub(crate) fn call(endpoint: Endpoint, body: &Value) -> Call {
         stream: true,
         max_output: None,
         traceparent: None,
+        watch: false,
     }
 }
 

@@ -145,13 +145,13 @@ pub fn explain(setting: &Setting, wanted: &Explain) -> Result<(), Failure> {
     if setting.json {
         say(explained);
     } else {
-        tell(&explained);
+        tell(&serde_json::from_str(&explained).map_err(|error| Failure::Failed(error.to_string()))?);
     }
     Ok(())
 }
 
 /// Decides with the models taken as ready: a command that loads no model cannot know better, and says so.
-fn decide(settings: Settings, ask: &Ask) -> Result<Value, Failure> {
+fn decide(settings: Settings, ask: &Ask) -> Result<String, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
     let scratch = std::env::temp_dir().join(format!("sluice-explain-{}.db", uuid::Uuid::new_v4()));

@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 failed, 64 wrong usage or configuration (BSD `sysexits.h`, `EX_USAGE`). Every command that
 //! reports takes `--json`. Results go to standard output, everything else to standard error.
 
+mod classifier;
 mod explain;
 mod keys;
 mod ledger;
@@ -55,8 +56,8 @@ enum Command {
     #[command(hide = true)]
     Savings,
     /// The classifier.
-    #[command(hide = true)]
-    Classifier(Rest),
+    #[command(subcommand)]
+    Classifier(classifier::Classifier),
     /// Compares two routes on a file.
     #[command(hide = true)]
     Compare(Rest),
@@ -138,7 +139,7 @@ pub fn run() -> ExitCode {
         Command::Spend(spend) => ledger::spend(&setting, &spend),
         Command::Ledger(command) => ledger::run(&setting, &command),
         Command::Savings => not_built("savings"),
-        Command::Classifier(_) => not_built("classifier"),
+        Command::Classifier(command) => classifier::run(&setting, &command),
         Command::Compare(_) => not_built("compare"),
         Command::Replay(_) => not_built("replay"),
         Command::Import(_) => not_built("import"),

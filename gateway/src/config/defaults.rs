@@ -58,3 +58,10 @@ pub const DRAIN: Duration = Duration::from_secs(30);
 pub const DRAIN_DELAY: Duration = Duration::ZERO;
 /// What is logged: the engine tells much while it loads.
 pub const LOG: &str = "info,mistralrs_core=warn,mistralrs_quant=warn";
+
+/// `[router.cascade] width`: this far in rank from the threshold a need is too close to call.
+pub const CASCADE_WIDTH: f32 = 0.15;
+/// `[router.cascade] hold_tokens`
+pub const CASCADE_HOLD_TOKENS: usize = 24;
+/// `[router.cascade] hold`: what a reader does not notice.
+pub const CASCADE_HOLD: Duration = Duration::from_millis(150);

@@ -12,7 +12,7 @@ use super::units::Time;
 use adapters::hosted;
 use policies::{Classes, Location, ModelName, NanoDollars, Pricing, ProviderName, Rule, Secret, Unsure};
 use router::ledger::{Durability, Retention};
-use router::{BudgetSpec, Shadow};
+use router::{BudgetSpec, CascadeConfig, Shadow};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -116,6 +116,8 @@ pub struct RouterSettings {
     pub rules: Arc<[Rule]>,
     /// The hosted model that local answers are compared with.
     pub baseline: Option<ModelName>,
+    /// The second look at local answers.
+    pub cascade: CascadeConfig,
 }
 
 /// Clocks.

@@ -150,6 +150,35 @@ pub struct RouterSpec {
     pub max_first_token: Option<Time>,
     /// Output tokens assumed when the client gives no ceiling.
     pub assumed_output_tokens: Option<u64>,
+    /// The second look at local answers.
+    pub cascade: CascadeSpec,
+}
+
+/// `[router.cascade]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CascadeSpec {
+    /// `on`, `observe` or `off`.
+    pub mode: Option<CascadeMode>,
+    /// Requests within this rank of the threshold, on either side, are looked at.
+    pub width: Option<Share>,
+    /// The most tokens of an answer that are held back.
+    pub hold_tokens: Option<usize>,
+    /// How long the beginning of an answer may be held back.
+    pub hold: Option<Time>,
+}
+
+/// What a second look may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CascadeMode {
+    /// Judge, and escalate.
+    #[default]
+    On,
+    /// Judge and put on record, but keep every answer.
+    Observe,
+    /// Do not look.
+    Off,
 }
 
 /// `[[rules]]`

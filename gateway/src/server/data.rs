@@ -17,9 +17,12 @@ use router::{Answer, AnswerBody, Ask};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+
+/// Room for the headers of an answer, so that the map does not grow while they are put in.
+const HEADERS: usize = 24;
 
 /// The shape of an endpoint's errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,7 +226,7 @@ struct Serving {
 fn answered(app: &Arc<App>, answer: Answer, serving: Serving) -> Answered {
     let Answer { head, body } = answer;
     let Serving { permit, write, first } = serving;
-    let mut out = HeaderMap::new();
+    let mut out = HeaderMap::with_capacity(HEADERS);
     headers::put_head(&mut out, &head);
     let body = match body {
         AnswerBody::Whole { body, cost } => {
@@ -252,7 +255,7 @@ fn answered(app: &Arc<App>, answer: Answer, serving: Serving) -> Answered {
 async fn decision(app: &Arc<App>, ask: &Ask, id: &RequestId) -> Answered {
     let router = app.router.load_full();
     match router.explain(ask).await {
-        Ok(explained) => with_id(json_response(StatusCode::OK, &explained), id),
+        Ok(explained) => with_id(json_text(StatusCode::OK, explained), id),
         Err(by) => Fault::denied(&by).early(Shape::OpenAi, id, ask.received.elapsed()),
     }
 }
@@ -311,7 +314,11 @@ pub(super) fn plain(status: StatusCode, text: &'static str) -> Answered {
 
 /// A JSON answer.
 pub(super) fn json_response(status: StatusCode, value: &Value) -> Answered {
-    let mut response = Response::new(Body::from(value.to_string()));
+    json_text(status, value.to_string())
+}
+
+fn json_text(status: StatusCode, text: String) -> Answered {
+    let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
@@ -326,7 +333,7 @@ struct Id {
 
 impl Id {
     fn of(app: &Arc<App>, headers: &HeaderMap) -> Self {
-        let fresh = || RequestId::from_uuid(uuid::Uuid::now_v7());
+        let fresh = || RequestId::from_uuid(time_ordered());
         let Some(chosen) = headers::chosen_id(headers) else { return Self { id: fresh(), reserved: None } };
         let taken = !app.client_ids.lock().insert(chosen.to_owned());
         if taken {
@@ -346,6 +353,14 @@ impl Drop for Id {
             app.client_ids.lock().remove(chosen);
         }
     }
+}
+
+/// A UUID of version 7 (RFC 9562). Its random part comes from a generator in this process: an id is no secret, and asking
+/// the system for each costs a call.
+fn time_ordered() -> uuid::Uuid {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let milliseconds = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    uuid::Builder::from_unix_timestamp_millis(milliseconds, &rand::random()).into_uuid()
 }
 
 fn short() -> String {

@@ -5,6 +5,7 @@ use http::header::HeaderValue;
 use http::{HeaderMap, HeaderName};
 use policies::{NanoDollars, RequestId, RouteWish, SessionId};
 use router::Head;
+use std::borrow::Cow;
 
 /// The most tags a request may carry, and the longest name or value.
 const MOST_TAGS: usize = 16;
@@ -99,7 +100,11 @@ pub(super) fn cost_text(cost: Option<NanoDollars>) -> String {
 
 /// A name from the configuration may hold what a header may not: such bytes become `?`.
 fn put(out: &mut HeaderMap, name: &'static str, value: &str) {
-    let visible: String = value.chars().map(|c| if c.is_ascii() && !c.is_ascii_control() { c } else { '?' }).collect();
+    let plain = |c: char| c.is_ascii() && !c.is_ascii_control();
+    let visible = match value.chars().all(plain) {
+        true => Cow::Borrowed(value),
+        false => value.chars().map(|c| if plain(c) { c } else { '?' }).collect(),
+    };
     if let Ok(value) = HeaderValue::from_str(&visible) {
         out.insert(HeaderName::from_static(name), value);
     }

@@ -56,15 +56,33 @@ pub(super) fn body(app: &Arc<App>, stream: Box<AnswerStream>, pump: Pump) -> Bod
     let (to_client, from_pump) = mpsc::channel::<Result<Bytes, BrokenOff>>(BUFFERED);
     let cut = app.cut.clone();
     app.tasks.spawn(async move { pump.run(stream, to_client, cut).await });
-    let frames = futures::stream::unfold(from_pump, |mut from_pump| async move {
-        let frame = from_pump.recv().await?;
-        if frame.is_err() {
+    let frames = futures::stream::unfold((from_pump, false), |(mut from_pump, mut broken)| async move {
+        let mut ready = Vec::with_capacity(BUFFERED);
+        if !broken {
+            if from_pump.recv_many(&mut ready, BUFFERED).await == 0 {
+                return None;
+            }
+            broken = ready.pop_if(|last| last.is_err()).is_some();
+        }
+        if ready.is_empty() {
             // Pending once: the connection writes out what it has before it learns that it must break off.
             tokio::task::yield_now().await;
+            return Some((Err(BrokenOff), (from_pump, false)));
         }
-        Some((frame, from_pump))
+        Some((Ok(joined(ready)), (from_pump, broken)))
     });
     Body::from_stream(frames.fuse())
+}
+
+/// Events that are ready together leave in one write; one alone is not copied.
+fn joined(ready: Vec<Result<Bytes, BrokenOff>>) -> Bytes {
+    let mut frames = ready.into_iter().flatten();
+    let Some(first) = frames.next() else { return Bytes::new() };
+    let Some(second) = frames.next() else { return first };
+    let mut all = BytesMut::from(first);
+    all.extend_from_slice(&second);
+    frames.for_each(|frame| all.extend_from_slice(&frame));
+    all.freeze()
 }
 
 /// Ends a body without its proper end, so that no client takes it for one, nor the connection for one to use again.

@@ -36,7 +36,7 @@ fn world() -> World {
         max_per_request: None,
         max_first_token: Some(Duration::from_secs(20)),
         assumed_output: 4_096,
-        steering: Steering { threshold: 0.5, unsure: Unsure::Heuristic },
+        steering: Steering { threshold: 0.5, unsure: Unsure::Heuristic, uncertain: None },
     }
 }
 
@@ -71,6 +71,7 @@ fn judged(need: f32) -> Option<Signals> {
         unread_bytes: 0,
         took_us: 1,
         features: vec![],
+        head: None,
     })
 }
 

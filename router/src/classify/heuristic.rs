@@ -165,6 +165,7 @@ pub(super) fn judge(request: &WireRequest) -> Signals {
         unread_bytes: unread_last,
         took_us: 0,
         features: features.into_iter().filter(|(_, weight)| *weight != 0.0).collect(),
+        head: None,
     }
 }
 

@@ -56,6 +56,7 @@ pub(super) async fn judge(
             unread_bytes: text.len() - end,
             took_us: 0,
             features: vec![],
+            head: None,
         }),
     }
 }

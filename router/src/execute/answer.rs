@@ -6,6 +6,7 @@ use adapters::{BackendError, Event, Events};
 use bytes::Bytes;
 use futures::StreamExt;
 use policies::{Location, ModelName, NanoDollars, ProviderName, Refusal, RequestId};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// What is known when the head of an answer is sent.
@@ -71,6 +72,8 @@ pub struct AnswerStream {
     events: Events,
     attempt: Option<Attempt>,
     first: Option<Event>,
+    /// Events that were held back for a second look; the attempt has seen them.
+    held: VecDeque<Event>,
     include_usage: bool,
 }
 
@@ -108,7 +111,12 @@ impl std::fmt::Debug for AnswerStream {
 
 impl AnswerStream {
     pub(super) fn new(first: Event, events: Events, attempt: Attempt, include_usage: bool) -> Self {
-        Self { events, attempt: Some(attempt), first: Some(first), include_usage }
+        Self { events, attempt: Some(attempt), first: Some(first), held: VecDeque::new(), include_usage }
+    }
+
+    /// A stream whose beginning was held back.
+    pub(super) fn held(held: VecDeque<Event>, events: Events, attempt: Attempt, include_usage: bool) -> Self {
+        Self { events, attempt: Some(attempt), first: None, held, include_usage }
     }
 
     /// The next piece; `None` after [`Piece::End`] or [`Piece::Error`].
@@ -118,13 +126,16 @@ impl AnswerStream {
     pub async fn next(&mut self) -> Option<Piece> {
         loop {
             let attempt = self.attempt.as_mut()?;
-            let event = match self.first.take() {
+            let known = !self.held.is_empty();
+            let event = match self.first.take().or_else(|| self.held.pop_front()) {
                 Some(first) => Some(Ok(first)),
                 None => self.events.next().await,
             };
             match event {
                 Some(Ok(Event::Delta { frame, seen })) => {
-                    attempt.see(&seen);
+                    if !known {
+                        attempt.see(&seen);
+                    }
                     if seen.usage_only && !self.include_usage {
                         continue;
                     }
@@ -132,7 +143,9 @@ impl AnswerStream {
                 }
                 Some(Ok(Event::Whole { body, seen })) => {
                     // No backend answers a stream whole; should one, its bytes are one event.
-                    attempt.see(&seen);
+                    if !known {
+                        attempt.see(&seen);
+                    }
                     return Some(Piece::Frame(adapters::wire::sse::frame(&body)));
                 }
                 Some(Ok(Event::Done)) => {

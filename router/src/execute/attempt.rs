@@ -1,5 +1,6 @@
 //! The guard of one attempt: meter, money and its line on the ledger.
 
+use super::cascade::Look;
 use super::story::now_us;
 use crate::budgets::Hold;
 use crate::health::Breaker;
@@ -29,7 +30,7 @@ pub(super) struct Attempt {
 
 struct Running {
     desk: Desk,
-    open: AttemptOpen,
+    open: Arc<AttemptOpen>,
     request: Arc<WireRequest>,
     location: Location,
     pricing: Pricing,
@@ -72,6 +73,7 @@ impl Attempt {
     pub(super) async fn open(start: Start) -> Result<Self, (LedgerError, Self)> {
         let Start { desk, open, request, location, pricing, baseline, hold, breaker, record, received, shadow } = start;
         let spends = pricing != Pricing::Free;
+        let open = Arc::new(open);
         let opening = spends.then(|| open.clone());
         let ledger = desk.ledger.clone();
         let mut attempt = Self {
@@ -135,6 +137,25 @@ impl Attempt {
         if seen.usage.is_some() {
             running.usage = seen.usage;
         }
+    }
+
+    /// Puts on record what a second look at the answer found.
+    pub(super) fn looked_at(&mut self, look: Option<&Look>) {
+        let Some(record) = self.inner.as_mut().and_then(|running| running.record.as_mut()) else { return };
+        if let Some(look) = look {
+            record.cascade = serde_json::to_string(look).ok();
+        }
+    }
+
+    /// Closes an attempt whose answer was not found good enough: its tokens count, the record goes to its successor.
+    pub(super) async fn reject(mut self) -> Result<Option<RequestRecord>, LedgerError> {
+        let Some(mut running) = self.inner.take() else { return Err(LedgerError::Closed) };
+        let record = running.record.take();
+        let counted = running.counted().await;
+        let (closed, _) = running.closed(Outcome::Rejected, None, None, counted);
+        running.tell(&closed, None);
+        running.desk.ledger.clone().close(closed, None).await?;
+        Ok(record)
     }
 
     /// Closes the request's last attempt; returns the cost once the line is durable.
@@ -240,7 +261,7 @@ impl Running {
         }
         // Only what served is compared: a failed attempt has a successor with a baseline of its own.
         let baseline = match (outcome, self.location) {
-            (Outcome::Error, _) => None,
+            (Outcome::Error | Outcome::Rejected, _) => None,
             (_, Location::Hosted) => cost,
             (_, Location::Local) => self.baseline.cost(usage).unwrap_or(None),
         };

@@ -9,11 +9,13 @@
 
 mod answer;
 mod attempt;
+mod cascade;
 mod deny;
 mod reserve;
 mod story;
 mod walk;
 
 pub use answer::{Answer, AnswerBody, AnswerStream, Denied, DeniedBy, Head, Piece};
-pub use story::explanation;
+pub use cascade::{Cascade, CascadeConfig};
+pub use story::Explanation;
 pub use walk::{Router, RouterConfig};

@@ -2,46 +2,159 @@
 
 use crate::ask::endpoint_word;
 use crate::ledger::{Payer, RequestRecord};
-use policies::{Classes, Considered, Facts, Refusal, RequestId, RoutingDecision, Signals};
-use serde_json::{Value, json};
+use policies::{
+    Classes, Considered, Constraint, Facts, Location, ModelName, NanoDollars, Needs, ProviderName, Refusal, RequestId,
+    RouteWish, RoutingDecision, SessionId, Signals, Strike, TokenEstimate,
+};
+use serde::{Serialize, Serializer};
 
 /// Microseconds since 1970.
 pub(super) fn now_us() -> i64 {
     jiff::Timestamp::now().as_microsecond()
 }
 
-/// The decision as `POST /v1/route` and `sluice explain` show it.
-pub fn explanation(facts: &Facts, classes: &Classes, outcome: &Result<RoutingDecision, Box<Refusal>>) -> Value {
-    let facts = facts_shown(facts, classes);
-    match outcome {
-        Ok(decision) => {
-            let first = decision.considered.iter().find(|seen| seen.rank == Some(0));
-            json!({
-                "route": first.map(|seen| seen.candidate.location),
-                "model": decision.plan.first(),
-                "reason": decision.reason.word(),
-                "score": score(decision.signals.as_ref()),
-                "threshold": threshold(decision.threshold),
-                "plan": decision.plan.targets(),
-                "candidates": candidates(&decision.considered),
-                "signals": decision.signals,
-                "facts": facts,
-                "refusal": null,
-            })
+/// The decision as `POST /v1/route`, `sluice explain` and the record show it; one type, so that they agree.
+///
+/// It borrows: a request's story is told straight into its text, without a tree of values in between.
+#[derive(Debug, Serialize)]
+pub struct Explanation<'a> {
+    route: Option<Location>,
+    model: Option<&'a ModelName>,
+    reason: &'static str,
+    score: Option<f32>,
+    threshold: Option<f32>,
+    plan: &'a [ModelName],
+    candidates: Vec<CandidateShown<'a>>,
+    signals: Option<&'a Signals>,
+    facts: FactsShown<'a>,
+    refusal: Option<RefusalShown<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct RefusalShown<'a> {
+    by: Constraint,
+    message: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct CandidateShown<'a> {
+    model: &'a ModelName,
+    provider: &'a ProviderName,
+    route: Location,
+    region: Option<&'a str>,
+    admitted: bool,
+    refused_by: Option<&'static str>,
+    refused_because: Option<&'a str>,
+    strikes: &'a [Strike],
+    rank: Option<usize>,
+    ceiling_usd: Option<NanoDollars>,
+    price_source: &'a str,
+    first_token_in_ms: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct FactsShown<'a> {
+    endpoint: &'static str,
+    class: &'a str,
+    asked: &'a str,
+    route_wish: RouteWish,
+    prompt_tokens: TokenEstimate,
+    output_ceiling: Option<u64>,
+    stream: bool,
+    messages: usize,
+    needs: Needs,
+    session: Option<&'a SessionId>,
+    #[serde(serialize_with = "as_map")]
+    tags: &'a [(String, String)],
+}
+
+// === impl Explanation ===
+
+impl<'a> Explanation<'a> {
+    /// Tells a decision or a refusal.
+    pub fn new(facts: &'a Facts, classes: &'a Classes, outcome: &'a Result<RoutingDecision, Box<Refusal>>) -> Self {
+        let facts = FactsShown::new(facts, classes);
+        match outcome {
+            Ok(decision) => Self {
+                route: decision.considered.iter().find(|seen| seen.rank == Some(0)).map(|seen| seen.candidate.location),
+                model: Some(decision.plan.first()),
+                reason: decision.reason.word(),
+                score: score(decision.signals.as_ref()),
+                threshold: threshold(decision.threshold),
+                plan: decision.plan.targets(),
+                candidates: decision.considered.iter().map(CandidateShown::new).collect(),
+                signals: decision.signals.as_ref(),
+                facts,
+                refusal: None,
+            },
+            Err(refusal) => Self {
+                route: None,
+                model: None,
+                reason: refusal.by.word(),
+                score: score(refusal.signals.as_ref()),
+                threshold: None,
+                plan: &[],
+                candidates: refusal.considered.iter().map(CandidateShown::new).collect(),
+                signals: refusal.signals.as_ref(),
+                facts,
+                refusal: Some(RefusalShown { by: refusal.by, message: &refusal.message }),
+            },
         }
-        Err(refusal) => json!({
-            "route": null,
-            "model": null,
-            "reason": refusal.by.word(),
-            "score": score(refusal.signals.as_ref()),
-            "threshold": null,
-            "plan": [],
-            "candidates": candidates(&refusal.considered),
-            "signals": refusal.signals,
-            "facts": facts,
-            "refusal": {"by": refusal.by, "message": refusal.message},
-        }),
     }
+
+    /// As JSON text.
+    pub fn text(&self) -> String {
+        // Strings, numbers and lists: there is nothing that JSON could not say.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+// === impl CandidateShown ===
+
+impl<'a> CandidateShown<'a> {
+    fn new(seen: &'a Considered) -> Self {
+        let candidate = &seen.candidate;
+        let refused_by = seen.refused_by();
+        Self {
+            model: &candidate.model,
+            provider: &candidate.provider,
+            route: candidate.location,
+            region: candidate.region.as_deref(),
+            admitted: seen.admitted(),
+            refused_by: refused_by.map(|strike| strike.by.word()),
+            refused_because: refused_by.map(|strike| strike.detail.as_str()),
+            strikes: &seen.strikes,
+            rank: seen.rank,
+            ceiling_usd: seen.ceiling,
+            price_source: candidate.pricing.source(),
+            first_token_in_ms: candidate.first_token_in.map(|time| time.as_secs_f64() * 1000.0),
+        }
+    }
+}
+
+// === impl FactsShown ===
+
+impl<'a> FactsShown<'a> {
+    fn new(facts: &'a Facts, classes: &'a Classes) -> Self {
+        Self {
+            endpoint: endpoint_word(facts.endpoint),
+            class: classes.name(facts.class),
+            asked: facts.choice.pinned().map_or("auto", |model| model.as_str()),
+            route_wish: facts.wish,
+            prompt_tokens: facts.prompt,
+            output_ceiling: facts.output_ceiling,
+            stream: facts.stream,
+            messages: facts.messages,
+            needs: facts.needs,
+            session: facts.session.as_ref(),
+            tags: &facts.tags,
+        }
+    }
+}
+
+/// Labels as a JSON object; they are sorted, and no key is there twice.
+fn as_map<S: Serializer>(tags: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(tags.iter().map(|(key, value)| (key, value)))
 }
 
 /// The need, or nothing where nothing was judged.
@@ -71,11 +184,6 @@ pub(super) fn record(
         Ok(decision) => (decision.reason.word(), decision.signals.as_ref()),
         Err(refusal) => (refusal.by.word(), refusal.signals.as_ref()),
     };
-    let mut decision = explanation(facts, classes, outcome);
-    if let Value::Object(fields) = &mut decision {
-        // These are columns, filled with what happened rather than with what was planned.
-        ["route", "model", "reason", "score"].iter().for_each(|key| drop(fields.remove(*key)));
-    }
     RequestRecord {
         id: id.clone(),
         at_us: now_us(),
@@ -89,50 +197,12 @@ pub(super) fn record(
         score: score(signals),
         status: 0,
         attempts: 0,
-        record: decision,
+        record: Explanation::new(facts, classes, outcome).text(),
+        cascade: None,
     }
 }
 
 /// JSON knows no infinity: a share of nothing has no threshold.
 fn threshold(threshold: f32) -> Option<f32> {
     threshold.is_finite().then_some(threshold)
-}
-
-fn candidates(considered: &[Considered]) -> Vec<Value> {
-    considered
-        .iter()
-        .map(|seen| {
-            let candidate = &seen.candidate;
-            json!({
-                "model": candidate.model,
-                "provider": candidate.provider,
-                "route": candidate.location,
-                "region": candidate.region,
-                "admitted": seen.admitted(),
-                "refused_by": seen.refused_by().map(|strike| strike.by.word()),
-                "refused_because": seen.refused_by().map(|strike| strike.detail.as_str()),
-                "strikes": seen.strikes,
-                "rank": seen.rank,
-                "ceiling_usd": seen.ceiling,
-                "price_source": candidate.pricing.source(),
-                "first_token_in_ms": candidate.first_token_in.map(|time| time.as_secs_f64() * 1000.0),
-            })
-        })
-        .collect()
-}
-
-fn facts_shown(facts: &Facts, classes: &Classes) -> Value {
-    json!({
-        "endpoint": endpoint_word(facts.endpoint),
-        "class": classes.name(facts.class),
-        "asked": facts.choice.pinned().map_or("auto", |model| model.as_str()),
-        "route_wish": facts.wish,
-        "prompt_tokens": facts.prompt,
-        "output_ceiling": facts.output_ceiling,
-        "stream": facts.stream,
-        "messages": facts.messages,
-        "needs": facts.needs,
-        "session": facts.session,
-        "tags": facts.tags.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
-    })
 }

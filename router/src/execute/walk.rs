@@ -1,25 +1,23 @@
 //! The router itself: from a request to an answer.
 
-use super::answer::{Answer, AnswerBody, AnswerStream, Denied, DeniedBy, Head};
+use super::answer::{Answer, Denied, DeniedBy, Head};
 use super::attempt::{Attempt, Desk, Start};
+use super::cascade::{Cascade, CascadeConfig, Tried, Watch};
 use super::reserve::{late_refusal, release};
 use super::story;
 use crate::ask::{Ask, facts};
 use crate::budgets::Budgets;
-use crate::classify::{Classifier, Share};
+use crate::classify::{Classifier, Share, Wanted};
 use crate::fleet::{Fleet, Model};
-use crate::ledger::{AttemptOpen, Ledger, Outcome};
+use crate::ledger::{AttemptOpen, Ledger};
 use crate::observe::Observer;
 use crate::shadow::Shadow;
-use adapters::wire::Fold;
-use adapters::{BackendError, Call, Event, Kind, Phase};
-use bytes::Bytes;
-use futures::StreamExt;
+use adapters::wire::Format;
+use adapters::{BackendError, Call, Kind};
 use policies::{
     Choice, Classes, Considered, Facts, Location, ModelName, NanoDollars, Pricing, Reason, Refusal, RoutingDecision,
     Rule, Steering, Unsure, World, admit, decide,
 };
-use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -53,6 +51,8 @@ pub struct RouterConfig {
     pub unsure: Unsure,
     /// Who judges.
     pub classifier: Classifier,
+    /// The second look at local answers.
+    pub cascade: CascadeConfig,
     /// Shadow experiments.
     pub shadows: Vec<Shadow>,
     /// The hosted model that local answers are compared with; default: the first of `hosted` that has a price.
@@ -64,6 +64,7 @@ pub struct Router {
     pub(super) config: RouterConfig,
     fleet: Fleet,
     share: Arc<Share>,
+    cascade: Arc<Cascade>,
     pub(super) budgets: Arc<Budgets>,
     pub(super) desk: Desk,
 }
@@ -81,13 +82,13 @@ impl Router {
     pub fn new(
         config: RouterConfig,
         fleet: Fleet,
-        share: Arc<Share>,
+        (share, cascade): (Arc<Share>, Arc<Cascade>),
         budgets: Arc<Budgets>,
         ledger: Ledger,
         observer: Arc<dyn Observer>,
         tasks: TaskTracker,
     ) -> Self {
-        Self { config, fleet, share, budgets, desk: Desk { ledger, observer, tasks } }
+        Self { config, fleet, share, cascade, budgets, desk: Desk { ledger, observer, tasks } }
     }
 
     /// The configured models.
@@ -111,9 +112,11 @@ impl Router {
     }
 
     /// The decision for a request: nothing is dialled but the judge, nothing charged, nothing remembered.
-    pub async fn explain(&self, ask: &Ask) -> Result<Value, DeniedBy> {
+    ///
+    /// The text is JSON, the same that the record keeps ([`story::Explanation`]).
+    pub async fn explain(&self, ask: &Ask) -> Result<String, DeniedBy> {
         let considering = self.consider(ask).await?;
-        Ok(story::explanation(&considering.facts, &self.config.classes, &considering.outcome))
+        Ok(story::Explanation::new(&considering.facts, &self.config.classes, &considering.outcome).text())
     }
 
     /// Answers a request.
@@ -131,7 +134,7 @@ impl Router {
                 && let Some(signals) = &decision.signals
             {
                 self.desk.observer.judged(signals);
-                signals.need.iter().for_each(|need| self.share.observe(*need));
+                signals.need.iter().for_each(|need| self.share.observe(*need, *need >= decision.threshold));
             }
             let only_held = matches!(&considering.outcome, Err(refusal) if refusal.held);
             let answered = Box::pin(self.walk(&ask, considering)).await;
@@ -185,7 +188,11 @@ impl Router {
             max_per_request: self.config.max_per_request,
             max_first_token: self.config.max_first_token,
             assumed_output: self.config.assumed_output,
-            steering: Steering { threshold: self.share.threshold(), unsure: self.config.unsure },
+            steering: Steering {
+                threshold: self.share.threshold(),
+                unsure: self.config.unsure,
+                uncertain: self.share.uncertain(self.config.cascade.width),
+            },
         }
     }
 
@@ -203,9 +210,17 @@ impl Router {
         let mut attempts = 0;
         let mut last: Option<DeniedBy> = None;
         let mut head = Head { score: record.score, ..self.head(ask, decision.reason.word()) };
-        for (place, target) in decision.plan.targets().iter().enumerate() {
+        let mut rejected = false;
+        for (place, target) in places(&decision).enumerate() {
+            if place >= decision.plan.targets().len() && !rejected {
+                break;
+            }
             let Some(seen) = decision.considered.iter().find(|seen| seen.candidate.model == *target) else { continue };
             let Some(model) = self.fleet.get(target) else { continue };
+            if rejected && place < decision.plan.targets().len() && model.provider.location == Location::Local {
+                // Another small model would have to be looked at, too; the strong side is what was asked for.
+                continue;
+            }
             let reserved = match self.reserve(&facts, seen) {
                 Ok(reserved) => reserved,
                 Err(exceeded) => {
@@ -223,7 +238,12 @@ impl Router {
             attempts += 1;
             record.route = Some(model.provider.location.word());
             record.model = Some(target.clone());
-            record.reason = if place == 0 { decision.reason } else { Reason::Fallback }.word().to_owned();
+            let reason = match (place, rejected) {
+                (0, _) => decision.reason,
+                (_, true) if last.is_none() => Reason::Cascade,
+                (_, _) => Reason::Fallback,
+            };
+            record.reason = reason.word().to_owned();
             head = Head {
                 route: Some(model.provider.location),
                 model: Some(target.clone()),
@@ -263,12 +283,23 @@ impl Router {
                 stream: facts.stream,
                 max_output: reserved.max_output,
                 traceparent: ask.traceparent.clone(),
+                watch: decision.watch && place == 0,
             };
-            match self.attempt(ask, model, call, attempt).await {
+            let watch = call.watch.then(|| self.watch(ask, &decision));
+            match super::cascade::attempt(&ask.request, model, call, attempt, watch).await {
                 Ok(Tried::Answered(body)) => {
                     waited += dialled.elapsed();
                     head.overhead = ask.received.elapsed().saturating_sub(waited);
                     return Ok(Answer { head, body });
+                }
+                Ok(Tried::Rejected(attempt)) => {
+                    waited += dialled.elapsed();
+                    rejected = true;
+                    record = match attempt.reject().await {
+                        Ok(Some(back)) => back,
+                        Ok(None) => break,
+                        Err(error) => return Err(Box::new(Denied { head, by: DeniedBy::Ledger(error) })),
+                    };
                 }
                 Ok(Tried::Unwritten(error)) => {
                     return Err(Box::new(Denied { head, by: DeniedBy::Ledger(error) }));
@@ -291,52 +322,11 @@ impl Router {
         Err(Box::new(Denied { head, by: last.unwrap_or_else(nothing) }))
     }
 
-    /// One attempt up to its first event (a stream) or its end (a whole answer).
-    async fn attempt(
-        &self,
-        ask: &Ask,
-        model: &Model,
-        call: Call,
-        mut attempt: Attempt,
-    ) -> Result<Tried, (BackendError, Attempt)> {
-        let view = &ask.request.view;
-        let mut events = match model.provider.backend.call(call).await {
-            Ok(events) => events,
-            Err(error) => return Err((error, attempt)),
-        };
-        if view.stream {
-            return match events.next().await {
-                Some(Ok(first)) => {
-                    let stream = AnswerStream::new(first, events, attempt, view.include_usage);
-                    Ok(Tried::Answered(AnswerBody::Stream(Box::new(stream))))
-                }
-                Some(Err(error)) => Err((error, attempt)),
-                None => Err((silence(), attempt)),
-            };
-        }
-        let mut fold = Fold::new(ask.request.endpoint);
-        let body: Bytes = loop {
-            match events.next().await {
-                Some(Ok(Event::Whole { body, seen })) => {
-                    attempt.see(&seen);
-                    break body;
-                }
-                Some(Ok(Event::Delta { frame, seen })) => {
-                    attempt.see(&seen);
-                    if let Some(payload) = adapters::wire::sse::data(&frame) {
-                        fold.push(&payload);
-                    }
-                }
-                Some(Ok(Event::Done)) => break Bytes::from(fold.finish().to_string()),
-                // Nothing has reached the client: as good as before the first event.
-                Some(Err(error)) => return Err((BackendError { phase: Phase::BeforeFirstEvent, ..error }, attempt)),
-                None => return Err((silence(), attempt)),
-            }
-        };
-        Ok(match attempt.finish(Outcome::Ok, None, Some(200)).await {
-            Ok(cost) => Tried::Answered(AnswerBody::Whole { body, cost }),
-            Err(error) => Tried::Unwritten(error),
-        })
+    /// The second look at the first target's answer.
+    fn watch(&self, ask: &Ask, decision: &RoutingDecision) -> Watch {
+        let need = decision.signals.as_ref().and_then(|signals| signals.need).unwrap_or(decision.threshold);
+        let json = matches!(ask.request.view.format, Format::JsonSchema(_) | Format::JsonObject);
+        Watch { cascade: self.cascade.clone(), config: self.config.cascade, wanted: Wanted { need, json } }
     }
 
     fn opening(&self, ask: &Ask, facts: &Facts, model: &Model, seen: &Considered, attempt: u32) -> AttemptOpen {
@@ -355,7 +345,7 @@ impl Router {
                 Pricing::Priced(price, _) => Some(*price),
                 Pricing::Free | Pricing::Unpriced => None,
             },
-            price_source: model.pricing.source(),
+            price_source: model.pricing.source().to_owned(),
             traceparent: ask.traceparent.clone(),
         }
     }
@@ -394,7 +384,7 @@ impl Router {
             served: served.clone(),
             ask: ask.clone(),
             model: model.clone(),
-            open,
+            open: Arc::new(open),
             hold: reserved.hold,
             max_output: reserved.max_output,
             ledger: self.desk.ledger.clone(),
@@ -404,14 +394,9 @@ impl Router {
     }
 }
 
-/// What came of an attempt that did not fail.
-enum Tried {
-    Answered(AnswerBody),
-    Unwritten(crate::ledger::LedgerError),
-}
-
-fn silence() -> BackendError {
-    BackendError::before_first_event(Kind::Truncated("the stream ended in silence".into()))
+/// The targets in order; at the end, for when everybody after a rejected answer fails, the local one again, unwatched.
+fn places(decision: &RoutingDecision) -> impl Iterator<Item = &ModelName> {
+    decision.plan.targets().iter().chain(decision.watch.then(|| decision.plan.first()))
 }
 
 /// Which side a model stands on, for those who only know its name.

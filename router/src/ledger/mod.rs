@@ -126,8 +126,8 @@ impl Ledger {
     ///
     /// # Cancel safety
     /// Once called, the line is written even if the future is dropped; the caller must close the attempt.
-    pub async fn open(&self, attempt: AttemptOpen) -> Result<(), LedgerError> {
-        self.writer.commit(writer::Op::Open(Box::new(attempt))).await
+    pub async fn open(&self, attempt: Arc<AttemptOpen>) -> Result<(), LedgerError> {
+        self.writer.commit(writer::Op::Open(attempt)).await
     }
 
     /// Closes an attempt and, with the last one, the request; returns once that is durable.

@@ -207,15 +207,24 @@ impl Ledger {
     /// One request's whole story; `None` when the ledger does not know it.
     pub fn request(&self, id: &str) -> Result<Option<Value>, LedgerError> {
         self.read(|connection| {
-            let sql = format!("SELECT {REQUEST_COLUMNS} , r.record FROM requests r WHERE r.id = ?1");
+            let sql = format!("SELECT {REQUEST_COLUMNS} , r.record, r.cascade FROM requests r WHERE r.id = ?1");
             let mut statement = connection.prepare_cached(&sql)?;
             let mut rows = statement.query([id])?;
             let Some(row) = rows.next()? else { return Ok(None) };
             let mut shown = request_row(row)?;
             let record: String = row.get(15)?;
-            if let Ok(Value::Object(record)) = serde_json::from_str(&record) {
-                shown.extend(record);
+            if let Ok(Value::Object(record)) = serde_json::from_str::<Value>(&record) {
+                // What happened has columns of its own; the decision keeps what was planned, as it was explained.
+                for (key, value) in &record {
+                    if !shown.contains_key(key) {
+                        shown.insert(key.clone(), value.clone());
+                    }
+                }
+                shown.insert("decision".into(), Value::Object(record));
             }
+            let cascade: Option<String> = row.get(16)?;
+            let cascade = cascade.and_then(|look| serde_json::from_str(&look).ok());
+            shown.insert("cascade".into(), cascade.unwrap_or(Value::Null));
             let attempts = attempts_of(connection, id)?;
             let sql = "SELECT sum(cost_nd), count(*) FILTER (WHERE cost_nd IS NULL), sum(input), sum(output), \
                        max(ended_us) - min(at_us) FROM attempts WHERE request = ?1";

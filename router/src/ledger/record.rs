@@ -1,7 +1,7 @@
 //! What a line of the ledger says.
 
 use policies::{Counted, KeyId, ModelName, NanoDollars, Price, ProviderName, RequestId, SessionId, Usage};
-use serde_json::Value;
+use std::sync::Arc;
 
 /// How an attempt ended: exactly one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -10,6 +10,8 @@ pub enum Outcome {
     Ok,
     /// The upstream refused or failed before an event.
     Error,
+    /// It was looked at and not found good enough; nothing of it was sent.
+    Rejected,
     /// It broke off in the midst.
     Truncated,
     /// The client left.
@@ -68,7 +70,7 @@ pub struct AttemptOpen {
 #[derive(Clone, Debug)]
 pub struct AttemptClose {
     /// Its opening.
-    pub open: AttemptOpen,
+    pub open: Arc<AttemptOpen>,
     /// Microseconds since 1970.
     pub ended_us: i64,
     /// How it ended.
@@ -112,8 +114,10 @@ pub struct RequestRecord {
     pub status: u16,
     /// Number of attempts.
     pub attempts: u32,
-    /// Facts, signals and every candidate.
-    pub record: Value,
+    /// The decision as it was explained: JSON text.
+    pub record: String,
+    /// What a second look at the local answer found: JSON text.
+    pub cascade: Option<String>,
 }
 
 /// Both answers of a shadowed request.
@@ -149,6 +153,7 @@ impl Outcome {
         match self {
             Self::Ok => "ok",
             Self::Error => "error",
+            Self::Rejected => "rejected",
             Self::Truncated => "truncated",
             Self::Disconnected => "disconnected",
             Self::Unknown => "unknown",

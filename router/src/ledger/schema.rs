@@ -4,7 +4,7 @@ use super::LedgerError;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Each entry brings the file from its index to the next version; entries are never changed once released.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = ["
 CREATE TABLE requests (
     id TEXT PRIMARY KEY,
     at_us INTEGER NOT NULL,               -- microseconds since 1970, UTC
@@ -52,6 +52,8 @@ CREATE TABLE shadows (
     prompt TEXT NOT NULL, served_text TEXT NOT NULL, shadow_text TEXT NOT NULL,
     shadow_finish TEXT, shadow_error TEXT
 ) STRICT;
+", "
+ALTER TABLE requests ADD COLUMN cascade TEXT;  -- JSON: what a second look at the local answer found
 "];
 
 /// Brings the file to the newest version, under a lock.

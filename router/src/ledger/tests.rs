@@ -3,8 +3,8 @@
 use super::*;
 use policies::{Counted, NanoDollars, Price, Rate, Usage};
 
-fn attempt(request: &str, number: u32) -> AttemptOpen {
-    AttemptOpen {
+fn attempt(request: &str, number: u32) -> Arc<AttemptOpen> {
+    Arc::new(AttemptOpen {
         request: request.into(),
         attempt: number,
         at_us: jiff::Timestamp::now().as_microsecond(),
@@ -18,10 +18,10 @@ fn attempt(request: &str, number: u32) -> AttemptOpen {
         price: Some(Price { input: Rate(1_000_000), output: Rate(2_000_000), ..Price::default() }),
         price_source: "config".into(),
         traceparent: None,
-    }
+    })
 }
 
-fn closed(open: AttemptOpen, cost: u64) -> AttemptClose {
+fn closed(open: Arc<AttemptOpen>, cost: u64) -> AttemptClose {
     AttemptClose {
         open,
         ended_us: jiff::Timestamp::now().as_microsecond(),
@@ -107,7 +107,10 @@ async fn old_lines_go_and_the_file_keeps_its_size() {
     let folder = tempfile::tempdir().unwrap();
     let (ledger, _) = Ledger::start(&folder.path().join("l.db"), Durability::Process).unwrap();
     for n in 0..200 {
-        ledger.close_later(closed(AttemptOpen { at_us: n, ..attempt(&format!("r{n}"), 1) }, 1), None);
+        ledger.close_later(
+            closed(Arc::new(AttemptOpen { at_us: n, ..(*attempt(&format!("r{n}"), 1)).clone() }), 1),
+            None,
+        );
     }
     ledger.close(closed(attempt("new", 1), 1), None).await.unwrap();
     let day = Duration::from_secs(86_400);

@@ -8,11 +8,12 @@ use rusqlite::{Connection, params};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Something to write.
 pub(super) enum Op {
-    Open(Box<AttemptOpen>),
+    Open(Arc<AttemptOpen>),
     Close(Box<AttemptClose>, Option<Box<RequestRecord>>),
     Request(Box<RequestRecord>),
     Shadow(Box<ShadowRecord>),
@@ -74,15 +75,25 @@ impl Drop for Writer {
     }
 }
 
+/// A group of so many lines says that more are on their way: the next commit waits [`GATHER`] for them. A commit costs the
+/// same for one line as for fifty; under load this halves the processor time of a line, without load nothing waits.
+const BUSY: usize = 8;
+const GATHER: Duration = Duration::from_millis(1);
+
 fn run(mut connection: Connection, queue: &Queue) {
+    let mut busy = false;
     loop {
         let group = {
             let mut ops = queue.ops.lock();
             while ops.is_empty() {
                 queue.filled.wait(&mut ops);
             }
+            if busy && !ops.iter().any(|(op, _)| matches!(op, Op::Stop)) {
+                parking_lot::MutexGuard::unlocked(&mut ops, || std::thread::sleep(GATHER));
+            }
             std::mem::take(&mut *ops)
         };
+        busy = group.len() >= BUSY;
         let stop = group.iter().any(|(op, _)| matches!(op, Op::Stop));
         let written = write_group(&mut connection, &group);
         queue.healthy.store(written.is_ok(), Ordering::Release);
@@ -141,6 +152,9 @@ fn tokens(count: policies::TokenCount) -> i64 {
 }
 
 fn tags(payer: &Payer) -> String {
+    if payer.tags.is_empty() {
+        return "{}".into();
+    }
     let map: Map<String, Value> = payer.tags.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
     Value::Object(map).to_string()
 }
@@ -215,8 +229,8 @@ fn put_request(connection: &Connection, request: &RequestRecord) -> Result<(), r
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO requests (id, at_us, key_id, team, user, session, tags, endpoint, asked, class, route, \
-             model, reason, score, status, attempts, record) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+             model, reason, score, status, attempts, record, cascade) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
         )?
         .execute(params![
             request.id.as_str(),
@@ -235,7 +249,8 @@ fn put_request(connection: &Connection, request: &RequestRecord) -> Result<(), r
             request.score,
             request.status,
             request.attempts,
-            request.record.to_string(),
+            request.record,
+            request.cascade,
         ])?;
     Ok(())
 }

@@ -1,0 +1,405 @@
+//! `sluice classifier score|train|eval|calibrate`.
+//!
+//! None of these needs a configuration, a ledger or a gateway: they read files of rows (the format of the training pack
+//! or graded prompts, see [`router::learn::rows`]) and write files. A file that cannot be used is the caller's error and
+//! is named with its line (64). Progress is shown on standard error, on a terminal only.
+
+mod cache;
+mod report;
+
+use super::{Failure, Setting, say};
+use cache::Cache;
+use clap::{Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use router::learn::adapt;
+use router::learn::fit::{self, Embed, FitError, Recipe};
+use router::learn::folds::spread;
+use router::learn::metrics::Scored;
+use router::learn::rows::{self, Row, RowError};
+use router::probe::head::Provenance;
+use router::probe::{self, Head, HeadError, Probe, Reading};
+use serde_json::json;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The classifier.
+#[derive(Debug, Subcommand)]
+pub enum Classifier {
+    /// Scores prompts: JSON Lines with `id` and `prompt` in, `id` and `score` out.
+    Score(Score),
+    /// Trains a head, or adapts one to a new workload.
+    Train(Train),
+    /// Measures a head on labelled rows.
+    Eval(report::Eval),
+    /// Fits a head's probabilities anew to labelled rows; the order of its scores stays.
+    Calibrate(Calibrate),
+}
+
+/// Scores prompts.
+#[derive(Debug, clap::Args)]
+pub struct Score {
+    /// JSON Lines with `id` and `prompt` (or `messages`), plain or gzip.
+    #[arg(long = "in", value_name = "FILE")]
+    input: PathBuf,
+    /// Where the scores go; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    judge: Judge,
+}
+
+/// Which head judges, and with what.
+#[derive(Debug, clap::Args)]
+pub struct Judge {
+    /// The head; without it the one that is shipped.
+    #[arg(long, value_name = "FILE")]
+    head: Option<PathBuf>,
+    /// Leaves the encoder out: n-grams and hand-made features only.
+    #[arg(long)]
+    no_encoder: bool,
+    /// A file that keeps embeddings between runs.
+    #[arg(long, value_name = "FILE", hide = true)]
+    embeddings: Option<PathBuf>,
+}
+
+/// Which of the graded rows are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Half {
+    /// Those that heads are trained on.
+    Training,
+    /// Those that are held back for evaluation.
+    HeldBack,
+    /// All.
+    All,
+}
+
+/// Trains a head.
+#[derive(Debug, clap::Args)]
+pub struct Train {
+    /// Labelled rows, plain or gzip.
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    data: Vec<PathBuf>,
+    /// Where the head goes.
+    #[arg(long, value_name = "FILE", default_value = "sluice.head")]
+    out: PathBuf,
+    /// A head to adapt to these rows instead of beginning anew.
+    #[arg(long, value_name = "HEAD")]
+    base: Option<PathBuf>,
+    /// Adapts the head that is shipped.
+    #[arg(long, conflicts_with = "base")]
+    adapt: bool,
+    /// The same seed and rows give the same head.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// What the head is called.
+    #[arg(long, value_name = "NAME", default_value = "need")]
+    name: String,
+    /// Leaves the encoder out.
+    #[arg(long)]
+    no_encoder: bool,
+    /// A file that keeps embeddings between runs.
+    #[arg(long, value_name = "FILE", hide = true)]
+    embeddings: Option<PathBuf>,
+    /// Graded rows (field `need`) that are trained on, told by a hash of their id.
+    #[arg(long, value_enum, default_value_t = Half::Training)]
+    graded: Half,
+    /// Leaves these sources out.
+    #[arg(long, value_name = "SOURCE")]
+    without: Vec<String>,
+    /// How the head is fitted, as JSON; what is left out is as usual.
+    #[arg(long, value_name = "JSON", default_value = "{}", hide = true)]
+    recipe: String,
+    /// Recorded in the head.
+    #[arg(long, value_name = "COMMIT", default_value = "", hide = true)]
+    commit: String,
+    /// Seconds since 1970 that are recorded in the head instead of now.
+    #[arg(long, env = "SOURCE_DATE_EPOCH", hide = true)]
+    made: Option<i64>,
+}
+
+/// Fits a head's probabilities anew.
+#[derive(Debug, clap::Args)]
+pub struct Calibrate {
+    /// Labelled rows, plain or gzip.
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    data: Vec<PathBuf>,
+    /// The head.
+    #[arg(long, value_name = "FILE")]
+    head: Option<PathBuf>,
+    /// Where the new head goes.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Leaves the encoder out.
+    #[arg(long)]
+    no_encoder: bool,
+    /// A file that keeps embeddings between runs.
+    #[arg(long, value_name = "FILE", hide = true)]
+    embeddings: Option<PathBuf>,
+}
+
+impl From<RowError> for Failure {
+    fn from(error: RowError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<FitError> for Failure {
+    fn from(error: FitError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<&HeadError> for Failure {
+    fn from(error: &HeadError) -> Self {
+        Self::Failed(format!("the head that is shipped: {error}"))
+    }
+}
+
+/// Does what was asked for.
+pub fn run(setting: &Setting, command: &Classifier) -> Result<(), Failure> {
+    match command {
+        Classifier::Score(wanted) => score(setting, wanted),
+        Classifier::Train(wanted) => train(setting, wanted),
+        Classifier::Eval(wanted) => report::eval(setting, wanted),
+        Classifier::Calibrate(wanted) => calibrate(setting, wanted),
+    }
+}
+
+// === impl Judge ===
+
+impl Judge {
+    fn probe(&self) -> Result<Probe, Failure> {
+        let probe = load(self.head.as_deref())?;
+        Ok(if self.no_encoder { probe.without_encoder() } else { probe })
+    }
+}
+
+fn load(head: Option<&Path>) -> Result<Probe, Failure> {
+    match head {
+        None => Ok(Probe::bundled()?),
+        Some(path) => Ok(Probe::new(Arc::new(read_head(path)?))),
+    }
+}
+
+fn read_head(path: &Path) -> Result<Head, Failure> {
+    let wrong = |why: &dyn std::fmt::Display| Failure::Usage(format!("`{}`: {why}", path.display()));
+    let bytes = std::fs::read(path).map_err(|why| wrong(&why))?;
+    probe::read(&bytes).map_err(|why| wrong(&why))
+}
+
+fn write_head(path: &Path, head: &Head) -> Result<Head, Failure> {
+    let failed = |why: &dyn std::fmt::Display| Failure::Failed(format!("`{}`: {why}", path.display()));
+    let bytes = probe::write(head).map_err(|why| failed(&why))?;
+    std::fs::write(path, &bytes).map_err(|why| failed(&why))?;
+    // Read back: what is on the disk is what counts, and the digest comes from there.
+    probe::read(&bytes).map_err(|why| failed(&why))
+}
+
+/// A bar on standard error, or nothing where that is no terminal.
+fn bar() -> ProgressBar {
+    let target =
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(Some(0), target);
+    if let Ok(style) = ProgressStyle::with_template("{msg:>10} [{bar:40}] {pos}/{len} {eta}") {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
+}
+
+fn show(bar: &ProgressBar) -> impl Fn(&'static str, usize, usize) + Sync + '_ {
+    move |step, done, all| {
+        bar.set_message(step);
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    }
+}
+
+/// The needs of rows, in order.
+fn needs(judge: &Judge, probe: &Probe, rows: &[Row]) -> Result<Vec<f32>, Failure> {
+    let (bar, done) = (bar(), AtomicUsize::new(0));
+    let progress = show(&bar);
+    let cache = Cache::open(judge.embeddings.as_deref())?;
+    let needs = spread(rows.len(), |at| {
+        let mut views = probe.head().views(&rows[at].reading);
+        views.embedding = if probe.has_encoder() { cache.embed(&rows[at].reading) } else { None };
+        let (_, need) = probe.head().judge(&views);
+        let so_far = done.fetch_add(1, Ordering::Relaxed) + 1;
+        if so_far.is_multiple_of(50) {
+            progress("scoring", so_far, rows.len());
+        }
+        need
+    });
+    bar.finish_and_clear();
+    cache.close(judge.embeddings.as_deref())?;
+    Ok(needs)
+}
+
+fn score(setting: &Setting, wanted: &Score) -> Result<(), Failure> {
+    let probe = wanted.judge.probe()?;
+    let rows = rows::read(&wanted.input)?;
+    let dump = std::path::Path::new("/tmp/probe/dump");
+    if dump.exists() {
+        let mut out = std::io::BufWriter::new(std::fs::File::create(&wanted.out).map_err(|e| Failure::Failed(e.to_string()))?);
+        let _ = writeln!(out, "{}", json!(*router::probe::features::NAMES));
+        let cache = Cache::open(wanted.judge.embeddings.as_deref())?;
+        for row in &rows {
+            let views = probe.head().views(&row.reading);
+            let e = if probe.has_encoder() { cache.embed(&row.reading) } else { None };
+            let grams: Vec<_> = views.grams.iter().map(|g| (g.0, g.1)).collect();
+            let _ = writeln!(out, "{}", json!({"id": row.id, "f": views.features, "g": grams, "e": e}));
+        }
+        return Ok(());
+    }
+    let needs = needs(&wanted.judge, &probe, &rows)?;
+    let failed = |why: std::io::Error| Failure::Failed(format!("`{}`: {why}", wanted.out.display()));
+    let to_stdout = wanted.out.as_os_str() == "-";
+    let mut out: Box<dyn Write> = if to_stdout {
+        Box::new(std::io::stdout().lock())
+    } else {
+        Box::new(std::io::BufWriter::new(std::fs::File::create(&wanted.out).map_err(failed)?))
+    };
+    for (row, need) in rows.iter().zip(&needs) {
+        writeln!(out, "{}", json!({"id": row.id, "score": need})).map_err(failed)?;
+    }
+    out.flush().map_err(failed)?;
+    if to_stdout {
+        return Ok(());
+    }
+    if setting.json {
+        say(json!({"rows": rows.len(), "head": probe.head().version(), "encoder": probe.has_encoder()}));
+    } else {
+        say(format!("{} rows scored by {} to {}", rows.len(), probe.describe(), wanted.out.display()));
+    }
+    Ok(())
+}
+
+/// Labelled rows of several files; of graded rows the half that is wanted.
+fn labelled(files: &[PathBuf], half: Half, without: &[String]) -> Result<Vec<Row>, Failure> {
+    let mut all = Vec::new();
+    for file in files {
+        all.extend(rows::read_labelled(file)?);
+    }
+    all.retain(|row| {
+        let graded = row.label.is_some_and(|label| label.graded);
+        let half_fits = match half {
+            Half::All => true,
+            Half::Training => !graded || row.is_training_half(),
+            Half::HeldBack => !graded || !row.is_training_half(),
+        };
+        half_fits && !without.contains(&row.source)
+    });
+    if all.is_empty() {
+        return Err(Failure::Usage("no rows are left".into()));
+    }
+    Ok(all)
+}
+
+fn train(setting: &Setting, wanted: &Train) -> Result<(), Failure> {
+    let rows = labelled(&wanted.data, wanted.graded, &wanted.without)?;
+    let base = match (&wanted.base, wanted.adapt) {
+        (Some(path), _) => Some(read_head(path)?),
+        (None, true) => Some(load(None)?.head().clone()),
+        (None, false) => None,
+    };
+    let provenance = provenance(wanted, &rows)?;
+    let cache = Cache::open(wanted.embeddings.as_deref())?;
+    let embed = |reading: &Reading| cache.embed(reading);
+    let embed: Embed<'_> = if wanted.no_encoder { None } else { Some(&embed) };
+    let bar = bar();
+    let progress = show(&bar);
+    let recipe: Recipe =
+        serde_json::from_str(&wanted.recipe).map_err(|why| Failure::Usage(format!("`--recipe`: {why}")))?;
+    let bits = base.as_ref().map_or(recipe.bits, |base| base.header.bits);
+    let views = fit::views(&rows, bits, embed, &progress);
+    cache.close(wanted.embeddings.as_deref())?;
+    let Some(base) = base else {
+        let fitted = fit::train(&rows, &views, &recipe, wanted.seed, &wanted.name, provenance, &progress)?;
+        bar.finish_and_clear();
+        let head = write_head(&wanted.out, &fitted.head)?;
+        return told(setting, wanted, &rows, &head, None);
+    };
+    let adapted = adapt::adapt(&base, &rows, &views, wanted.seed, &wanted.name, provenance, &progress)?;
+    bar.finish_and_clear();
+    let head = write_head(&wanted.out, &adapted.head)?;
+    told(setting, wanted, &rows, &head, Some(&adapted))
+}
+
+fn provenance(wanted: &Train, rows: &[Row]) -> Result<Provenance, Failure> {
+    let made = match wanted.made {
+        Some(seconds) => jiff::Timestamp::from_second(seconds)
+            .map_err(|why| Failure::Usage(format!("SOURCE_DATE_EPOCH {seconds}: {why}")))?,
+        None => jiff::Timestamp::from_second(jiff::Timestamp::now().as_second())
+            .map_err(|why| Failure::Failed(why.to_string()))?,
+    };
+    let mut data = Vec::new();
+    for file in &wanted.data {
+        let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
+        data.push((name, rows::digest(file)?));
+    }
+    let first = rows.iter().find_map(|row| row.pair.clone());
+    let pair = first.filter(|first| rows.iter().all(|row| row.pair.as_ref().is_none_or(|pair| pair == first)));
+    Ok(Provenance { made: made.to_string(), commit: wanted.commit.clone(), data, pair, ..Provenance::default() })
+}
+
+fn told(
+    setting: &Setting,
+    wanted: &Train,
+    rows: &[Row],
+    head: &Head,
+    adapted: Option<&adapt::Adapted>,
+) -> Result<(), Failure> {
+    if setting.json {
+        say(json!({
+            "head": head.version(), "digest": head.digest(), "out": wanted.out, "rows": rows.len(),
+            "provenance": head.header.provenance,
+            "accepted": adapted.map(|adapted| adapted.accepted),
+            "gate": adapted.map(|adapted| json!({
+                "base_apgr": adapted.base_apgr, "new_apgr": adapted.new_apgr, "standard_error": adapted.error,
+            })),
+        }));
+        return Ok(());
+    }
+    say(format!("{} from {} rows, written to {}", head.version(), rows.len(), wanted.out.display()));
+    for (name, value) in &head.header.provenance.figures {
+        say(format!("  {name}: {value:.4}"));
+    }
+    if let Some(adapted) = adapted {
+        let verdict = if adapted.accepted { "accepted" } else { "not accepted: the base head is kept as it is" };
+        let (base, new) = (adapted.base_apgr, adapted.new_apgr);
+        say(format!("  held-out APGR {new:.4} against {base:.4} of the base: {verdict}"));
+    }
+    Ok(())
+}
+
+fn calibrate(setting: &Setting, wanted: &Calibrate) -> Result<(), Failure> {
+    let rows = labelled(&wanted.data, Half::All, &[])?;
+    let probe = load(wanted.head.as_deref())?;
+    let cache = Cache::open(wanted.embeddings.as_deref())?;
+    let embed = |reading: &Reading| cache.embed(reading);
+    let embed: Embed<'_> = if wanted.no_encoder { None } else { Some(&embed) };
+    let bar = bar();
+    let views = fit::views(&rows, probe.head().header.bits, embed, &show(&bar));
+    cache.close(wanted.embeddings.as_deref())?;
+    bar.finish_and_clear();
+    let before = report::figures(&rows, &judged(probe.head(), &views));
+    let head = write_head(&wanted.out, &adapt::recalibrate(probe.head(), &rows, &views)?)?;
+    let after = report::figures(&rows, &judged(&head, &views));
+    if setting.json {
+        say(json!({"head": head.version(), "digest": head.digest(), "before": before, "after": after}));
+    } else {
+        say(format!("{} written to {}", head.version(), wanted.out.display()));
+        say(format!("  ECE {:.4} before, {:.4} after, on the rows it was fitted to", before.ece, after.ece));
+    }
+    Ok(())
+}
+
+fn judged(head: &Head, views: &[probe::head::Views]) -> Vec<f32> {
+    views.iter().map(|views| head.judge(views).1).collect()
+}
+
+/// Rows with their scores.
+fn scored(rows: &[Row], needs: &[f32]) -> Vec<Scored> {
+    rows.iter().zip(needs).filter_map(|(row, need)| fit::scored(row, *need)).collect()
+}

@@ -1,0 +1,118 @@
+//! Judging while a request waits.
+//!
+//! The work is done on a thread that may block, against a deadline: who is late is not waited for (the thread ends its
+//! 10 ms and is free again; threads are bounded by the runtime and encoders by their number). Judgements of the last
+//! requests are kept, because agents and retries send the same last turn again: a repeated one costs a hash.
+
+use super::{Judged, Probe, Reading};
+use adapters::wire::WireRequest;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use twox_hash::XxHash3_64;
+
+/// Judgements that are kept, in each of two generations.
+const KEPT: usize = 1_024;
+
+/// A probe at work: it remembers what it judged last.
+#[derive(Debug)]
+pub struct Live {
+    probe: Probe,
+    deadline: Duration,
+    kept: Mutex<Generations>,
+}
+
+/// Two maps: when the young one is full it becomes the old one, and what nobody asked for again is gone.
+#[derive(Debug, Default)]
+struct Generations {
+    young: HashMap<u64, Judged>,
+    old: HashMap<u64, Judged>,
+}
+
+// === impl Live ===
+
+impl Live {
+    /// Puts a probe to work; loads its encoder, so that the first request does not wait for that.
+    pub fn new(probe: Probe, deadline: Duration) -> Self {
+        if probe.has_encoder() {
+            super::warm();
+        }
+        Self { probe, deadline, kept: Mutex::new(Generations::default()) }
+    }
+
+    /// The probe.
+    pub fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
+    /// Judges a request; the error says why there is no judgement.
+    ///
+    /// # Errors
+    /// `deadline` when it took too long, `failed` when it panicked.
+    ///
+    /// # Cancel safety
+    /// Cancel safe; the work itself goes on to its end and is thrown away.
+    pub async fn judge(self: &Arc<Self>, request: &WireRequest) -> Result<Judged, &'static str> {
+        let reading = Reading::of_request(request);
+        let key = key(&reading);
+        if let Some(known) = self.kept.lock().get(key) {
+            return Ok(known);
+        }
+        if !self.probe.has_encoder() {
+            // Some 100 microseconds: not worth another thread.
+            return Ok(self.keep(key, self.probe.judge(&reading)));
+        }
+        let this = self.clone();
+        let work = tokio::task::spawn_blocking(move || this.keep(key, this.probe.judge(&reading)));
+        match tokio::time::timeout(self.deadline, work).await {
+            Ok(Ok(judged)) => Ok(judged),
+            Ok(Err(_)) => Err("failed"),
+            Err(_) => Err("deadline"),
+        }
+    }
+
+    fn keep(&self, key: u64, judged: Judged) -> Judged {
+        self.kept.lock().put(key, judged.clone());
+        judged
+    }
+}
+
+// === impl Generations ===
+
+impl Generations {
+    fn get(&mut self, key: u64) -> Option<Judged> {
+        if let Some(judged) = self.young.get(&key) {
+            return Some(judged.clone());
+        }
+        let judged = self.old.remove(&key)?;
+        self.put(key, judged.clone());
+        Some(judged)
+    }
+
+    fn put(&mut self, key: u64, judged: Judged) {
+        if self.young.len() >= KEPT {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, judged);
+    }
+}
+
+/// A hash of everything that a judgement depends on.
+fn key(reading: &Reading) -> u64 {
+    let counts = [
+        reading.ends().0.len(),
+        reading.last_bytes,
+        reading.before_bytes,
+        reading.instruction_bytes,
+        reading.user_turns,
+        reading.assistant_turns,
+        reading.tool_results,
+        reading.tool_bytes,
+        usize::from(reading.tool_failed),
+        reading.tools,
+        reading.unread_bytes,
+    ];
+    let seed = counts.iter().fold(0u64, |seed, count| XxHash3_64::oneshot_with_seed(seed, &count.to_le_bytes()));
+    XxHash3_64::oneshot_with_seed(seed, reading.text().as_bytes())
+}

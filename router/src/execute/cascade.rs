@@ -1,0 +1,278 @@
+//! The second look: a local answer is judged before the client sees any of it.
+//!
+//! **Promise.** Where the need was too close to call, the local model begins at once and a short beginning of its answer
+//! is held back: at most [`CascadeConfig::hold_tokens`] tokens, and no longer than [`CascadeConfig::hold`] or half of what
+//! the first token took, whichever is more. Sure enough: the held events go out, then everything streams. Not: the
+//! generation is stopped, its tokens are on the ledger as `rejected`, and the next target is tried; no byte of it was
+//! sent. A whole answer is judged whole.
+//!
+//! **How sure is sure.** The threshold is the running median of the doubts seen lately, so half of the requests in the
+//! symmetric band go to the strong side and `hosted_share` is kept.
+//!
+//! **Failure behaviour.** A backend that does not tell how sure it is gives no ground to doubt: its answer streams at once.
+//! When everybody after a rejected answer fails, the local model is asked once more, unwatched: a weak answer is better
+//! than none.
+
+use super::answer::{AnswerBody, AnswerStream};
+use super::attempt::Attempt;
+use crate::classify::{AnswerHead, Doubt, Draft, Share, Wanted};
+use crate::fleet::Model;
+use crate::ledger::{LedgerError, Outcome};
+use adapters::wire::{Fold, WireRequest};
+use adapters::{BackendError, Call, Event, Events, Kind, Phase};
+use bytes::Bytes;
+use futures::StreamExt;
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Tokens after which a beginning is looked at, and how far from the threshold its doubt has to be to settle it then.
+const LOOKS: [(usize, f32); 4] = [(2, 0.25), (4, 0.2), (8, 0.12), (16, 0.06)];
+
+/// `[router.cascade]`
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CascadeConfig {
+    /// Requests within this rank (0 to 1) of the threshold, on either side, are looked at; 0 switches it off.
+    pub width: f32,
+    /// Judge and put on record, but keep every answer.
+    pub observe: bool,
+    /// The most tokens that are held back.
+    pub hold_tokens: usize,
+    /// How long a beginning may be held back at least.
+    pub hold: Duration,
+}
+
+/// What a second look works with; outlives a reload.
+#[derive(Debug)]
+pub struct Cascade {
+    doubts: Share,
+}
+
+/// A second look at one attempt.
+pub(super) struct Watch {
+    pub(super) cascade: Arc<Cascade>,
+    pub(super) config: CascadeConfig,
+    pub(super) wanted: Wanted,
+}
+
+/// What came of a second look, as the record keeps it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Look {
+    verdict: &'static str,
+    wrong: f32,
+    threshold: f32,
+    tokens: usize,
+    whole: bool,
+    head: &'static str,
+    features: Vec<(&'static str, f32)>,
+}
+
+/// What came of an attempt that did not fail.
+pub(super) enum Tried {
+    /// The client gets it.
+    Answered(AnswerBody),
+    /// It was looked at and not found good enough; the generation is stopped.
+    Rejected(Attempt),
+    /// The ledger did not take its end.
+    Unwritten(LedgerError),
+}
+
+// === impl Cascade ===
+
+impl Default for Cascade {
+    fn default() -> Self {
+        Self { doubts: Share::new(0.5, &[]) }
+    }
+}
+
+// === impl Watch ===
+
+impl Watch {
+    fn doubt(&self, draft: &Draft) -> Doubt {
+        AnswerHead::bundled().doubt(draft, self.wanted)
+    }
+
+    /// Settles it, whichever way; `margin` is what a beginning has to be away from the threshold to be settled already.
+    fn settle(&self, draft: &Draft, margin: Option<f32>) -> Option<Look> {
+        let doubt = self.doubt(draft);
+        let threshold = self.cascade.doubts.threshold();
+        if margin.is_some_and(|margin| (doubt.wrong - threshold).abs() < margin) {
+            return None;
+        }
+        let rejected = doubt.wrong >= threshold;
+        self.cascade.doubts.observe(doubt.wrong, rejected);
+        let verdict = match (rejected, self.config.observe) {
+            (true, false) => "escalated",
+            (true, true) => "would_escalate",
+            (false, _) => "kept",
+        };
+        Some(Look {
+            verdict,
+            wrong: doubt.wrong,
+            threshold,
+            tokens: draft.tokens(),
+            whole: draft.finished(),
+            head: &AnswerHead::bundled().version,
+            features: doubt.features,
+        })
+    }
+}
+
+// === impl Look ===
+
+impl Look {
+    fn rejects(&self) -> bool {
+        self.verdict == "escalated"
+    }
+}
+
+/// One attempt up to its first event (a stream), to the end of its second look (a watched one) or to its end (a whole
+/// answer).
+///
+/// # Cancel safety
+/// Dropping the future ends the attempt as `disconnected`.
+pub(super) async fn attempt(
+    request: &WireRequest,
+    model: &Model,
+    call: Call,
+    attempt: Attempt,
+    watch: Option<Watch>,
+) -> Result<Tried, (BackendError, Attempt)> {
+    let began = Instant::now();
+    let events = match model.provider.backend.call(call).await {
+        Ok(events) => events,
+        Err(error) => return Err((error, attempt)),
+    };
+    match (request.view.stream, watch) {
+        (true, None) => streamed(request, events, attempt).await,
+        (true, Some(watch)) => held(request, events, attempt, watch, began).await,
+        (false, watch) => whole(request, events, attempt, watch).await,
+    }
+}
+
+async fn streamed(
+    request: &WireRequest,
+    mut events: Events,
+    attempt: Attempt,
+) -> Result<Tried, (BackendError, Attempt)> {
+    match events.next().await {
+        Some(Ok(first)) => {
+            let stream = AnswerStream::new(first, events, attempt, request.view.include_usage);
+            Ok(Tried::Answered(AnswerBody::Stream(Box::new(stream))))
+        }
+        Some(Err(error)) => Err((error, attempt)),
+        None => Err((silence(), attempt)),
+    }
+}
+
+/// Holds the beginning of a stream back until it is judged.
+async fn held(
+    request: &WireRequest,
+    mut events: Events,
+    mut attempt: Attempt,
+    watch: Watch,
+    began: Instant,
+) -> Result<Tried, (BackendError, Attempt)> {
+    let mut draft = Draft::default();
+    let mut waiting = VecDeque::new();
+    let mut until: Option<Instant> = None;
+    let look = loop {
+        let next = match until {
+            None => events.next().await,
+            Some(until) => match tokio::time::timeout_at(until, events.next()).await {
+                Ok(next) => next,
+                // Held for as long as a reader can bear.
+                Err(_) => break watch.settle(&draft, None),
+            },
+        };
+        let before = draft.tokens();
+        match next {
+            Some(Ok(Event::Delta { frame, seen })) => {
+                attempt.see(&seen);
+                draft.push(&seen);
+                waiting.push_back(Event::Delta { frame, seen });
+            }
+            Some(Ok(event @ (Event::Done | Event::Whole { .. }))) => {
+                waiting.push_back(event);
+                break watch.settle(&draft, None);
+            }
+            // Nothing has reached the client: as good as before the first event.
+            Some(Err(error)) => return Err((BackendError { phase: Phase::BeforeFirstEvent, ..error }, attempt)),
+            None => return Err((silence(), attempt)),
+        }
+        if draft.tokens() == 0 {
+            if draft.has_text() {
+                // This backend does not tell how sure it is.
+                break None;
+            }
+            continue;
+        }
+        let patience = watch.config.hold.max(began.elapsed() / 2);
+        let _ = until.get_or_insert_with(|| Instant::now() + patience);
+        if draft.finished() {
+            continue;
+        }
+        if draft.tokens() >= watch.config.hold_tokens {
+            break watch.settle(&draft, None);
+        }
+        let due = LOOKS.iter().find(|(tokens, _)| before < *tokens && draft.tokens() >= *tokens);
+        if let Some((_, margin)) = due
+            && let Some(look) = watch.settle(&draft, Some(*margin))
+        {
+            break Some(look);
+        }
+    };
+    attempt.looked_at(look.as_ref());
+    if look.is_some_and(|look| look.rejects()) {
+        return Ok(Tried::Rejected(attempt));
+    }
+    let stream = AnswerStream::held(waiting, events, attempt, request.view.include_usage);
+    Ok(Tried::Answered(AnswerBody::Stream(Box::new(stream))))
+}
+
+/// A whole answer; folded where the backend streams, judged where it is watched.
+async fn whole(
+    request: &WireRequest,
+    mut events: Events,
+    mut attempt: Attempt,
+    watch: Option<Watch>,
+) -> Result<Tried, (BackendError, Attempt)> {
+    let mut fold = Fold::new(request.endpoint);
+    let mut draft = Draft::default();
+    let body: Bytes = loop {
+        match events.next().await {
+            Some(Ok(Event::Whole { body, seen })) => {
+                attempt.see(&seen);
+                break body;
+            }
+            Some(Ok(Event::Delta { frame, seen })) => {
+                attempt.see(&seen);
+                if watch.is_some() {
+                    draft.push(&seen);
+                }
+                if let Some(payload) = adapters::wire::sse::data(&frame) {
+                    fold.push(&payload);
+                }
+            }
+            Some(Ok(Event::Done)) => break Bytes::from(fold.finish().to_string()),
+            // Nothing has reached the client: as good as before the first event.
+            Some(Err(error)) => return Err((BackendError { phase: Phase::BeforeFirstEvent, ..error }, attempt)),
+            None => return Err((silence(), attempt)),
+        }
+    };
+    let look = watch.filter(|_| draft.tokens() > 0).and_then(|watch| watch.settle(&draft, None));
+    attempt.looked_at(look.as_ref());
+    if look.is_some_and(|look| look.rejects()) {
+        return Ok(Tried::Rejected(attempt));
+    }
+    Ok(match attempt.finish(Outcome::Ok, None, Some(200)).await {
+        Ok(cost) => Tried::Answered(AnswerBody::Whole { body, cost }),
+        Err(error) => Tried::Unwritten(error),
+    })
+}
+
+fn silence() -> BackendError {
+    BackendError::before_first_event(Kind::Truncated("the stream ended in silence".into()))
+}
