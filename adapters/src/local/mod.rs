@@ -30,6 +30,7 @@ pub mod store;
 mod template;
 mod text;
 mod tools;
+mod workers;
 
 pub use engine::LocalEngine;
 pub use queue::Rates;
