@@ -55,6 +55,10 @@ bench: build ## Relay beside nginx, isolation of hosted requests, decision cost;
 bench-local: build ## The engine in process beside llama.cpp on the same weights (compiles llama.cpp once).
 	scripts/bench-local
 
+.PHONY: bench-routing
+bench-routing: build ## What the shipped head is worth, beside baselines; writes docs/routing-quality.md.
+	scripts/bench-routing
+
 .PHONY: helm-check
 helm-check: ## Renders and validates the chart.
 	scripts/setup-tests

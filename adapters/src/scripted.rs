@@ -2,7 +2,7 @@
 
 use crate::backend::{Backend, Call, Description, Event, Events, Question};
 use crate::error::{BackendError, Kind};
-use crate::wire::{Seen, seen_in_chunk, seen_in_whole, sse};
+use crate::wire::{Certainty, Seen, seen_in_chunk, seen_in_whole, sse};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
@@ -19,6 +19,8 @@ pub enum Play {
     Fail(BackendError),
     /// It streams these payloads, then `[DONE]`, or the error.
     Stream(Vec<String>, Option<BackendError>),
+    /// It streams these payloads, one token each, and tells how sure it is of them; then `[DONE]`.
+    Told(Vec<(String, Certainty)>),
     /// It gives a whole answer.
     Whole(String),
     /// It never answers.
@@ -97,6 +99,14 @@ impl Backend for Scripted {
                     None => Ok(Event::Done),
                 };
                 Ok(stream::iter(deltas.chain([end]).collect::<Vec<_>>()).boxed())
+            }
+            Some(Play::Told(tokens)) => {
+                let deltas = tokens.into_iter().map(|(payload, certainty)| {
+                    let seen: Seen = seen_in_chunk(payload.as_bytes()).unwrap_or_default();
+                    let seen = Seen { certainty: vec![certainty], ..seen };
+                    Ok(Event::Delta { frame: sse::frame(payload.as_bytes()), seen })
+                });
+                Ok(stream::iter(deltas.chain([Ok(Event::Done)]).collect::<Vec<_>>()).boxed())
             }
         }
     }

@@ -54,7 +54,7 @@ pub struct Steering {
     pub threshold: f32,
     /// Which side goes first when nobody judged.
     pub unsure: Unsure,
-    /// Needs from the first up to the second are too close to call: the local model begins, and its answer is looked at
+    /// Needs from the first to the second, both included, are too close to call: the local model begins, and its answer is looked at
     /// before anybody sees it. `None`: never.
     pub uncertain: Option<(f32, f32)>,
 }
@@ -187,7 +187,7 @@ impl World {
 impl Steering {
     fn too_close(&self, signals: Option<&Signals>) -> bool {
         let need = signals.and_then(|signals| signals.need);
-        matches!((need, self.uncertain), (Some(need), Some((from, to))) if need >= from && need < to)
+        matches!((need, self.uncertain), (Some(need), Some((from, to))) if need >= from && need <= to)
     }
 }
 

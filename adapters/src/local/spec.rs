@@ -224,7 +224,11 @@ fn check_model(path: &Path) -> Result<(), SpecError> {
 /// [`MOST_THREADS`] (memory bandwidth is spent by then). `CANDLE_DEQUANTIZE_ALL` stays unset: dense weights prefill
 /// faster, but decode slower and take 1 GB for 135 million parameters (docs/local-speed.md).
 pub fn environment(cores: usize) -> Vec<(&'static str, String)> {
-    vec![("RAYON_NUM_THREADS", cores.clamp(1, MOST_THREADS).to_string())]
+    vec![
+        ("RAYON_NUM_THREADS", cores.clamp(1, MOST_THREADS).to_string()),
+        // The encoder that judges brings a pool of its own, and runs on one thread.
+        ("RTEN_NUM_THREADS", "1".to_owned()),
+    ]
 }
 
 /// The most threads that [`environment`] asks for.

@@ -65,3 +65,5 @@ pub const CASCADE_WIDTH: f32 = 0.15;
 pub const CASCADE_HOLD_TOKENS: usize = 24;
 /// `[router.cascade] hold`: what a reader does not notice.
 pub const CASCADE_HOLD: Duration = Duration::from_millis(150);
+/// `[router] probe_deadline`: five times what 128 tokens take on one core.
+pub const PROBE_DEADLINE: Duration = Duration::from_millis(60);

@@ -207,10 +207,7 @@ pub(super) fn read_router(
     let slm_model = spec.slm_model.as_deref().and_then(|name| named("router.slm_model", name));
     let classifier = spec.classifier.clone().unwrap_or_else(|| "probe".into());
     match classifier.as_str() {
-        "heuristic" => {}
-        "probe" => found
-            .warnings
-            .push("`router.classifier` is `probe`, which is not trained yet: the heuristic judges in its place".into()),
+        "heuristic" | "probe" => {}
         "slm" => {
             let asked = slm_model.as_ref().or_else(|| local.first());
             let provider_of = |name: &ModelName| {
@@ -240,6 +237,7 @@ pub(super) fn read_router(
         local,
         hosted,
         classifier,
+        probe_deadline: spec.probe_deadline.map_or(defaults::PROBE_DEADLINE, |time| time.0),
         slm_deadline: spec.slm_deadline.map_or(defaults::SLM_DEADLINE, |time| time.0),
         hosted_share: spec.hosted_share.map_or(defaults::HOSTED_SHARE, |share| share.0),
         unsure: spec.unsure.unwrap_or_default(),

@@ -98,6 +98,8 @@ pub struct RouterSettings {
     pub hosted: Arc<[ModelName]>,
     /// `probe`, `heuristic` or `slm`.
     pub classifier: String,
+    /// How long `probe` may take.
+    pub probe_deadline: Duration,
     /// The model that `slm` asks.
     pub slm_model: Option<ModelName>,
     /// How long it may take.

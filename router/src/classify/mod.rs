@@ -109,3 +109,8 @@ fn stand_in(request: &WireRequest, unsure: Unsure, judge: JudgedBy, why: &'stati
     let judged_by = if need.is_some() { JudgedBy::Heuristic } else { judge };
     Signals { need, judged_by, abstained: Some(why), ..signals }
 }
+
+/// The heuristic's word alone, to compare trained heads with.
+pub fn heuristic_need(request: &WireRequest) -> f32 {
+    heuristic::judge(request).need.unwrap_or(0.5)
+}

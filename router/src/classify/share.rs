@@ -74,8 +74,7 @@ impl Share {
             return None;
         }
         let seen = self.seen.lock();
-        let (from, to) = (self.at(&seen, -width), self.at(&seen, width));
-        (from < to).then_some((from, to))
+        Some((self.at(&seen, -width), self.at(&seen, width)))
     }
 
     /// Takes a request into account: its score, and whether it went to the strong side on account of it.

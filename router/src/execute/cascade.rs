@@ -217,7 +217,9 @@ async fn held(
         if draft.tokens() >= watch.config.hold_tokens {
             break watch.settle(&draft, None);
         }
-        let due = LOOKS.iter().find(|(tokens, _)| before < *tokens && draft.tokens() >= *tokens);
+        // Observing, nothing is won by settling early: the features of the longest beginning are.
+        let looks = if watch.config.observe { &[] } else { LOOKS.as_slice() };
+        let due = looks.iter().find(|(tokens, _)| before < *tokens && draft.tokens() >= *tokens);
         if let Some((_, margin)) = due
             && let Some(look) = watch.settle(&draft, Some(*margin))
         {

@@ -1,31 +1,37 @@
 //! A head and a few hundred rows of one's own become another head; and a head's probabilities are fitted anew.
 //!
-//! On a new workload what 20,000 foreign rows taught is worth less than a few hundred rows of its own, but not nothing:
-//! the new head keeps all parts of its base as *one* column and adds parts fitted to the new rows alone. How much each
-//! counts is a ridge regression on out-of-fold outputs.
+//! On a new workload what 20,000 foreign rows taught is worth less than a few hundred rows of its own: the new head is
+//! small trees and a ridge regression on the embedding, both fitted to the gain on those rows alone, and a lesser share of
+//! the base. The three are brought to one scale and added with fixed weights; weights that are themselves fitted to 400
+//! rows did worse (`docs/routing-quality.md`).
 //!
-//! **The gate.** A new head is accepted only if, on rows that it had not seen, it ranks better than its base by more
-//! than chance would often give. Otherwise the base is handed back as it was: asking costs nothing, and no workload gets
-//! a worse head than it had.
+//! **The gate.** A new head is accepted only if, on rows that it had not seen, it ranks better than its base by more than
+//! a standard error. Otherwise the base is handed back as it was: asking costs nothing, and hardly ever gets a workload a
+//! worse head than it had.
 
 use super::Progress;
 use super::boost::Growth;
-use super::fit::{FEWEST, FitError, Kind, Material, Recipe, Wanted, ridge, scored};
-use super::folds::FOLDS;
+use super::algebra::{percentiles, ridge};
+use super::fit::{FEWEST, FitError, Recipe, scored};
+use super::material::{Kind, Material, Wanted};
 use super::metrics::{self, Figures, Scored};
 use super::rows::Row;
 use crate::probe::Head;
 use crate::probe::curve::Curve;
-use crate::probe::head::{Mix, Part, Provenance, Source, Sum, Target, Views};
+use crate::probe::head::{Part, Provenance, Source, Target, Views};
+use crate::probe::mix::{Mix, Sum};
 
 /// How parts are fitted to few rows: smaller trees, stronger pull to nothing.
 fn few(bits: u32) -> Recipe {
     let growth =
-        Growth { trees: 150, rate: 0.04, leaves: 5, depth: 3, least: 20, features: 0.3, rows: 0.7, draw: 20.0 };
-    Recipe { bits, growth, words_cost: 1.0, embedding_cost: 2.0, ..Recipe::default() }
+        Growth { trees: 80, rate: 0.05, leaves: 4, depth: 3, least: 25, features: 0.3, rows: 0.7, draw: 10.0 };
+    Recipe { bits, growth, ..Recipe::default() }
 }
+
+/// How much the base counts where a part fitted to the new rows counts 1.
+const OF_BASE: f32 = 0.35;
 /// How many standard errors the new head must be ahead.
-const AHEAD: f64 = 0.5;
+const AHEAD: f64 = 1.0;
 /// Resamples behind the standard error.
 const DRAWS: usize = 400;
 
@@ -63,9 +69,9 @@ pub fn adapt(
 ) -> Result<Adapted, FitError> {
     let recipe = few(base.header.bits);
     let material = Material::of(rows, views, &recipe, seed)?;
-    let mut wanted = vec![of(Source::Features, Target::Gain), of(Source::Words, Target::Need)];
+    let mut wanted = vec![of(Source::Features, Target::Gain)];
     if material.dimensions() > 0 && base.header.encoded.is_some() {
-        wanted.extend([of(Source::Embedding, Target::Weak), of(Source::Embedding, Target::Strong)]);
+        wanted.push(of(Source::Embedding, Target::Gain));
     }
     let (parts, outputs) = material.parts(&wanted, progress);
     let blend = Blend { base, material: &material, parts: &parts, outputs: &outputs };
@@ -143,36 +149,42 @@ struct Blend<'a> {
 // === impl Blend ===
 
 impl Blend<'_> {
-    /// The new mix, and sums in which no row's own fold took part.
+    /// The new mix, and the gains that it gives for rows that its parts had not seen.
     fn mix(&self, of_base: &Mix, may: impl Fn(Source) -> bool) -> (Mix, Vec<f32>) {
         let material = self.material;
-        let sums_of_base: Vec<f32> =
+        let base_gains: Vec<f32> =
             material.views.iter().map(|views| of_base.gain(&self.base.outputs(views))).collect();
         let taking: Vec<usize> = (0..self.parts.len()).filter(|part| may(self.parts[*part].source)).collect();
-        let columns: Vec<&[f32]> = std::iter::once(sums_of_base.as_slice())
+        let columns: Vec<&[f32]> = std::iter::once(base_gains.as_slice())
             .chain(taking.iter().map(|part| self.outputs[*part].as_slice()))
             .collect();
-        let mut sums = vec![0f32; material.rows.len()];
-        for fold in 0..FOLDS {
-            let weights: Vec<f32> = material.folds.iter().map(|other| f32::from(u8::from(*other != fold))).collect();
-            let (fitted, bias) = ridge(&columns, &material.gains, &weights);
-            for row in (0..sums.len()).filter(|row| material.folds[*row] == fold) {
-                sums[row] =
-                    bias + fitted.iter().zip(&columns).map(|(weight, column)| weight * column[row]).sum::<f32>();
-            }
-        }
-        let (fitted, bias) = ridge(&columns, &material.gains, &vec![1.0; sums.len()]);
-        let share = fitted.first().copied().unwrap_or(0.0);
+        let factors: Vec<f32> = columns
+            .iter()
+            .enumerate()
+            .map(|(at, column)| if at == 0 { OF_BASE } else { 1.0 } / deviation(column))
+            .collect();
+        let blended: Vec<f32> = (0..base_gains.len())
+            .map(|row| factors.iter().zip(&columns).map(|(factor, column)| factor * column[row]).sum())
+            .collect();
+        // One slope and one bias bring the sum back to the size of a gain; a slope that falls would turn the order.
+        let (slope, bias) = ridge(&[&blended], &material.gains, &vec![1.0; blended.len()], 1.0);
+        let slope = slope.first().copied().unwrap_or(0.0).max(1e-3);
+        let gains: Vec<f32> = blended.iter().map(|value| slope * value + bias).collect();
         let mut weights = vec![0f32; self.base.parts.len() + self.parts.len()];
-        for (part, weight) in taking.iter().zip(fitted.iter().skip(1)) {
-            weights[self.base.parts.len() + part] = *weight;
+        for (part, factor) in taking.iter().zip(factors.iter().skip(1)) {
+            weights[self.base.parts.len() + part] = slope * factor;
         }
-        let mix = of_base.adapted(share, Sum { weights, bias });
-        let curve = Curve::fit(&sums, &material.needs, &vec![1.0; sums.len()], knot(sums.len()));
-        let mut cold: Vec<f32> = sums.iter().map(|sum| curve.apply(*sum)).collect();
-        cold.sort_by(f32::total_cmp);
-        let last = cold.len().saturating_sub(1);
-        let cold = (0..=100).filter_map(|percent| cold.get(percent * last / 100).copied()).collect();
-        (Mix { curve, cold, ..mix }, sums)
+        let share = slope * factors.first().copied().unwrap_or(0.0);
+        let curve = Curve::fit(&gains, &material.needs, &vec![1.0; gains.len()], knot(gains.len()));
+        let cold = percentiles(gains.iter().map(|gain| curve.apply(*gain)).collect());
+        (Mix { curve, cold, ..of_base.adapted(share, Sum { weights, bias }) }, gains)
     }
+}
+
+/// The standard deviation; 1 where nothing differs.
+fn deviation(values: &[f32]) -> f32 {
+    let count = values.len().max(1) as f32;
+    let mean = values.iter().sum::<f32>() / count;
+    let deviation = (values.iter().map(|value| (value - mean).powi(2)).sum::<f32>() / count).sqrt();
+    if deviation > 1e-6 { deviation } else { 1.0 }
 }

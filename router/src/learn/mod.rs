@@ -10,7 +10,7 @@
 //! | groups to folds | [`folds`] |
 //! | n-grams and embeddings to weights | [`logistic`] |
 //! | hand-made features to trees | [`boost`] |
-//! | all of it to a head | [`fit`] |
+//! | all of it to a head | [`fit`], [`material`] |
 //! | a head and a few rows of one's own to another head | [`adapt`] |
 //! | scores and labels to figures, equal to those of the pack's `eval.py` | [`metrics`] |
 //! | figures to pictures | [`plots`] |
@@ -18,13 +18,18 @@
 //! Nothing here runs while a request waits.
 
 pub mod adapt;
+mod algebra;
 pub mod boost;
 pub mod fit;
 pub mod folds;
 pub mod logistic;
+mod material;
 pub mod metrics;
 pub mod plots;
 pub mod rows;
 
 /// Told how far a long step is: its name, how much is done, of how much.
 pub type Progress<'a> = &'a (dyn Fn(&'static str, usize, usize) + Sync);
+
+#[cfg(test)]
+mod tests;

@@ -133,21 +133,26 @@ impl Row {
 }
 
 impl WireRow {
+    /// The chat request that asks what the row asks.
+    fn request(&self) -> Result<WireRequest, String> {
+        let messages = match (&self.prompt, &self.messages) {
+            (Some(prompt), None) => serde_json::json!([{"role": "user", "content": prompt}]),
+            (None, Some(messages)) => messages.clone(),
+            (Some(_), Some(_)) => return Err("it has both `prompt` and `messages`".into()),
+            (None, None) => return Err("it has neither `prompt` nor `messages`".into()),
+        };
+        let mut body = serde_json::json!({"model": "auto", "messages": messages});
+        if let Some(tools) = &self.tools {
+            body["tools"] = tools.clone();
+        }
+        WireRequest::parse(Endpoint::Chat, body.to_string().into()).map_err(|why| why.message)
+    }
+
     fn read(self) -> Result<Row, String> {
         let (reading, chars) = match (&self.prompt, &self.messages) {
             (Some(prompt), None) if self.tools.is_none() => (Reading::of_prompt(prompt), prompt.chars().count()),
-            (Some(_), Some(_)) => return Err("it has both `prompt` and `messages`".into()),
-            (None, None) => return Err("it has neither `prompt` nor `messages`".into()),
-            (prompt, messages) => {
-                let messages = match (prompt, messages) {
-                    (Some(prompt), _) => serde_json::json!([{"role": "user", "content": prompt}]),
-                    (None, messages) => messages.clone().unwrap_or_default(),
-                };
-                let mut body = serde_json::json!({"model": "auto", "messages": messages});
-                if let Some(tools) = self.tools {
-                    body["tools"] = tools;
-                }
-                let request = WireRequest::parse(Endpoint::Chat, body.to_string().into()).map_err(|why| why.message)?;
+            _ => {
+                let request = self.request()?;
                 let chars = request.view.texts().map(|text| text.chars().count()).sum();
                 (Reading::of_request(&request), chars)
             }
@@ -198,6 +203,18 @@ pub fn open(path: &Path) -> std::io::Result<Box<dyn BufRead>> {
 /// # Errors
 /// The file cannot be read, is empty, or a line is not a row.
 pub fn read(path: &Path) -> Result<Vec<Row>, RowError> {
+    read_as(path, WireRow::read)
+}
+
+/// Reads the rows of a file as chat requests.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_requests(path: &Path) -> Result<Vec<WireRequest>, RowError> {
+    read_as(path, |row| row.request())
+}
+
+fn read_as<T>(path: &Path, as_what: impl Fn(WireRow) -> Result<T, String>) -> Result<Vec<T>, RowError> {
     let failed = |source| RowError::Read { file: path.to_owned(), source };
     let mut rows = Vec::new();
     for (at, line) in open(path).map_err(failed)?.lines().enumerate() {
@@ -207,7 +224,7 @@ pub fn read(path: &Path) -> Result<Vec<Row>, RowError> {
         }
         let wrong = |what: String| RowError::Line { file: path.to_owned(), line: at + 1, what };
         let row: WireRow = serde_json::from_str(&line).map_err(|why| wrong(format!("not a row: {why}")))?;
-        rows.push(row.read().map_err(wrong)?);
+        rows.push(as_what(row).map_err(wrong)?);
     }
     if rows.is_empty() {
         return Err(RowError::Empty { file: path.to_owned() });

@@ -60,13 +60,8 @@ impl Cache {
 
     /// The embedding of a reading.
     pub fn embed(&self, reading: &Reading) -> Option<Vec<f32>> {
-        let (head, tail) = reading.ends();
-        let mut hasher = Sha256::new();
-        hasher.update((head.len() as u64).to_le_bytes());
-        hasher.update(head);
-        hasher.update(tail);
         let mut key = [0; KEY];
-        key.copy_from_slice(&hasher.finalize()[..KEY]);
+        key.copy_from_slice(&Sha256::digest(reading.instruction().text.as_bytes())[..KEY]);
         if let Some(known) = self.known.lock().get(&key) {
             return Some(known.clone());
         }

@@ -74,6 +74,7 @@ pub(super) fn eval(setting: &Setting, wanted: &Eval) -> Result<(), Failure> {
     if setting.json {
         say(json!({
             "head": probe.head().version(), "encoder": probe.has_encoder(), "groups": groups, "pictures": pictures,
+            "cold": probe.cold_quantiles(),
         }));
         return Ok(());
     }

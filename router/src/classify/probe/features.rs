@@ -1,14 +1,17 @@
 //! Hand-made features of a reading.
 //!
-//! Some 120 numbers that a person could have counted: lengths, kinds of characters, numbers, the options of a
-//! multiple-choice question, words that tell the kind of task ([`super::lexicon`]), and the shape of the conversation.
+//! Some 170 numbers that a person could have counted: lengths, kinds of characters, numbers, the options of a
+//! multiple-choice question, words and stems that tell the kind of task ([`super::lexicon`], [`stems`]), and the shape of
+//! the instruction and of the conversation.
 //! Each carries a name in plain words, since a decision names the features that moved it.
 //!
 //! The list is the contract with a head: a head remembers the names it was trained on, and one that was trained on other
 //! features is refused when it is loaded, not misread.
 
-use super::lexicon::{AT_START, KINDS, is_grammar, kinds_of};
+use super::lexicon::{AT_START, KINDS, is_grammar};
 use super::reading::Reading;
+use super::stems;
+use super::words::Words;
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
@@ -46,7 +49,7 @@ impl Sheet {
 }
 
 fn sheet(reading: &Reading) -> Sheet {
-    let mut sheet = Sheet { values: Vec::with_capacity(136) };
+    let mut sheet = Sheet { values: Vec::with_capacity(192) };
     let text = reading.text();
     let parts = split_options(text);
     let words = Words::of(&parts.question);
@@ -56,6 +59,7 @@ fn sheet(reading: &Reading) -> Sheet {
     options(&mut sheet, &parts, &words);
     form(&mut sheet, text, &parts.question, &words);
     kinds(&mut sheet, &words);
+    instruction(&mut sheet, reading);
     conversation(&mut sheet, reading);
     sheet
 }
@@ -105,69 +109,6 @@ fn option_of(line: &str) -> Option<(u8, &str)> {
     }
     let rest = line[1..].strip_prefix(['.', ')', ':'])?;
     Some((letter, rest.trim()))
-}
-
-/// What was counted of the words of a question.
-#[derive(Default)]
-struct Words {
-    count: usize,
-    chars: usize,
-    longest: usize,
-    long: usize,
-    grammar: usize,
-    single_letters: usize,
-    all_capitals: usize,
-    names: usize,
-    different: HashSet<String>,
-    kinds: [u32; KINDS.len()],
-    first_kinds: u32,
-}
-
-// === impl Words ===
-
-impl Words {
-    fn of(text: &str) -> Self {
-        let mut words = Self::default();
-        let mut before = '\n';
-        for word in text.split(|char: char| !char.is_alphabetic() && char != '\'').filter(|word| !word.is_empty()) {
-            let at = word.as_ptr() as usize - text.as_ptr() as usize;
-            if let Some(char) = text[..at].trim_end_matches(' ').chars().next_back() {
-                before = char;
-            }
-            words.take(word.trim_matches('\''), before);
-        }
-        words
-    }
-
-    fn take(&mut self, word: &str, before: char) {
-        let chars = word.chars().count();
-        if chars == 0 {
-            return;
-        }
-        let lower = word.to_lowercase();
-        self.count += 1;
-        self.chars += chars;
-        self.longest = self.longest.max(chars.min(40));
-        self.long += usize::from(chars >= 9);
-        self.single_letters += usize::from(chars == 1);
-        let first_is_capital = word.starts_with(char::is_uppercase);
-        self.all_capitals += usize::from(chars >= 2 && word.chars().all(char::is_uppercase));
-        let goes_on = before.is_lowercase() || before == ',';
-        self.names += usize::from(goes_on && first_is_capital && chars > 1);
-        self.grammar += usize::from(is_grammar(&lower));
-        let kinds = kinds_of(&lower);
-        for (bit, count) in self.kinds.iter_mut().enumerate() {
-            *count += kinds >> bit & 1;
-        }
-        if self.count <= 2 {
-            self.first_kinds |= kinds;
-        }
-        self.different.insert(lower);
-    }
-
-    fn share(&self, count: usize) -> f32 {
-        count as f32 / self.count.max(1) as f32
-    }
 }
 
 fn lengths(sheet: &mut Sheet, reading: &Reading, parts: &Parts, words: &Words) {
@@ -389,6 +330,50 @@ fn kinds(sheet: &mut Sheet, words: &Words) {
     for (bit, name) in AT_START {
         sheet.flag(name, words.first_kinds >> bit & 1 == 1);
     }
+}
+
+fn instruction(sheet: &mut Sheet, reading: &Reading) {
+    let asked = reading.instruction();
+    let text = asked.text.as_str();
+    let chars = text.chars().count();
+    let kinds = stems::kinds();
+    let counts = stems::count(text);
+    for (kind, count) in kinds.iter().zip(&counts) {
+        sheet.count(kind.name, *count);
+    }
+    let of = |counts: &[usize], hard: bool| -> usize {
+        kinds.iter().zip(counts).filter(|(kind, _)| kind.hard == hard).map(|(_, count)| count).sum()
+    };
+    let (hard, easy) = (of(&counts, true), of(&counts, false));
+    sheet.count("words of hard tasks in the instruction", hard);
+    sheet.count("words of easy tasks in the instruction", easy);
+    sheet.put("more words of hard than of easy tasks", (hard as f32).ln_1p() - (easy as f32).ln_1p());
+    sheet.put("words of hard tasks for the length", hard as f32 / (1.0 + (chars as f32).ln_1p()));
+    let hard_kinds = kinds.iter().zip(&counts).filter(|(kind, count)| kind.hard && **count > 0).count();
+    sheet.put("kinds of hard tasks at once", hard_kinds as f32);
+    let of_context = stems::count(reading.context());
+    sheet.count("words of hard tasks before", of(&of_context, true));
+    sheet.count("words of easy tasks before", of(&of_context, false));
+
+    // A character of a dense script says more than a letter.
+    let dense = text.chars().filter(|char| matches!(char, '\u{2e80}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}')).count();
+    sheet.put("length of the instruction", (chars as f32 + 1.5 * dense as f32).ln_1p());
+    sheet.put("share of the text that is the instruction", chars as f32 / reading.text().chars().count().max(1) as f32);
+    sheet.flag("a quotation to work on", asked.had_quote);
+    sheet.flag("code to work on", asked.had_code);
+    let words = Words::of(text);
+    sheet.put("mean length of words of the instruction", words.share(words.chars));
+    sheet.put("longest word of the instruction", words.longest as f32);
+    sheet.put("share of long words of the instruction", words.share(words.long));
+    sheet.count("long words of the instruction", words.long);
+    sheet.put("share of different words of the instruction", words.share(words.different.len()));
+    sheet.flag("the instruction ends with a question mark", text.ends_with(['?', '？', '؟']));
+    let count = |signs: &[char]| text.matches(signs).count();
+    sheet.count("question marks of the instruction", count(&['?', '？', '؟']));
+    sheet.count("commas of the instruction", count(&[',', '，', '、', '،']));
+    sheet.count("colons and semicolons of the instruction", count(&[':', ';', '：', '；']));
+    sheet.count("exclamation marks of the instruction", count(&['!', '！']));
+    sheet.count("digits of the instruction", text.bytes().filter(u8::is_ascii_digit).count());
 }
 
 fn conversation(sheet: &mut Sheet, reading: &Reading) {

@@ -13,10 +13,10 @@
 //! There are two mixes: with the embedding and without, each with its own curve, so that a probability means the same
 //! when the encoder is absent.
 
-use super::curve::Curve;
 use super::file::{Blob, FORMAT, HeadError, Take};
 use super::forest::Forest;
 use super::guard::Guard;
+use super::mix::Mix;
 use super::{features, ngrams};
 use serde::{Deserialize, Serialize};
 
@@ -82,44 +82,6 @@ pub enum Body {
         /// Weights.
         weights: Vec<f32>,
     },
-}
-
-/// A weighted sum of the parts' numbers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Sum {
-    /// A weight for each part; parts beyond them count nothing.
-    pub weights: Vec<f32>,
-    /// What is added.
-    pub bias: f32,
-}
-
-/// A second opinion, and who decides how much it counts.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Everyday {
-    /// The part whose number, through the logistic curve, says how much a text is like everyday traffic.
-    pub gate: usize,
-    /// The opinion.
-    pub sum: Sum,
-}
-
-/// How the parts become one number, and that number a probability.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Mix {
-    /// What was learnt from measured answers.
-    pub measured: Sum,
-    /// What was learnt from graded everyday prompts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub everyday: Option<Everyday>,
-    /// How much these two count beside `own`; 1 without it.
-    pub share: f32,
-    /// What was learnt from rows of one workload, when the head was adapted to it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub own: Option<Sum>,
-    /// From the gain to the need.
-    pub curve: Curve,
-    /// The need at each percentile (0 to 100) of the everyday training rows, out of fold: what a share starts from
-    /// before it has seen traffic.
-    pub cold: Vec<f32>,
 }
 
 /// What a head was made from.
@@ -351,73 +313,5 @@ impl Head {
             }
         }
         Ok(Self { header, parts, known, digest })
-    }
-}
-
-// === impl Sum ===
-
-impl Sum {
-    /// The sum.
-    pub fn of(&self, outputs: &[f32]) -> f32 {
-        self.bias + self.weights.iter().zip(outputs).map(|(weight, output)| weight * output).sum::<f32>()
-    }
-
-    fn weight(&self, part: usize) -> f32 {
-        self.weights.get(part).copied().unwrap_or(0.0)
-    }
-
-    fn times(&self, factor: f32) -> Self {
-        let weights = self.weights.iter().map(|weight| weight * factor).collect();
-        Self { weights, bias: self.bias * factor }
-    }
-}
-
-// === impl Mix ===
-
-impl Mix {
-    /// The estimate of the gain.
-    pub fn gain(&self, outputs: &[f32]) -> f32 {
-        let gate = self.gate(outputs);
-        let everyday = self.everyday.as_ref().map_or(0.0, |everyday| everyday.sum.of(outputs));
-        let blended = (1.0 - gate) * self.measured.of(outputs) + gate * everyday;
-        self.share * blended + self.own.as_ref().map_or(0.0, |own| own.of(outputs))
-    }
-
-    /// How much each part's number counts for a text with these numbers.
-    pub fn weights(&self, outputs: &[f32]) -> Vec<f32> {
-        let gate = self.gate(outputs);
-        let weight = |part: usize| {
-            let everyday = self.everyday.as_ref().map_or(0.0, |everyday| everyday.sum.weight(part));
-            let blended = (1.0 - gate) * self.measured.weight(part) + gate * everyday;
-            self.share * blended + self.own.as_ref().map_or(0.0, |own| own.weight(part))
-        };
-        (0..outputs.len()).map(weight).collect()
-    }
-
-    /// The same with an own sum beside it, counting `share` of what it did.
-    #[must_use]
-    pub fn adapted(&self, share: f32, own: Sum) -> Self {
-        let mut own = own;
-        if let Some(before) = &self.own {
-            let before = before.times(share);
-            own.bias += before.bias;
-            own.weights.iter_mut().zip(before.weights).for_each(|(weight, before)| *weight += before);
-        }
-        Self { share: self.share * share, own: Some(own), ..self.clone() }
-    }
-
-    /// How much a text is like everyday traffic, 0 to 1; 0 without a second opinion.
-    pub fn gate(&self, outputs: &[f32]) -> f32 {
-        let Some(everyday) = &self.everyday else { return 0.0 };
-        let odds = outputs.get(everyday.gate).copied().unwrap_or(0.0);
-        1.0 / (1.0 + (-odds).exp())
-    }
-
-    fn fits(&self, parts: usize) -> bool {
-        let sums = std::iter::once(&self.measured)
-            .chain(self.everyday.iter().map(|everyday| &everyday.sum))
-            .chain(&self.own);
-        let gate_exists = self.everyday.as_ref().is_none_or(|everyday| everyday.gate < parts);
-        gate_exists && self.curve.is_sound() && sums.into_iter().all(|sum| sum.weights.len() <= parts)
     }
 }

@@ -101,7 +101,6 @@ impl Generations {
 /// A hash of everything that a judgement depends on.
 fn key(reading: &Reading) -> u64 {
     let counts = [
-        reading.ends().0.len(),
         reading.last_bytes,
         reading.before_bytes,
         reading.instruction_bytes,
@@ -114,5 +113,6 @@ fn key(reading: &Reading) -> u64 {
         reading.unread_bytes,
     ];
     let seed = counts.iter().fold(0u64, |seed, count| XxHash3_64::oneshot_with_seed(seed, &count.to_le_bytes()));
+    let seed = XxHash3_64::oneshot_with_seed(seed, reading.context().as_bytes());
     XxHash3_64::oneshot_with_seed(seed, reading.text().as_bytes())
 }

@@ -1,46 +1,68 @@
 //! Sentence embeddings for the probe: encoders that are lent and given back.
 //!
 //! An encoder computes one text after the other. As many are loaded as there are callers at the same time, at most one a
-//! processor; who comes when all are lent waits for nothing and does without the embedding, which costs less than a queue
-//! in front of every request. A failure of the encoder is no failure of a judgement: the head has a mix without it.
+//! processor; who comes when all are lent waits for at most [`PATIENCE`] and then does without the embedding: a queue in
+//! front of every request would cost more than the embedding is worth. A failure of the encoder is no failure of a
+//! judgement: the head has a mix without it.
 
 use super::Reading;
 use crate::classify::encoder::Encoder;
-use parking_lot::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use parking_lot::{Condvar, Mutex};
+use std::time::{Duration, Instant};
 
-/// Encoders that nobody uses.
-static FREE: Mutex<Vec<Encoder>> = Mutex::new(Vec::new());
-/// Encoders that were loaded, or failed to.
-static LOADED: AtomicUsize = AtomicUsize::new(0);
+/// How long an encoder is waited for when all are lent.
+const PATIENCE: Duration = Duration::from_millis(25);
 
-/// The embedding of a reading; none when every encoder is busy, or when it fails.
-pub fn embed(reading: &Reading) -> Option<Vec<f32>> {
-    let encoder = lend()?;
-    let (head, tail) = reading.ends();
-    let encoded = encoder.encode(head, tail).ok();
-    FREE.lock().push(encoder);
-    encoded.map(|encoded| encoded.vector.to_vec())
+struct Pool {
+    /// Encoders that nobody uses.
+    free: Vec<Encoder>,
+    /// Encoders that were loaded, or failed to.
+    loaded: usize,
 }
 
-/// Loads one encoder, so that the first request does not wait for it; tells whether there is one.
-pub fn warm() -> bool {
-    match lend() {
-        None => false,
-        Some(encoder) => {
-            FREE.lock().push(encoder);
-            true
+static POOL: Mutex<Pool> = Mutex::new(Pool { free: Vec::new(), loaded: 0 });
+static GIVEN_BACK: Condvar = Condvar::new();
+
+/// An encoder on loan: it goes back when dropped, also when encoding panics.
+struct Lent(Option<Encoder>);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(encoder) = self.0.take() {
+            POOL.lock().free.push(encoder);
+            GIVEN_BACK.notify_one();
         }
     }
 }
 
-fn lend() -> Option<Encoder> {
-    if let Some(free) = FREE.lock().pop() {
-        return Some(free);
-    }
+/// The embedding of a reading; none when every encoder stays busy, or when it fails.
+pub fn embed(reading: &Reading) -> Option<Vec<f32>> {
+    let lent = lend()?;
+    let encoded = lent.0.as_ref()?.encode(&reading.instruction().text, "").ok()?;
+    Some(encoded.vector.to_vec())
+}
+
+/// Loads one encoder, so that the first request does not wait for it; tells whether there is one.
+pub fn warm() -> bool {
+    lend().is_some()
+}
+
+fn lend() -> Option<Lent> {
     let most = std::thread::available_parallelism().map_or(1, |count| count.get());
-    let may_load =
-        LOADED.fetch_update(Ordering::AcqRel, Ordering::Acquire, |loaded| (loaded < most).then_some(loaded + 1));
-    may_load.ok()?;
-    Encoder::bundled().ok()
+    let until = Instant::now() + PATIENCE;
+    let mut pool = POOL.lock();
+    loop {
+        if let Some(free) = pool.free.pop() {
+            return Some(Lent(Some(free)));
+        }
+        if pool.loaded < most {
+            pool.loaded += 1;
+            break;
+        }
+        if GIVEN_BACK.wait_until(&mut pool, until).timed_out() {
+            return None;
+        }
+    }
+    drop(pool);
+    Encoder::bundled().ok().map(|encoder| Lent(Some(encoder)))
 }

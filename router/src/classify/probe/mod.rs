@@ -17,11 +17,15 @@ mod file;
 pub mod forest;
 pub mod guard;
 pub mod head;
+mod instruction;
 mod lexicon;
 mod live;
 mod meaning;
+pub mod mix;
 pub mod ngrams;
 mod reading;
+mod stems;
+mod words;
 
 pub use file::{HeadError, read, write};
 pub use head::Head;

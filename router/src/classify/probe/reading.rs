@@ -7,11 +7,13 @@
 //! A short last turn ("and in Python?") says little by itself: up to [`MOST_BEFORE`] bytes of the user turn before it
 //! are put in front of it, so that a follow-up is judged as what it follows. Instructions of the system, the model's own
 //! answers and the results of tools are measured (how many, how long, whether the last result tells of a failure) but
-//! their words do not take part: the head was not trained on them, and they are where others than the user write.
+//! their words do not take part, save that some stems are looked for in the turn before and in the last result: the head
+//! was not trained on them, and they are where others than the user write.
 //!
 //! A row of training data goes the same way ([`Reading::of_prompt`]), so that a one-message request and the row with
 //! the same text give the same reading.
 
+use super::instruction::Instruction;
 use adapters::wire::{Role, View, WireRequest};
 use policies::Redacted;
 
@@ -32,7 +34,7 @@ const FAILURES: [&str; 8] =
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reading {
     text: Redacted<String>,
-    seam: usize,
+    context: Redacted<String>,
     /// Bytes of the last user turn, read or not.
     pub last_bytes: usize,
     /// Bytes of everything before the last user turn, instructions excepted.
@@ -66,8 +68,9 @@ impl Reading {
     /// Reads a bare prompt, as a row of training data has it.
     pub fn of_prompt(prompt: &str) -> Self {
         let mut reading = Self { user_turns: 1, ..Self::default() };
-        let read = reading.take(prompt, None);
-        reading.unread_bytes = prompt.len() - read;
+        reading.take(prompt, "");
+        let read = both_ends(prompt, MOST);
+        reading.unread_bytes = prompt.len() - read.0.len() - read.1.len();
         reading
     }
 
@@ -80,7 +83,7 @@ impl Reading {
         }
         let at = messages.iter().rposition(|message| message.role == Role::User).unwrap_or(messages.len() - 1);
         let mut reading = Self { tools: view.tools.len(), ..Self::default() };
-        let (mut all, mut before, mut result) = (0, None, "");
+        let (mut all, mut before, mut result) = (0, "", "");
         for (n, message) in messages.iter().enumerate() {
             let text = message.text.0.as_str();
             all += text.len();
@@ -89,7 +92,7 @@ impl Reading {
                 Role::User => {
                     reading.user_turns += 1;
                     if n < at {
-                        before = Some(text);
+                        before = text;
                     }
                 }
                 Role::Assistant => reading.assistant_turns += 1,
@@ -105,36 +108,41 @@ impl Reading {
             }
         }
         let last = messages.get(at).map_or("", |message| message.text.0.as_str());
-        let mut read = reading.take(last, before);
+        reading.take(last, before);
+        let mut context = String::new();
+        let mut read = 0;
+        for (part, most) in [(last, MOST), (before, MOST_BEFORE), (result, MOST_OF_RESULT)] {
+            let (head, tail) = both_ends(part, most);
+            read += head.len() + tail.len();
+            if most != MOST && !part.is_empty() {
+                [head, "\n", tail, "\n"].iter().for_each(|part| context.push_str(part));
+            }
+        }
+        reading.context = Redacted(context);
         let (head, tail) = both_ends(result, MOST_OF_RESULT);
         reading.tool_failed = [head, tail].iter().any(|part| tells_of_failure(part));
-        read += head.len() + tail.len();
         reading.unread_bytes = all.saturating_sub(read);
         reading
     }
 
-    /// Takes the text in; gives how many bytes of the conversation it holds.
-    fn take(&mut self, last: &str, before: Option<&str>) -> usize {
+    /// Takes the last turn in, and in front of it the one before when it is short.
+    fn take(&mut self, last: &str, before: &str) {
         self.last_bytes = last.len();
         let (head, tail) = both_ends(last, MOST);
         let mut text = String::with_capacity(head.len() + tail.len() + 1);
-        let mut read = head.len() + tail.len();
-        if let Some(before) = before.filter(|_| last.len() < SHORT) {
+        if last.len() < SHORT {
             let (start, end) = both_ends(before, MOST_BEFORE);
             for part in [start, end].into_iter().filter(|part| !part.is_empty()) {
                 text.push_str(part);
                 text.push('\n');
             }
-            read += start.len() + end.len();
         }
         text.push_str(head);
-        self.seam = text.len();
         if !tail.is_empty() {
             text.push('\n');
             text.push_str(tail);
         }
         self.text = Redacted(text);
-        read
     }
 
     /// All that was read, the two ends of a long turn joined by a line break.
@@ -142,9 +150,14 @@ impl Reading {
         &self.text.0
     }
 
-    /// The start and the end of what was read; the end is empty when the turn was short.
-    pub fn ends(&self) -> (&str, &str) {
-        self.text.0.split_at(self.seam)
+    /// What was read of the user turn before and of the last result of a tool.
+    pub fn context(&self) -> &str {
+        &self.context.0
+    }
+
+    /// What of the text is the instruction: what the encoder reads.
+    pub fn instruction(&self) -> Instruction {
+        Instruction::of(self.text())
     }
 }
 

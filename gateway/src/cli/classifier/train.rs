@@ -1,0 +1,133 @@
+//! `sluice classifier train`: rows become a head, or a head and rows another head.
+
+use super::cache::Cache;
+use super::{Half, bar, labelled, load, read_head, show, write_head};
+use crate::cli::{Failure, Setting, say};
+use router::learn::adapt;
+use router::learn::fit::{self, Embed, Recipe};
+use router::learn::rows::{self, Row};
+use router::probe::head::Provenance;
+use router::probe::{Head, Reading};
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Trains a head.
+#[derive(Debug, clap::Args)]
+pub struct Train {
+    /// Labelled rows, plain or gzip.
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    data: Vec<PathBuf>,
+    /// Where the head goes.
+    #[arg(long, value_name = "FILE", default_value = "sluice.head")]
+    out: PathBuf,
+    /// A head to adapt to these rows instead of beginning anew.
+    #[arg(long, value_name = "HEAD")]
+    base: Option<PathBuf>,
+    /// Adapts the head that is shipped.
+    #[arg(long, conflicts_with = "base")]
+    adapt: bool,
+    /// The same seed and rows give the same head.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// What the head is called.
+    #[arg(long, value_name = "NAME", default_value = "need")]
+    name: String,
+    /// Leaves the encoder out.
+    #[arg(long)]
+    no_encoder: bool,
+    /// A file that keeps embeddings between runs.
+    #[arg(long, value_name = "FILE", hide = true)]
+    embeddings: Option<PathBuf>,
+    /// Graded rows (field `need`) that are trained on, told by a hash of their id.
+    #[arg(long, value_enum, default_value_t = Half::Training)]
+    graded: Half,
+    /// Leaves these sources out.
+    #[arg(long, value_name = "SOURCE")]
+    without: Vec<String>,
+    /// How the head is fitted, as JSON; what is left out is as usual.
+    #[arg(long, value_name = "JSON", default_value = "{}", hide = true)]
+    recipe: String,
+    /// Recorded in the head.
+    #[arg(long, value_name = "COMMIT", default_value = "", hide = true)]
+    commit: String,
+    /// Seconds since 1970 that are recorded in the head instead of now.
+    #[arg(long, env = "SOURCE_DATE_EPOCH", hide = true)]
+    made: Option<i64>,
+}
+
+pub(super) fn train(setting: &Setting, wanted: &Train) -> Result<(), Failure> {
+    let rows = labelled(&wanted.data, wanted.graded, &wanted.without)?;
+    let base = match (&wanted.base, wanted.adapt) {
+        (Some(path), _) => Some(read_head(path)?),
+        (None, true) => Some(load(None)?.head().clone()),
+        (None, false) => None,
+    };
+    let provenance = provenance(wanted, &rows)?;
+    let cache = Cache::open(wanted.embeddings.as_deref())?;
+    let embed = |reading: &Reading| cache.embed(reading);
+    let embed: Embed<'_> = if wanted.no_encoder { None } else { Some(&embed) };
+    let bar = bar();
+    let progress = show(&bar);
+    let recipe: Recipe =
+        serde_json::from_str(&wanted.recipe).map_err(|why| Failure::Usage(format!("`--recipe`: {why}")))?;
+    let bits = base.as_ref().map_or(recipe.bits, |base| base.header.bits);
+    let views = fit::views(&rows, bits, embed, &progress);
+    cache.close(wanted.embeddings.as_deref())?;
+    let Some(base) = base else {
+        let fitted = fit::train(&rows, &views, &recipe, wanted.seed, &wanted.name, provenance, &progress)?;
+        bar.finish_and_clear();
+        let head = write_head(&wanted.out, &fitted.head)?;
+        return told(setting, wanted, &rows, &head, None);
+    };
+    let adapted = adapt::adapt(&base, &rows, &views, wanted.seed, &wanted.name, provenance, &progress)?;
+    bar.finish_and_clear();
+    let head = write_head(&wanted.out, &adapted.head)?;
+    told(setting, wanted, &rows, &head, Some(&adapted))
+}
+
+fn provenance(wanted: &Train, rows: &[Row]) -> Result<Provenance, Failure> {
+    let made = match wanted.made {
+        Some(seconds) => jiff::Timestamp::from_second(seconds)
+            .map_err(|why| Failure::Usage(format!("SOURCE_DATE_EPOCH {seconds}: {why}")))?,
+        None => jiff::Timestamp::from_second(jiff::Timestamp::now().as_second())
+            .map_err(|why| Failure::Failed(why.to_string()))?,
+    };
+    let mut data = Vec::new();
+    for file in &wanted.data {
+        let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
+        data.push((name, rows::digest(file)?));
+    }
+    let first = rows.iter().find_map(|row| row.pair.clone());
+    let pair = first.filter(|first| rows.iter().all(|row| row.pair.as_ref().is_none_or(|pair| pair == first)));
+    Ok(Provenance { made: made.to_string(), commit: wanted.commit.clone(), data, pair, ..Provenance::default() })
+}
+
+fn told(
+    setting: &Setting,
+    wanted: &Train,
+    rows: &[Row],
+    head: &Head,
+    adapted: Option<&adapt::Adapted>,
+) -> Result<(), Failure> {
+    if setting.json {
+        say(json!({
+            "head": head.version(), "digest": head.digest(), "out": wanted.out, "rows": rows.len(),
+            "provenance": head.header.provenance,
+            "accepted": adapted.map(|adapted| adapted.accepted),
+            "gate": adapted.map(|adapted| json!({
+                "base_apgr": adapted.base_apgr, "new_apgr": adapted.new_apgr, "standard_error": adapted.error,
+            })),
+        }));
+        return Ok(());
+    }
+    say(format!("{} from {} rows, written to {}", head.version(), rows.len(), wanted.out.display()));
+    for (name, value) in &head.header.provenance.figures {
+        say(format!("  {name}: {value:.4}"));
+    }
+    if let Some(adapted) = adapted {
+        let verdict = if adapted.accepted { "accepted" } else { "not accepted: the base head is kept as it is" };
+        let (base, new) = (adapted.base_apgr, adapted.new_apgr);
+        say(format!("  held-out APGR {new:.4} against {base:.4} of the base: {verdict}"));
+    }
+    Ok(())
+}
