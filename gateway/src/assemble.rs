@@ -123,6 +123,7 @@ impl Ground {
             hosted,
             classifier,
             slm_model,
+            head,
             probe_deadline,
             slm_deadline,
             hosted_share,
@@ -137,7 +138,7 @@ impl Ground {
         let asked = slm_model.and_then(|name: ModelName| fleet.get(&name));
         let classifier = match (classifier.as_str(), asked) {
             ("slm", Some(model)) => Classifier::Slm { backend: model.provider.backend.clone(), deadline: slm_deadline },
-            ("probe", _) => Classifier::probe(probe_deadline),
+            ("probe", _) => Classifier::probe(head, probe_deadline),
             _ => Classifier::Heuristic,
         };
         let steering = (self.parts.share(hosted_share, &classifier), self.parts.cascade.clone());

@@ -4,11 +4,13 @@
 use adapters::scripted::{Play, Scripted};
 use adapters::wire::{Certainty, WireRequest};
 use adapters::{Backend, BackendError, Kind};
-use policies::{Classes, Endpoint, Location, ModelName, Price, PriceSource, Pricing, Principal, Rate, RouteWish, Unsure};
+use policies::{
+    Classes, Endpoint, Location, ModelName, Price, PriceSource, Pricing, Principal, Rate, RouteWish, Unsure,
+};
 use router::ledger::{Durability, Ledger};
 use router::{
-    Answer, AnswerBody, Ask, Breaker, Budgets, Cascade, CascadeConfig, Classifier, Fleet, Model, Piece, Provider, Router,
-    RouterConfig, Share, Silent,
+    Answer, AnswerBody, Ask, Breaker, Budgets, Cascade, CascadeConfig, Classifier, Fleet, Model, Piece, Provider,
+    Router, RouterConfig, Share, Silent,
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -87,7 +89,8 @@ impl Bench {
         // Every need is too close to call.
         let share = Arc::new(Share::new(0.5, &[0.0, 0.5, 1.0]));
         let steering = (share, Arc::new(Cascade::default()));
-        let router = Router::new(config, fleet, steering, budgets, ledger.clone(), Arc::new(Silent), TaskTracker::new());
+        let router =
+            Router::new(config, fleet, steering, budgets, ledger.clone(), Arc::new(Silent), TaskTracker::new());
         Self { router: Arc::new(router), ledger, _folder: folder }
     }
 
@@ -112,8 +115,7 @@ impl Bench {
     }
 }
 
-const ON: CascadeConfig =
-    CascadeConfig { width: 0.5, observe: false, hold_tokens: 6, hold: Duration::from_secs(5) };
+const ON: CascadeConfig = CascadeConfig { width: 0.5, observe: false, hold_tokens: 6, hold: Duration::from_secs(5) };
 
 /// All that the client gets.
 async fn text_of(answer: Answer) -> String {

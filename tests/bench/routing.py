@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the shipped head is worth: writes docs/routing-quality.figures.md's tables. Run by scripts/bench-routing.
+"""What the shipped head is worth: prints the tables and writes them into the page. Run by scripts/bench-routing.
 
 Figures and intervals come from the pack's own eval.py, scores from the built binary: nothing of the product's own
 measuring is believed here. Needs numpy and scikit-learn (the script makes a virtual environment for them).
@@ -9,7 +9,7 @@ import numpy as np
 
 ap = argparse.ArgumentParser(description=__doc__)
 ap.add_argument("--data", required=True); ap.add_argument("--sluice", required=True); ap.add_argument("--out", required=True)
-ap.add_argument("--cache", required=True); ap.add_argument("--draws", type=int, default=5); ap.add_argument("--bootstrap", type=int, default=1000)
+ap.add_argument("--cache", required=True); ap.add_argument("--draws", type=int, default=5); ap.add_argument("--only", help="one of dev, everyday, workloads, time"); ap.add_argument("--bootstrap", type=int, default=1000)
 A = ap.parse_args()
 sys.path.insert(0, A.data)
 from eval import auroc, boot, calibration, ci, metrics  # noqa: E402
@@ -145,6 +145,9 @@ def table_everyday():
     say(f"{len(rows)} held-back prompts, {int((need <= .25).sum())} of them easy (graded .25 or less), "
         f"{int((need >= .7).sum())} hard (.7 or more), {int(greeting.sum())} greetings.")
     say()
+    counted = json.loads(sluice("eval", "--data", *EVERYDAY, "--bootstrap", 2, "--json", *embeddings(True)))
+    say(f"The guard calls {counted['far']} of them far (with encoder).")
+    say()
     say("| | AUROC easy against hard | share hosted, cold, goal 30% | of the easy | of the hard | greetings hosted |")
     say("| --- | --- | --- | --- | --- | --- |")
     rng = np.random.default_rng(3)
@@ -237,7 +240,7 @@ def table_time():
     say("| one judgement, 107 tokens, one core | p50 | p99 |")
     say("| --- | --- | --- |")
     for row in told["rows"]:
-        say(f"| {row['what']} | {row['p50_us'] / 1000:.3f} ms | {row['p99_us'] / 1000:.3f} ms |")
+        say(f"| {row['what']} | {row['p50_us'] / 1000:.4f} ms | {row['p99_us'] / 1000:.4f} ms |")
 
 
 def main():
@@ -248,6 +251,8 @@ def main():
         ("workloads", lambda: table_workloads(train, dev)),
         ("time", table_time),
     ]:
+        if A.only not in (None, title):
+            continue
         LINES.clear()
         table()
         print(flush=True)

@@ -178,3 +178,27 @@ fn a_head_that_was_changed_is_refused() {
     assert_eq!(output.status.code(), Some(64));
     assert!(String::from_utf8_lossy(&output.stderr).contains("damaged"));
 }
+
+#[test]
+fn a_head_of_ones_own_judges_where_the_configuration_names_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), "rows.jsonl", &rows(240));
+    let trained = run(folder.path(), &["classifier", "train", "--data", "rows.jsonl", "--out", "own.head"], "");
+    assert_eq!(trained.status.code(), Some(0), "{}", String::from_utf8_lossy(&trained.stderr));
+    let config = "[providers.a]\nkind = \"simulated\"\n[providers.b]\nkind = \"simulated\"\nlocation = \"local\"\n\
+                  [models.big]\nprovider = \"a\"\n[models.small]\nprovider = \"b\"\n\
+                  [router]\nlocal = \"small\"\nhosted = \"big\"\n";
+    let request = json!({"model": "auto", "messages": [{"role": "user", "content": "Prove that 7 + 9 * 15 = 51."}]});
+    let mut heads = Vec::new();
+    for head in ["", "head = \"own.head\"\n"] {
+        write(folder.path(), "sluice.toml", &format!("{config}{head}"));
+        let output = run(folder.path(), &["explain", "--json"], &request.to_string());
+        let decision: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        heads.push(decision["signals"]["head"].as_str().expect("a head").to_owned());
+    }
+    assert_ne!(heads[0], heads[1], "the configured head judges");
+    write(folder.path(), "sluice.toml", &format!("{config}head = \"nowhere.head\"\n"));
+    let output = run(folder.path(), &["check"], "");
+    assert_eq!(output.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("router.head"));
+}

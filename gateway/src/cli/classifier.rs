@@ -179,15 +179,16 @@ fn show(bar: &ProgressBar) -> impl Fn(&'static str, usize, usize) + Sync + '_ {
     }
 }
 
-/// The needs of rows, in order.
-fn needs(judge: &Judge, probe: &Probe, rows: &[Row]) -> Result<Vec<f32>, Failure> {
-    let (bar, done) = (bar(), AtomicUsize::new(0));
+/// The needs of rows, in order, guard off, and how many of them the guard calls far.
+fn needs(judge: &Judge, probe: &Probe, rows: &[Row]) -> Result<(Vec<f32>, usize), Failure> {
+    let (bar, done, far) = (bar(), AtomicUsize::new(0), AtomicUsize::new(0));
     let progress = show(&bar);
     let cache = Cache::open(judge.embeddings.as_deref())?;
     let needs = spread(rows.len(), |at| {
         let mut views = probe.head().views(&rows[at].reading);
         views.embedding = if probe.has_encoder() { cache.embed(&rows[at].reading) } else { None };
         let (_, need) = probe.head().judge(&views);
+        far.fetch_add(usize::from(probe.is_far(&views)), Ordering::Relaxed);
         let so_far = done.fetch_add(1, Ordering::Relaxed) + 1;
         if so_far.is_multiple_of(50) {
             progress("scoring", so_far, rows.len());
@@ -196,7 +197,7 @@ fn needs(judge: &Judge, probe: &Probe, rows: &[Row]) -> Result<Vec<f32>, Failure
     });
     bar.finish_and_clear();
     cache.close(judge.embeddings.as_deref())?;
-    Ok(needs)
+    Ok((needs, far.into_inner()))
 }
 
 fn score(setting: &Setting, wanted: &Score) -> Result<(), Failure> {
@@ -204,7 +205,7 @@ fn score(setting: &Setting, wanted: &Score) -> Result<(), Failure> {
     let rows = rows::read(&wanted.input)?;
     let needs = match wanted.heuristic {
         true => heuristic(&wanted.input)?,
-        false => needs(&wanted.judge, &probe, &rows)?,
+        false => needs(&wanted.judge, &probe, &rows)?.0,
     };
     let failed = |why: std::io::Error| Failure::Failed(format!("`{}`: {why}", wanted.out.display()));
     let to_stdout = wanted.out.as_os_str() == "-";

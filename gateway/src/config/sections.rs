@@ -15,6 +15,7 @@ use super::units::Names;
 use policies::{ClassRule, Classes, Location, ModelName, Price, PriceSource, Pricing, RouteWish, Rule};
 use router::ledger::{Durability, Retention};
 use router::prices::PriceTable;
+use router::probe::Head;
 use router::{BudgetSpec, CascadeConfig, Scope, Shadow};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -183,6 +184,7 @@ pub(super) fn read_rules(
 
 pub(super) fn read_router(
     spec: &RouterSpec,
+    folder: &Path,
     rules: Arc<[Rule]>,
     baseline: Option<&str>,
     models: &[ModelSettings],
@@ -237,6 +239,7 @@ pub(super) fn read_router(
         local,
         hosted,
         classifier,
+        head: read_head(spec, folder, found),
         probe_deadline: spec.probe_deadline.map_or(defaults::PROBE_DEADLINE, |time| time.0),
         slm_deadline: spec.slm_deadline.map_or(defaults::SLM_DEADLINE, |time| time.0),
         hosted_share: spec.hosted_share.map_or(defaults::HOSTED_SHARE, |share| share.0),
@@ -247,6 +250,19 @@ pub(super) fn read_router(
         rules,
         baseline,
         cascade: read_cascade(&spec.cascade, found),
+    }
+}
+
+/// Reads the head here, so that `check` finds what is wrong with it and a reload takes a new file.
+fn read_head(spec: &RouterSpec, folder: &Path, found: &mut Findings) -> Option<Arc<Head>> {
+    let path = folder.join(spec.head.as_ref()?);
+    let head = std::fs::read(&path).map_err(|error| error.to_string());
+    match head.and_then(|file| router::probe::read(&file).map_err(|error| error.to_string())) {
+        Ok(head) => Some(Arc::new(head)),
+        Err(error) => {
+            found.problems.push(format!("`router.head`: {}: {error}", path.display()));
+            None
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use super::units::Time;
 use adapters::hosted;
 use policies::{Classes, Location, ModelName, NanoDollars, Pricing, ProviderName, Rule, Secret, Unsure};
 use router::ledger::{Durability, Retention};
+use router::probe::Head;
 use router::{BudgetSpec, CascadeConfig, Shadow};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -98,6 +99,8 @@ pub struct RouterSettings {
     pub hosted: Arc<[ModelName]>,
     /// `probe`, `heuristic` or `slm`.
     pub classifier: String,
+    /// The head that `probe` judges with; `None`: the one in the binary.
+    pub head: Option<Arc<Head>>,
     /// How long `probe` may take.
     pub probe_deadline: Duration,
     /// The model that `slm` asks.
@@ -193,7 +196,7 @@ impl Settings {
         let models = read_models(&models, &providers, &mut found);
         let (classes, default_class) = read_classes(&residency, &mut found);
         let rules = read_rules(&rules, &classes, &models, &mut found);
-        let router = read_router(&router, rules, savings.baseline.as_deref(), &models, &providers, &mut found);
+        let router = read_router(&router, folder, rules, savings.baseline.as_deref(), &models, &providers, &mut found);
         let (ledger_path, durability, retention) = read_ledger(&ledger, folder, &mut found);
         let LimitsSpec { connections, in_flight, body, head } = limits;
         let TelemetrySpec { log, log_format, otlp_endpoint } = telemetry;

@@ -142,6 +142,8 @@ pub struct RouterSpec {
     pub unsure: Option<Unsure>,
     /// The most a request may cost.
     pub max_usd_per_request: Option<Dollars>,
+    /// probe: the head of one's own that judges, made by `classifier train`; default: the one in the binary.
+    pub head: Option<PathBuf>,
     /// probe: how long it may take.
     pub probe_deadline: Option<Time>,
     /// slm: the local model that is asked; default: the first of `local`.

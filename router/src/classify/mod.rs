@@ -43,7 +43,8 @@ impl std::fmt::Debug for Classifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Heuristic => "Heuristic",
-            Self::Probe(_) => "Probe",
+            // The version too: the share's memory ends with the head that gave the scores.
+            Self::Probe(live) => return write!(f, "Probe({})", live.probe().head().version()),
             Self::Slm { .. } => "Slm",
         })
     }
@@ -60,9 +61,10 @@ impl Classifier {
         }
     }
 
-    /// The head that is shipped; the heuristic if it did not fit the program, which a test rules out.
-    pub fn probe(deadline: Duration) -> Self {
-        match probe::Probe::bundled() {
+    /// A head of one's own, or the one that is shipped; the heuristic if that did not fit the program, which a test rules
+    /// out.
+    pub fn probe(own: Option<Arc<probe::Head>>, deadline: Duration) -> Self {
+        match own.map_or_else(probe::Probe::bundled, |head| Ok(probe::Probe::new(head))) {
             Ok(probe) => Self::Probe(Arc::new(probe::Live::new(probe, deadline))),
             Err(error) => {
                 tracing::error!(%error, "the trained head is not usable: the heuristic judges");

@@ -118,7 +118,7 @@ fn quantile(sorted: &[f32], level: f32) -> Option<f32> {
     if level >= 1.0 {
         return Some(f32::INFINITY);
     }
-    if level < 0.0 {
+    if level <= 0.0 {
         return Some(0.0);
     }
     let at = (level * sorted.len() as f32) as usize;

@@ -10,8 +10,8 @@
 //! worse head than it had.
 
 use super::Progress;
-use super::boost::Growth;
 use super::algebra::{percentiles, ridge};
+use super::boost::Growth;
 use super::fit::{FEWEST, FitError, Recipe, scored};
 use super::material::{Kind, Material, Wanted};
 use super::metrics::{self, Figures, Scored};
@@ -23,8 +23,7 @@ use crate::probe::mix::{Mix, Sum};
 
 /// How parts are fitted to few rows: smaller trees, stronger pull to nothing.
 fn few(bits: u32) -> Recipe {
-    let growth =
-        Growth { trees: 80, rate: 0.05, leaves: 4, depth: 3, least: 25, features: 0.3, rows: 0.7, draw: 10.0 };
+    let growth = Growth { trees: 80, rate: 0.05, leaves: 4, depth: 3, least: 25, features: 0.3, rows: 0.7, draw: 10.0 };
     Recipe { bits, growth, ..Recipe::default() }
 }
 
@@ -152,8 +151,7 @@ impl Blend<'_> {
     /// The new mix, and the gains that it gives for rows that its parts had not seen.
     fn mix(&self, of_base: &Mix, may: impl Fn(Source) -> bool) -> (Mix, Vec<f32>) {
         let material = self.material;
-        let base_gains: Vec<f32> =
-            material.views.iter().map(|views| of_base.gain(&self.base.outputs(views))).collect();
+        let base_gains: Vec<f32> = material.views.iter().map(|views| of_base.gain(&self.base.outputs(views))).collect();
         let taking: Vec<usize> = (0..self.parts.len()).filter(|part| may(self.parts[*part].source)).collect();
         let columns: Vec<&[f32]> = std::iter::once(base_gains.as_slice())
             .chain(taking.iter().map(|part| self.outputs[*part].as_slice()))

@@ -11,6 +11,7 @@
 use super::Progress;
 use super::boost::Growth;
 use super::folds::spread;
+use super::limits;
 use super::material::{Material, Outputs};
 use super::metrics::{Figures, Scored};
 use super::rows::Row;
@@ -140,7 +141,7 @@ pub fn train(
     };
     let best = encoded.as_ref().unwrap_or(&plain);
     let needs: Vec<f32> = gains.iter().map(|gain| best.curve.apply(*gain)).collect();
-    let guard = material.guard(seed);
+    let guard = limits::guard(&material, seed);
     provenance.seed = seed;
     provenance.figures.extend(figures(rows, &needs));
     provenance.rows = count_by_source(rows);

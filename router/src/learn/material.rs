@@ -4,24 +4,19 @@
 //! the gate between them is fitted on all rows, both kinds counting as much.
 
 use super::Progress;
-use super::algebra::{centres, normed, percentiles, quantile, ridge};
+use super::algebra::{normed, percentiles, ridge};
 use super::boost::{self, Binned, Growth};
 use super::fit::{FEWEST, FitError, Recipe};
 use super::folds::{FOLDS, fold_of, spread};
 use super::logistic::{self, Sparse};
 use super::rows::{Label, Row};
 use crate::probe::curve::Curve;
-use crate::probe::guard::{self, Guard};
 use crate::probe::head::{Body, Part, Source, Target, Views};
 use crate::probe::mix::{Everyday, Mix, Sum};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Fewest rows behind a knot of the curve.
 const KNOT: f32 = 150.0;
-/// The percentile of the training rows beyond which a text is far.
-const FAR: f32 = 0.995;
-/// Centres of the embeddings.
-const CENTRES: usize = 48;
 /// How the trees of the gate grow.
 const GATE: Growth =
     Growth { trees: 120, rate: 0.08, leaves: 10, depth: 5, least: 40, features: 0.3, rows: 0.7, draw: 20.0 };
@@ -62,13 +57,13 @@ pub(super) struct Material<'a> {
     pub(super) folds: Vec<usize>,
     pub(super) gains: Vec<f32>,
     pub(super) needs: Vec<f32>,
-    graded: Vec<bool>,
+    pub(super) graded: Vec<bool>,
     weak: Vec<f32>,
     strong: Vec<f32>,
     binned: Binned,
     words: Sparse,
     dense: Sparse,
-    recipe: Recipe,
+    pub(super) recipe: Recipe,
     seed: u64,
 }
 
@@ -124,7 +119,7 @@ impl<'a> Material<'a> {
     }
 
     /// Whether there are enough rows of both kinds for two opinions.
-    fn has_both(&self) -> bool {
+    pub(super) fn has_both(&self) -> bool {
         let graded = self.graded.iter().filter(|graded| **graded).count();
         graded >= FEWEST && self.rows.len() - graded >= 4 * FEWEST
     }
@@ -259,9 +254,8 @@ impl<'a> Material<'a> {
 
     /// The odds that a text is everyday traffic, from the gate's parts.
     fn gate(&self, fitted: &Outputs<'_>, may: impl Fn(Source) -> bool) -> Sum {
-        let parts: Vec<usize> = (fitted.measured..fitted.measured + fitted.gates)
-            .filter(|part| may(fitted.parts[*part].source))
-            .collect();
+        let parts: Vec<usize> =
+            (fitted.measured..fitted.measured + fitted.gates).filter(|part| may(fitted.parts[*part].source)).collect();
         let mut matrix = Sparse::new();
         for row in 0..self.rows.len() {
             matrix.push(parts.iter().enumerate().map(|(at, part)| (at as u32, fitted.outputs[*part][row])));
@@ -322,29 +316,6 @@ impl<'a> Material<'a> {
         }
         mix.cold = percentiles(everyday.into_iter().map(|row| mix.curve.apply(gains[row])).collect());
         (mix, gains)
-    }
-
-    pub(super) fn guard(&self, seed: u64) -> Guard {
-        // For each bucket one bit a fold that has it.
-        let mut seen = vec![0u8; 1usize << self.recipe.bits];
-        for (views, fold) in self.views.iter().zip(&self.folds) {
-            views.grams.iter().for_each(|(bucket, _)| seen[*bucket as usize] |= 1 << fold);
-        }
-        let mut shares = Vec::new();
-        for (views, fold) in self.views.iter().zip(&self.folds).filter(|(views, _)| views.grams.len() >= guard::ENOUGH)
-        {
-            let unknown = views.grams.iter().filter(|(bucket, _)| seen[*bucket as usize] & !(1 << fold) == 0).count();
-            shares.push(unknown as f32 / views.grams.len() as f32);
-        }
-        let unknown = quantile(&mut shares, FAR).unwrap_or(1.0);
-        if self.dimensions() == 0 {
-            return Guard { unknown, ..Guard::default() };
-        }
-        let vectors: Vec<&[f32]> = self.views.iter().filter_map(|views| views.embedding.as_deref()).collect();
-        let centres = centres(&vectors, CENTRES, seed);
-        let mut likeness: Vec<f32> = vectors.iter().map(|vector| guard::nearest(&centres, vector)).collect();
-        let cosine = quantile(&mut likeness, 1.0 - FAR);
-        Guard { unknown, cosine, centres }
     }
 }
 

@@ -291,7 +291,7 @@ mod tests {
     fn fixture() -> Vec<Scored> {
         let is = |is: bool| f64::from(u8::from(is));
         let row = |i: u32| {
-            let (weak, strong) = (is(i % 3 == 0), is(i % 4 != 0));
+            let (weak, strong) = (is(i.is_multiple_of(3)), is(!i.is_multiple_of(4)));
             Scored { score: f64::from(i * 7 % 11) / 11.0, weak, strong, need: is(strong > weak) }
         };
         (0..40).map(row).collect()

@@ -22,6 +22,7 @@ mod algebra;
 pub mod boost;
 pub mod fit;
 pub mod folds;
+mod limits;
 pub mod logistic;
 mod material;
 pub mod metrics;

@@ -16,12 +16,12 @@ fn small() -> Recipe {
 /// Sums of many terms need the strong model, greetings do not; one label in eight is noise.
 fn rows(count: usize, turned: bool) -> Vec<Row> {
     let row = |n: usize| {
-        let hard = n % 2 == 0;
+        let hard = n.is_multiple_of(2);
         let prompt = match hard {
             true => format!("Prove that {n} + {} = {} and explain the theorem step by step.", n * 3, n * 4),
             false => format!("hello, please say good morning to number {n}"),
         };
-        let noise = n * 7_919 % 8 == 0;
+        let noise = (n * 7_919).is_multiple_of(8);
         let need = f32::from(u8::from((hard != noise) != turned));
         Row {
             id: format!("row {n}"),
@@ -46,7 +46,8 @@ fn a_head_learns_is_stored_and_judges_the_same_when_read_back() {
     let file = write(&fitted.head).unwrap();
     assert_eq!(file, write(&train().head).unwrap(), "the same rows and seed give the same bytes");
     let probe = Probe::new(Arc::new(read(&file).unwrap()));
-    let (easy, hard) = (Reading::of_prompt("hello, good morning"), Reading::of_prompt("Prove the theorem step by step."));
+    let (easy, hard) =
+        (Reading::of_prompt("hello, good morning"), Reading::of_prompt("Prove the theorem step by step."));
     let (easy, hard) = (probe.judge(&easy), probe.judge(&hard));
     assert!(easy.need < 0.3 && hard.need > 0.7, "{easy:?} {hard:?}");
     assert!(!hard.contributions.is_empty() && hard.head_version.starts_with("made-"));
@@ -83,7 +84,7 @@ fn a_head_that_is_wrong_here_is_adapted_and_one_that_is_right_is_kept() {
     // Labels that nothing predicts: nothing to gain.
     let mut coin = rows(300, false);
     for (n, row) in coin.iter_mut().enumerate() {
-        let need = f32::from(u8::from(twox_hash::XxHash3_64::oneshot(&n.to_le_bytes()) % 2 == 0));
+        let need = f32::from(u8::from(twox_hash::XxHash3_64::oneshot(&n.to_le_bytes()).is_multiple_of(2)));
         row.label = Some(Label { weak: 1.0 - need, strong: 1.0, need, graded: false });
     }
     let views = fit::views(&coin, 12, None, &quiet);
@@ -96,8 +97,9 @@ fn graded_rows_have_an_opinion_of_their_own() {
     let mut rows = rows(800, false);
     // Measured rows are about sums; graded ones about poems, of which the long ones are hard.
     for (n, row) in rows.iter_mut().enumerate().filter(|(n, _)| n % 4 > 1) {
-        let need = if n % 2 == 0 { 0.9 } else { 0.1 };
-        let prompt = format!("poem number {n} about the sea{}", if n % 2 == 0 { " in strict terza rima" } else { "" });
+        let need = if n.is_multiple_of(2) { 0.9 } else { 0.1 };
+        let prompt =
+            format!("poem number {n} about the sea{}", if n.is_multiple_of(2) { " in strict terza rima" } else { "" });
         row.reading = Reading::of_prompt(&prompt);
         row.label = Some(Label { weak: 1.0 - need, strong: 1.0, need, graded: true });
     }

@@ -51,7 +51,8 @@ pub(super) fn figures(rows: &[Row], needs: &[f32]) -> Figures {
 pub(super) fn eval(setting: &Setting, wanted: &Eval) -> Result<(), Failure> {
     let probe = wanted.judge.probe()?;
     let rows = labelled(&wanted.data, wanted.graded, &[])?;
-    let all = scored(&rows, &needs(&wanted.judge, &probe, &rows)?);
+    let (needs, far) = needs(&wanted.judge, &probe, &rows)?;
+    let all = scored(&rows, &needs);
     let mut sets: Vec<(String, Vec<Scored>)> = vec![("all".to_owned(), all.clone())];
     if let Some(field) = &wanted.by {
         let mut by: BTreeMap<&str, Vec<Scored>> = BTreeMap::new();
@@ -74,7 +75,7 @@ pub(super) fn eval(setting: &Setting, wanted: &Eval) -> Result<(), Failure> {
     if setting.json {
         say(json!({
             "head": probe.head().version(), "encoder": probe.has_encoder(), "groups": groups, "pictures": pictures,
-            "cold": probe.cold_quantiles(),
+            "cold": probe.cold_quantiles(), "far": far,
         }));
         return Ok(());
     }
@@ -96,6 +97,7 @@ pub(super) fn eval(setting: &Setting, wanted: &Eval) -> Result<(), Failure> {
         ];
         say(format!("{:width$} {:>6} {}", group.name, f.n, cells.map(|cell| format!("{cell:>20}")).join(" ")));
     }
+    say(format!("{far} of {} rows are far from anything the head was trained on", rows.len()));
     for picture in pictures {
         say(picture.display());
     }

@@ -40,8 +40,10 @@ pub(super) fn time(setting: &Setting, wanted: &Time) -> Result<(), Failure> {
     rows.push(("without encoder", spent(rounds, || drop(plain.judge(&Reading::of_prompt(PROMPT))))));
     rows.push(("repeated, as a gateway remembers it", spent(rounds, || drop(runtime.block_on(live.judge(&request))))));
     if setting.json {
-        let rows: Vec<_> =
-            rows.iter().map(|(what, spent)| json!({"what": what, "p50_us": at(spent, 50), "p99_us": at(spent, 99)})).collect();
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|(what, spent)| json!({"what": what, "p50_us": at(spent, 50), "p99_us": at(spent, 99)}))
+            .collect();
         say(json!({"rounds": rounds, "rows": rows}));
         return Ok(());
     }

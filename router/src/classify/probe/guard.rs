@@ -2,7 +2,7 @@
 //!
 //! A head extrapolates without telling. Two distances are cheap: the share of a text's n-grams that no training row had,
 //! and, where the encoder ran, how unlike its embedding is to the nearest of a few dozen centres of the training rows.
-//! Both are measured out of fold on the training rows, the everyday half included, and a request beyond their 99.5th
+//! Both are measured out of fold on the training rows, the everyday half by itself, and a request beyond their 99.5th
 //! percentile is *far*: the record says so and `[router] unsure` decides. Very short texts are exempt from the first:
 //! two unknown words of three say nothing.
 

@@ -136,15 +136,20 @@ impl Probe {
     /// Judges what the parts see.
     pub fn judge_views(&self, views: &Views, unread_bytes: usize) -> Judged {
         let (gain, need) = self.head.judge(views);
-        let unknown = self.head.unknown_share(&views.grams);
         Judged {
             need,
             gain,
             contributions: self.contributions(views),
             head_version: self.version.clone(),
             unread_bytes,
-            far: self.head.header.guard.is_far(views.grams.len(), unknown, views.embedding.as_deref()),
+            far: self.is_far(views),
         }
+    }
+
+    /// Whether a text is unlike anything the head was trained on.
+    pub fn is_far(&self, views: &Views) -> bool {
+        let unknown = self.head.unknown_share(&views.grams);
+        self.head.header.guard.is_far(views.grams.len(), unknown, views.embedding.as_deref())
     }
 
     /// The need, guard off, without what explains it.

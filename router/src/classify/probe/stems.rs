@@ -38,7 +38,9 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let mut texts = Vec::new();
     for line in STEMS.lines() {
         let hard = line.starts_with('+');
-        let Some((name, stems)) = line.strip_prefix(['+', '-']).and_then(|line| line.split_once(": ")) else { continue };
+        let Some((name, stems)) = line.strip_prefix(['+', '-']).and_then(|line| line.split_once(": ")) else {
+            continue;
+        };
         for stem in stems.split('|') {
             let text = stem.strip_suffix('$').unwrap_or(stem);
             let starts_word = !text.starts_with(is_written_without_spaces);
@@ -99,7 +101,9 @@ mod tests {
     fn stems_are_found_at_the_start_of_words_in_many_languages() {
         assert_eq!(kinds().len(), 30);
         assert!(of("Prove it. A proof, please.", "words of proofs") == 2 && of("improve it", "words of proofs") == 0);
-        assert!(of("Beweise den Satz von Euler", "words of proofs") >= 2 && of("请证明这个定理", "words of proofs") == 2);
+        assert!(
+            of("Beweise den Satz von Euler", "words of proofs") >= 2 && of("请证明这个定理", "words of proofs") == 2
+        );
         assert!(of("hi", "chat") == 1 && of("hidden", "chat") == 0);
     }
 }
