@@ -59,6 +59,11 @@ bench-local: build ## The engine in process beside llama.cpp on the same weights
 bench-routing: build ## What the shipped head is worth, beside baselines; writes docs/routing-quality.md.
 	scripts/bench-routing
 
+.PHONY: bench-cascade
+bench-cascade: build ## What the second look at local answers is worth, on tasks with known answers.
+	$(SLUICE) models pull smollm2-135m
+	scripts/bench-cascade
+
 .PHONY: helm-check
 helm-check: ## Renders and validates the chart.
 	scripts/setup-tests

@@ -2,11 +2,15 @@
 """Fits the heads that judge local answers, on answers of the default local model to tasks with known answers.
 
 usage: answer_head.py [--tasks N] [--out FILE]
+       answer_head.py --check [--tasks N]
 
 Each task is asked twice through the gateway in observing mode: streamed, with a beginning held back (the prefix head's
 features), and whole (the whole head's). The features are those that the gateway puts on record, so what is fitted is
 what is computed later. A logistic regression (L2, Newton's method) on standardised features; figures are from five-fold
 cross-validation.
+
+--check measures the heads in the binary on other tasks: how well doubt tells wrong answers from right ones, and the quality
+at equal hosted share when the doubtful go to a hosted model that is always right, beside the prompt's need alone.
 """
 import argparse
 import json
@@ -58,7 +62,7 @@ def looks(gateway, tasks, stream):
             if look:
                 features = [float(value) for _, value in look["features"]]
                 names = [name for name, _ in look["features"]]
-                rows.append((features, not task.right(text), look["whole"], task.kind, names))
+                rows.append((features, not task.right(text), look["whole"], task.kind, names, float(look["wrong"])))
     return rows
 
 
@@ -109,12 +113,38 @@ def fit(rows):
     return head, figures
 
 
+def quality(score, wrong, share):
+    """Share of right answers when those with the highest scores go to somebody who is always right."""
+    go = np.argsort(-score, kind="stable")[: round(share * len(score))]
+    left = wrong.astype(float).copy()
+    left[go] = 0
+    return 1 - left.mean()
+
+
+def check(rows, what):
+    wrong = np.array([row[1] for row in rows])
+    doubt = np.array([row[5] for row in rows])
+    need = np.array([row[0][row[4].index("need")] for row in rows])
+    print(f"{what}: {len(rows)} answers, {wrong.mean():.0%} wrong; AUROC of doubt {auroc(doubt, wrong):.3f}, "
+          f"of need alone {auroc(need, wrong):.3f}")
+    random = np.random.default_rng(0)
+    for share in (0.3, 0.5):
+        gains = []
+        for _ in range(1000):
+            i = random.integers(0, len(rows), len(rows))
+            gains.append(quality(doubt[i], wrong[i], share) - quality(need[i], wrong[i], share))
+        low, high = np.percentile(gains, [2.5, 97.5])
+        print(f"  {share:.0%} hosted: right {quality(doubt, wrong, share):.3f} by doubt, {quality(need, wrong, share):.3f} by "
+              f"need; difference {np.mean(gains):+.3f} [{low:+.3f}, {high:+.3f}]")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=300)
     parser.add_argument("--out", default=str(ROOT / "router/assets/heads/answer.json"))
+    parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    tasks = split(7, "fit")[: options.tasks]
+    tasks = split(7, "check" if options.check else "fit")[: options.tasks]
     with tempfile.TemporaryDirectory() as folder:
         streamed, whole = [], []
         # Beginnings of two lengths: one head judges them all.
@@ -128,6 +158,10 @@ def main():
             finally:
                 gateway.stop()
     prefix = [row for row in streamed if not row[2]]
+    if options.check:
+        check(prefix, "beginnings")
+        check(whole, "whole answers")
+        return
     whole += [row for row in streamed if row[2]]
     (prefix_head, prefix_figures), (whole_head, whole_figures) = fit(prefix), fit(whole)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout.strip()

@@ -103,9 +103,11 @@ impl Share {
         let cold = quantile(&self.cold, 1.0 - self.goal + above).unwrap_or(COLD);
         let Some(running) = quantile(&seen.sorted, seen.level + above) else { return cold };
         let trust = (seen.sorted.len() as f32 / SETTLED as f32).min(1.0);
-        match running.is_finite() {
-            true => cold + (running - cold) * trust,
-            false => running,
+        match (cold.is_finite(), running.is_finite()) {
+            (true, true) => cold + (running - cold) * trust,
+            // The top of the band, as long as few were seen.
+            (false, _) if trust < 1.0 => cold,
+            (_, _) => running,
         }
     }
 }
@@ -185,6 +187,16 @@ mod tests {
         let (none, all) = (Share::new(0.0, &[]), Share::new(1.0, &[]));
         assert!(none.threshold() > 1.0 && all.threshold() == 0.0 && none.uncertain(0.2).is_none());
         assert!(Share::new(0.3, &[]).threshold() == COLD);
+    }
+
+    #[test]
+    fn a_band_as_wide_as_everything_has_everything_in_it_from_the_start() {
+        let share = Share::new(0.5, &[0.1, 0.4, 0.9]);
+        for score in [0.05, 0.95, 0.5] {
+            let (from, to) = share.uncertain(0.5).unwrap();
+            assert!(from <= score && score <= to, "{from} {to}");
+            share.observe(score, score >= share.threshold());
+        }
     }
 
     #[test]
