@@ -66,7 +66,7 @@ pub struct Description {
     /// Bytes of memory the model takes, when known.
     pub memory_bytes: Option<u64>,
     /// What was loaded, for `/api/models`: a file, a repository, an address without credentials.
-    pub source: String,
+    pub source: Arc<str>,
 }
 
 /// A yes/no question to a model, answered by one constrained token.

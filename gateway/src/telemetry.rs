@@ -26,8 +26,9 @@ use policies::Signals;
 use prometheus::{Encoder, Registry, TextEncoder};
 use router::Observer;
 use router::ledger::{AttemptClose, Outcome, RequestRecord};
-use std::io::IsTerminal;
+use std::io::{BufWriter, IsTerminal};
 use std::time::{Duration, SystemTime};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -71,21 +72,31 @@ pub struct Telemetry {
     unpriced: Counter<u64>,
 }
 
-/// Starts logging; returns false when somebody did before.
-pub fn start_logs(settings: &TelemetrySettings) -> bool {
+/// Log lines that wait for whoever reads standard error; beyond them lines are dropped.
+const WAITING_LINES: usize = 16_384;
+
+/// Starts logging to standard error, from a thread of its own: a reader of the log that does not keep up costs lines of
+/// the log, never answers, and lines that are ready together leave in one write.
+///
+/// What waits is written when the guard is dropped. Where somebody has started logging before, nothing changes.
+pub fn start_logs(settings: &TelemetrySettings) -> WorkerGuard {
     let filter = EnvFilter::try_new(&settings.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(WAITING_LINES)
+        .thread_name("log")
+        .finish(BufWriter::new(std::io::stderr()));
     let base = tracing_subscriber::registry().with(filter);
-    match settings.log_format {
-        LogFormat::Json => {
-            base.with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr)).try_init().is_ok()
-        }
+    let started = match settings.log_format {
+        LogFormat::Json => base.with(tracing_subscriber::fmt::layer().json().with_writer(writer)).try_init(),
         LogFormat::Text => {
             let colours = std::io::stderr().is_terminal();
-            base.with(tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr))
-                .try_init()
-                .is_ok()
+            base.with(tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(writer)).try_init()
         }
+    };
+    if let Err(error) = started {
+        tracing::debug!(error = %error, "logging was started before");
     }
+    guard
 }
 
 // === impl Telemetry ===

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use policies::{Capabilities, Readiness, Secret};
 use reqwest::Url;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -73,6 +74,9 @@ pub struct HostedSpec {
 pub struct Hosted {
     spec: HostedSpec,
     client: reqwest::Client,
+    /// What is the same for every call: made once, cloned by reference count.
+    credential: Option<(HeaderName, HeaderValue)>,
+    shown: Arc<str>,
 }
 
 // === impl Hosted ===
@@ -92,12 +96,27 @@ impl Hosted {
             .tcp_nodelay(true)
             .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { spec, client })
+        // A key that no header can hold is refused when it is used, by name: the configuration keeps such ones out.
+        let credential = spec.api_key.as_ref().and_then(|key| {
+            let (name, text) = match spec.dialect {
+                Dialect::OpenAi => (AUTHORIZATION, format!("Bearer {}", key.expose())),
+                Dialect::Azure { .. } => (HeaderName::from_static("api-key"), key.expose().to_owned()),
+            };
+            let mut value = HeaderValue::from_str(&text).ok()?;
+            value.set_sensitive(true);
+            Some((name, value))
+        });
+        let mut shown = spec.base_url.clone();
+        // Credentials in an address are refused by the configuration; this is the second lock.
+        let _ = shown.set_password(None);
+        let _ = shown.set_username("");
+        let shown = shown.as_str().into();
+        Ok(Self { spec, client, credential, shown })
     }
 
     fn headers(&self, call: &Call) -> Result<HeaderMap, BackendError> {
         let unfit = |_| BackendError::before_send(Kind::Internal("a header value is not printable".into()));
-        let mut headers = HeaderMap::new();
+        let mut headers = HeaderMap::with_capacity(8);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let accept = if call.stream { "text/event-stream" } else { "application/json" };
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
@@ -106,14 +125,15 @@ impl Hosted {
         if let Some(parent) = &call.traceparent {
             headers.insert(HeaderName::from_static("traceparent"), HeaderValue::from_str(parent).map_err(unfit)?);
         }
-        if let Some(key) = &self.spec.api_key {
-            let (name, text) = match self.spec.dialect {
-                Dialect::OpenAi => (AUTHORIZATION, format!("Bearer {}", key.expose())),
-                Dialect::Azure { .. } => (HeaderName::from_static("api-key"), key.expose().to_owned()),
-            };
-            let mut value = HeaderValue::from_str(&text).map_err(unfit)?;
-            value.set_sensitive(true);
-            headers.insert(name, value);
+        match (&self.credential, &self.spec.api_key) {
+            (Some((name, value)), _) => {
+                headers.insert(name, value.clone());
+            }
+            (None, Some(_)) => {
+                let unfit = "the provider's key cannot be sent in a header".into();
+                return Err(BackendError::before_send(Kind::Internal(unfit)));
+            }
+            (None, None) => {}
         }
         Ok(headers)
     }
@@ -153,15 +173,11 @@ impl Backend for Hosted {
     }
 
     fn describe(&self) -> Description {
-        let mut shown = self.spec.base_url.clone();
-        // Credentials in an address are refused by the configuration; this is the second lock.
-        let _ = shown.set_password(None);
-        let _ = shown.set_username("");
         Description {
             capabilities: self.spec.capabilities,
             context_window: None,
             memory_bytes: None,
-            source: shown.to_string(),
+            source: self.shown.clone(),
         }
     }
 }

@@ -55,6 +55,7 @@ struct Running {
 /// What the threads of a model share.
 pub(super) struct Shared {
     pub(super) spec: LocalSpec,
+    source: Arc<str>,
     state: Mutex<State>,
     running: Mutex<Option<Running>>,
     queue: Arc<Queue>,
@@ -83,6 +84,7 @@ impl LocalEngine {
     pub fn spawn(spec: LocalSpec) -> Arc<Self> {
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared {
+            source: spec.source.to_string().into(),
             // Whatever the specification says: clients must not read each other's answers.
             queue: Queue::new(spec.queue, spec.concurrency.min(DEFAULT_CONCURRENCY), spec.queue_wait),
             state: Mutex::new(State { readiness: Readiness::Loading, progress: 0.0 }),
@@ -185,7 +187,7 @@ impl Backend for LocalEngine {
             capabilities: Capabilities::TEXT,
             context_window: window.or(self.shared.spec.context_window),
             memory_bytes: running.as_ref().map(|running| running.bytes),
-            source: self.shared.spec.source.to_string(),
+            source: self.shared.source.clone(),
         }
     }
 

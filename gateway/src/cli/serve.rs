@@ -29,7 +29,8 @@ pub fn serve(setting: &Setting) -> Result<(), Failure> {
     let settings = setting.load()?;
     check_engines(&settings)?;
     prepare_environment()?;
-    start_logs(&settings.telemetry);
+    // Held to the end: what waits is written when it is dropped.
+    let _log = start_logs(&settings.telemetry);
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }

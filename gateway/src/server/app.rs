@@ -122,6 +122,6 @@ fn shown_model(model: &router::Model, configured: Option<&ModelSettings>) -> Val
         "price_source": model.pricing.source(),
         "input_usd_per_mtok": price.map(|price| rate(price.input)),
         "output_usd_per_mtok": price.map(|price| rate(price.output)),
-        "source": described.source,
+        "source": &*described.source,
     })
 }
