@@ -12,9 +12,11 @@ mod heuristic;
 pub mod probe;
 mod share;
 mod slm;
+mod spender;
 
 pub(crate) use draft::{AnswerHead, Doubt, Draft, Wanted};
 pub use share::Share;
+pub use spender::{MoneyRate, Spender};
 
 use adapters::Backend;
 use adapters::wire::WireRequest;

@@ -27,13 +27,13 @@ const STEP: f32 = 0.03;
 /// Keeps the share of judged requests that go to the strong side.
 #[derive(Debug)]
 pub struct Share {
-    goal: f32,
     cold: Box<[f32]>,
     seen: Mutex<Seen>,
 }
 
 #[derive(Debug)]
 struct Seen {
+    goal: f32,
     order: VecDeque<f32>,
     sorted: Vec<f32>,
     /// Where in the scores the threshold is taken, 0 to 1; steered.
@@ -48,19 +48,27 @@ impl Share {
     /// `cold`: ascending quantiles of the judge's scores on everyday requests; empty where nobody knows them.
     pub fn new(goal: f32, cold: &[f32]) -> Self {
         let goal = goal.clamp(0.0, 1.0);
-        let seen = Seen { order: VecDeque::new(), sorted: Vec::new(), level: 1.0 - goal };
-        Self { goal, cold: cold.into(), seen: Mutex::new(seen) }
+        let seen = Seen { goal, order: VecDeque::new(), sorted: Vec::new(), level: 1.0 - goal };
+        Self { cold: cold.into(), seen: Mutex::new(seen) }
+    }
+
+    /// Aims at another share from now on; what was seen stays known.
+    pub fn aim(&self, goal: f32) {
+        let goal = goal.clamp(0.0, 1.0);
+        let mut seen = self.seen.lock();
+        seen.level = (seen.level + seen.goal - goal).clamp(-STEP, 1.0 + STEP);
+        seen.goal = goal;
     }
 
     /// The threshold now: from this score on, hosted.
     pub fn threshold(&self) -> f32 {
-        if self.goal <= 0.0 {
+        let seen = self.seen.lock();
+        if seen.goal <= 0.0 {
             return f32::INFINITY;
         }
-        if self.goal >= 1.0 {
+        if seen.goal >= 1.0 {
             return 0.0;
         }
-        let seen = self.seen.lock();
         self.at(&seen, 0.0)
     }
 
@@ -69,11 +77,11 @@ impl Share {
     /// Symmetric in rank, so that a second look which sends half of them to the strong side keeps the share.
     /// `None` where the goal leaves no room.
     pub fn uncertain(&self, width: f32) -> Option<(f32, f32)> {
-        let width = width.min(self.goal).min(1.0 - self.goal);
+        let seen = self.seen.lock();
+        let width = width.min(seen.goal).min(1.0 - seen.goal);
         if width <= 0.0 {
             return None;
         }
-        let seen = self.seen.lock();
         Some((self.at(&seen, -width), self.at(&seen, width)))
     }
 
@@ -92,7 +100,7 @@ impl Share {
         seen.order.push_back(score);
         let at = seen.sorted.partition_point(|known| *known < score);
         seen.sorted.insert(at, score);
-        let error = if hosted { 1.0 - self.goal } else { -self.goal };
+        let error = if hosted { 1.0 - seen.goal } else { -seen.goal };
         // A level outside of 0 to 1 sends all or nothing; a step beyond is enough to come back at once.
         seen.level = (seen.level + STEP * error).clamp(-STEP, 1.0 + STEP);
     }
@@ -100,7 +108,7 @@ impl Share {
     /// The quantile so far above the threshold's own: the running one, as far as it is settled, and the cold one, which
     /// is not steered: a few easy requests at the start are no reason to send the next easy one away.
     fn at(&self, seen: &Seen, above: f32) -> f32 {
-        let cold = quantile(&self.cold, 1.0 - self.goal + above).unwrap_or(COLD);
+        let cold = quantile(&self.cold, 1.0 - seen.goal + above).unwrap_or(COLD);
         let Some(running) = quantile(&seen.sorted, seen.level + above) else { return cold };
         let trust = (seen.sorted.len() as f32 / SETTLED as f32).min(1.0);
         match (cold.is_finite(), running.is_finite()) {
