@@ -13,18 +13,21 @@ use parking_lot::Mutex;
 use policies::{Capabilities, ModelName, Readiness};
 use router::ledger::{Ledger, NewKey};
 use router::{
-    Breaker, BudgetSpec, Budgets, Cascade, Classifier, Fleet, Model, Observer, Provider, Router, RouterConfig, Scope,
-    Share,
+    Breaker, BudgetSpec, Budgets, Cascade, Classifier, Fleet, Lane, Model, MoneyRate, Observer, Provider, Router,
+    RouterConfig, Scope, Share, Spender,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 /// Backends by provider name, with what they were made from.
 #[derive(Default)]
 pub struct Parts {
     backends: Mutex<HashMap<String, (ProviderSettings, Provider)>>,
-    share: Mutex<Option<(f32, String, Arc<Share>)>>,
+    /// By judge and lane, with the goal they were made for.
+    shares: Mutex<HashMap<String, (f32, Arc<Share>)>>,
+    spender: Mutex<Option<Arc<Spender>>>,
     cascade: Arc<Cascade>,
     /// Engines are not started but taken as ready: for `explain`, which loads no model.
     assumed: bool,
@@ -79,18 +82,26 @@ impl Parts {
         Ok(provider)
     }
 
-    /// The share's memory lives on until its goal or its judge changes.
-    fn share(&self, hosted: f32, classifier: &Classifier) -> Arc<Share> {
-        let judge = format!("{classifier:?}");
-        let mut share = self.share.lock();
-        match share.as_ref() {
-            Some((goal, by, share)) if *goal == hosted && *by == judge => share.clone(),
+    /// A share's memory lives on until its goal or its judge changes; a goal in money is steered from where it is.
+    fn share(&self, goal: f32, lane: &str, classifier: &Classifier) -> Arc<Share> {
+        let judge = format!("{lane}:{classifier:?}");
+        let mut shares = self.shares.lock();
+        match shares.get(&judge) {
+            Some((known, share)) if *known == goal => share.clone(),
             Some(_) | None => {
-                let fresh = Arc::new(Share::new(hosted, classifier.cold_quantiles()));
-                *share = Some((hosted, judge, fresh.clone()));
+                let fresh = Arc::new(Share::new(goal, classifier.cold_quantiles()));
+                shares.insert(judge, (goal, fresh.clone()));
                 fresh
             }
         }
+    }
+
+    /// What was spent lately is known across reloads, as long as the rate stays.
+    fn spender(&self, rate: Option<MoneyRate>) -> Option<Arc<Spender>> {
+        let mut spender = self.spender.lock();
+        let same = spender.as_ref().filter(|spender| Some(spender.rate()) == rate).cloned();
+        *spender = same.or_else(|| rate.map(|rate| Arc::new(Spender::new(rate, Instant::now()))));
+        spender.clone()
     }
 
     /// Every backend that was made.
@@ -124,9 +135,12 @@ impl Ground {
             classifier,
             slm_model,
             head,
+            lanes,
+            head_files: _,
             probe_deadline,
             slm_deadline,
             hosted_share,
+            hosted_rate,
             unsure,
             max_per_request,
             max_first_token,
@@ -141,7 +155,14 @@ impl Ground {
             ("probe", _) => Classifier::probe(head, probe_deadline),
             _ => Classifier::Heuristic,
         };
-        let steering = (self.parts.share(hosted_share, &classifier), self.parts.cascade.clone());
+        let lanes = lanes.into_iter().map(|(rule, head)| {
+            let classifier = Classifier::probe(Some(head), probe_deadline);
+            let share = self.parts.share(hosted_share, &rule.name, &classifier);
+            Lane { rule, classifier, share }
+        });
+        let lanes = lanes.collect();
+        let spender = self.parts.spender(hosted_rate);
+        let steering = (self.parts.share(hosted_share, "", &classifier), self.parts.cascade.clone());
         let config = RouterConfig {
             local,
             hosted,
@@ -153,6 +174,8 @@ impl Ground {
             assumed_output,
             unsure,
             classifier,
+            lanes,
+            spender,
             cascade,
             shadows: settings.shadows.clone(),
             baseline,

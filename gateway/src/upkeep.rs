@@ -77,8 +77,15 @@ async fn watch(app: Arc<App>, ground: Ground, config: PathBuf) {
             return;
         }
     };
-    let changed = || std::fs::metadata(&config).and_then(|meta| meta.modified()).ok();
-    let mut known: Option<SystemTime> = changed();
+    // The file and the heads it names: a head that is trained anew is taken over, too.
+    let changed = || -> Option<Vec<(PathBuf, SystemTime)>> {
+        let settings = app.settings.load();
+        let files = std::iter::once(&config).chain(&settings.router.head_files);
+        let stamped =
+            |file: &PathBuf| Some((file.clone(), std::fs::metadata(file).and_then(|meta| meta.modified()).ok()?));
+        files.map(stamped).collect()
+    };
+    let mut known = changed();
     let mut tick = interval(FILE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -95,6 +102,13 @@ async fn watch(app: Arc<App>, ground: Ground, config: PathBuf) {
             }
         }
         reload(&app, &ground, &config);
+        // Other heads may be named now; of the others a change since then must still be noticed.
+        let then = known.unwrap_or_default();
+        let stamp = |(file, now): (PathBuf, SystemTime)| {
+            let before = then.iter().find(|(known, _)| *known == file).map(|(_, before)| *before);
+            (file, before.unwrap_or(now))
+        };
+        known = changed().map(|files| files.into_iter().map(stamp).collect());
     }
 }
 

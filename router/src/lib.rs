@@ -19,7 +19,7 @@ mod shadow;
 
 pub use ask::{Ask, endpoint_word};
 pub use budgets::{BudgetSpec, BudgetState, Budgets, Scope, Window};
-pub use classify::{Classifier, MoneyRate, Share, Spender, encoder, heuristic_need, probe};
+pub use classify::{Classifier, Lane, LaneRule, MoneyRate, Share, Spender, encoder, heuristic_need, probe};
 pub use execute::{
     Answer, AnswerBody, AnswerStream, Cascade, CascadeConfig, Denied, DeniedBy, Explanation, Head, Piece, Router,
     RouterConfig,

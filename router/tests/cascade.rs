@@ -81,6 +81,8 @@ impl Bench {
             assumed_output: 100,
             unsure: Unsure::Heuristic,
             classifier: Classifier::Heuristic,
+            lanes: vec![],
+            spender: None,
             cascade,
             shadows: vec![],
             baseline: None,

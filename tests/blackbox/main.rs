@@ -12,6 +12,7 @@ mod errors;
 mod fallback;
 mod faults;
 mod headers;
+mod heads;
 mod health;
 mod idempotency;
 mod keys;

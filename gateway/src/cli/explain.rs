@@ -56,6 +56,16 @@ pub fn check(setting: &Setting) -> Result<(), Failure> {
         names(&router.hosted),
         router.classifier
     ));
+    match router.hosted_rate {
+        Some(rate) => say(format!("goal: ${} every {}", rate.amount, humantime::format_duration(rate.every))),
+        None => say(format!("goal: {:.0}% hosted", router.hosted_share * 100.0)),
+    }
+    for (rule, head) in &router.lanes {
+        let whom = [("team", &rule.team), ("key", &rule.key)];
+        let whom: Vec<_> =
+            whom.iter().filter_map(|(what, name)| Some(format!(" of {what} {}", name.as_ref()?))).collect();
+        say(format!("head {}: {} judges {:.0}%{}", rule.name, head.version(), rule.part * 100.0, whom.concat()));
+    }
     for rule in settings.classes.rules() {
         let places: Vec<_> = rule.locations.iter().map(|place| place.word()).collect();
         say(format!("data class {}: may go to {}", rule.name, places.join(", ")));
@@ -93,7 +103,12 @@ fn meaning(settings: &Settings) -> Value {
         "models": models.collect::<Vec<_>>(),
         "router": {
             "local": router.local.as_ref(), "hosted": router.hosted.as_ref(), "classifier": router.classifier,
-            "hosted_share": router.hosted_share, "max_usd_per_request": router.max_per_request,
+            "hosted_share": router.hosted_rate.is_none().then_some(router.hosted_share),
+            "hosted_rate": router.hosted_rate.map(|rate| json!({"usd": rate.amount, "seconds": rate.every.as_secs()})),
+            "heads": router.lanes.iter().map(|(rule, head)| json!({
+                "name": rule.name, "head": head.version(), "team": rule.team, "key": rule.key, "part": rule.part,
+            })).collect::<Vec<_>>(),
+            "max_usd_per_request": router.max_per_request,
         },
         "default_class": settings.default_class,
         "warnings": settings.warnings,

@@ -8,6 +8,7 @@
 
 pub mod defaults;
 mod environment;
+mod goals;
 mod load;
 mod providers;
 mod sections;

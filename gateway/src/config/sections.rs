@@ -4,6 +4,7 @@
 //! first problem.
 
 use super::defaults;
+use super::goals;
 use super::load::nearest;
 use super::providers::{Findings, ProviderKind, ProviderSettings};
 use super::settings::{ModelSettings, RouterSettings};
@@ -15,7 +16,6 @@ use super::units::Names;
 use policies::{ClassRule, Classes, Location, ModelName, Price, PriceSource, Pricing, RouteWish, Rule};
 use router::ledger::{Durability, Retention};
 use router::prices::PriceTable;
-use router::probe::Head;
 use router::{BudgetSpec, CascadeConfig, Scope, Shadow};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -231,6 +231,17 @@ pub(super) fn read_router(
         let text = "`router.risk` needs the trained classifier, which is not built yet: use `router.hosted_share`";
         found.problems.push(text.into());
     }
+    let hosted_rate = spec.hosted_rate.as_deref().and_then(|text| match goals::rate(text) {
+        Ok(rate) => Some(rate),
+        Err(why) => {
+            found.problems.push(format!("`router.hosted_rate`: {why}"));
+            None
+        }
+    });
+    goals::only_one(spec, found);
+    let lanes = goals::read_lanes(spec, &classifier, folder, found);
+    let head_files = spec.head.iter().chain(spec.heads.iter().map(|entry| &entry.path));
+    let head_files = head_files.map(|path| folder.join(path)).collect();
     if local.is_empty() && hosted.is_empty() {
         found.warnings.push("`router.local` and `router.hosted` are empty: `auto` has nobody to choose from".into());
     }
@@ -239,10 +250,13 @@ pub(super) fn read_router(
         local,
         hosted,
         classifier,
-        head: read_head(spec, folder, found),
+        head: goals::read_head(spec, folder, found),
+        lanes,
+        head_files,
         probe_deadline: spec.probe_deadline.map_or(defaults::PROBE_DEADLINE, |time| time.0),
         slm_deadline: spec.slm_deadline.map_or(defaults::SLM_DEADLINE, |time| time.0),
         hosted_share: spec.hosted_share.map_or(defaults::HOSTED_SHARE, |share| share.0),
+        hosted_rate,
         unsure: spec.unsure.unwrap_or_default(),
         max_per_request: spec.max_usd_per_request.map(|dollars| dollars.0),
         max_first_token: spec.max_first_token.map_or(defaults::MAX_FIRST_TOKEN, |time| time.0),
@@ -250,19 +264,6 @@ pub(super) fn read_router(
         rules,
         baseline,
         cascade: read_cascade(&spec.cascade, found),
-    }
-}
-
-/// Reads the head here, so that `check` finds what is wrong with it and a reload takes a new file.
-fn read_head(spec: &RouterSpec, folder: &Path, found: &mut Findings) -> Option<Arc<Head>> {
-    let path = folder.join(spec.head.as_ref()?);
-    let head = std::fs::read(&path).map_err(|error| error.to_string());
-    match head.and_then(|file| router::probe::read(&file).map_err(|error| error.to_string())) {
-        Ok(head) => Some(Arc::new(head)),
-        Err(error) => {
-            found.problems.push(format!("`router.head`: {}: {error}", path.display()));
-            None
-        }
     }
 }
 

@@ -13,7 +13,7 @@ use adapters::hosted;
 use policies::{Classes, Location, ModelName, NanoDollars, Pricing, ProviderName, Rule, Secret, Unsure};
 use router::ledger::{Durability, Retention};
 use router::probe::Head;
-use router::{BudgetSpec, CascadeConfig, Shadow};
+use router::{BudgetSpec, CascadeConfig, LaneRule, MoneyRate, Shadow};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -101,6 +101,10 @@ pub struct RouterSettings {
     pub classifier: String,
     /// The head that `probe` judges with; `None`: the one in the binary.
     pub head: Option<Arc<Head>>,
+    /// Heads of tenants and of parts of the traffic, each with its file.
+    pub lanes: Vec<(LaneRule, Arc<Head>)>,
+    /// The files of all heads: a changed one is taken over like a changed configuration.
+    pub head_files: Vec<PathBuf>,
     /// How long `probe` may take.
     pub probe_deadline: Duration,
     /// The model that `slm` asks.
@@ -109,6 +113,8 @@ pub struct RouterSettings {
     pub slm_deadline: Duration,
     /// Share of judged requests that go to the hosted side.
     pub hosted_share: f32,
+    /// Or money for a time, that hosted answers to judged requests cost.
+    pub hosted_rate: Option<MoneyRate>,
     /// When nobody judged.
     pub unsure: Unsure,
     /// The most a request may cost.

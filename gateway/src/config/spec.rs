@@ -136,6 +136,8 @@ pub struct RouterSpec {
     pub classifier: Option<String>,
     /// Share of judged requests that go to the hosted side.
     pub hosted_share: Option<Share>,
+    /// Or: so much money for hosted answers to judged requests, e.g. `2.00 USD/hour`.
+    pub hosted_rate: Option<String>,
     /// At most so many local answers that should have been escalated.
     pub risk: Option<Share>,
     /// When the classifier abstains.
@@ -144,6 +146,8 @@ pub struct RouterSpec {
     pub max_usd_per_request: Option<Dollars>,
     /// probe: the head of one's own that judges, made by `classifier train`; default: the one in the binary.
     pub head: Option<PathBuf>,
+    /// probe: heads of tenants, and heads that judge a part of the traffic.
+    pub heads: Vec<HeadEntry>,
     /// probe: how long it may take.
     pub probe_deadline: Option<Time>,
     /// slm: the local model that is asked; default: the first of `local`.
@@ -156,6 +160,26 @@ pub struct RouterSpec {
     pub assumed_output_tokens: Option<u64>,
     /// The second look at local answers.
     pub cascade: CascadeSpec,
+}
+
+/// `[[router.heads]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadEntry {
+    /// The head's file.
+    pub path: PathBuf,
+    /// What the lane is called; default: the file's name without its ending.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Requests of this team.
+    #[serde(default)]
+    pub team: Option<String>,
+    /// Requests of this key, by name or id.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// This part of them, by session; default: all.
+    #[serde(default)]
+    pub part: Option<Share>,
 }
 
 /// `[router.cascade]`

@@ -9,12 +9,14 @@
 mod draft;
 pub mod encoder;
 mod heuristic;
+mod lanes;
 pub mod probe;
 mod share;
 mod slm;
 mod spender;
 
 pub(crate) use draft::{AnswerHead, Doubt, Draft, Wanted};
+pub use lanes::{Lane, LaneRule};
 pub use share::Share;
 pub use spender::{MoneyRate, Spender};
 

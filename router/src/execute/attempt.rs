@@ -3,6 +3,7 @@
 use super::cascade::Look;
 use super::story::now_us;
 use crate::budgets::Hold;
+use crate::classify::Spender;
 use crate::health::Breaker;
 use crate::ledger::{AttemptClose, AttemptOpen, Ledger, LedgerError, Outcome, RequestRecord};
 use crate::observe::Observer;
@@ -21,6 +22,7 @@ pub(super) struct Desk {
     pub(super) ledger: Ledger,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) tasks: TaskTracker,
+    pub(super) spender: Option<Arc<Spender>>,
 }
 
 /// One running attempt. Exactly one of [`Attempt::finish`], [`Attempt::fail`] and `Drop` closes it.
@@ -284,6 +286,9 @@ impl Running {
     }
 
     fn tell(&self, closed: &AttemptClose, record: Option<&RequestRecord>) {
+        if let (Some(spender), Location::Hosted, Some(cost)) = (&self.desk.spender, self.location, closed.cost) {
+            spender.spent(cost, Instant::now());
+        }
         self.desk.observer.attempt(closed, self.started.elapsed());
         if let Some(record) = record {
             self.desk.observer.request(record, self.received.elapsed());

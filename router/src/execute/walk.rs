@@ -7,7 +7,7 @@ use super::reserve::{late_refusal, release};
 use super::story;
 use crate::ask::{Ask, facts};
 use crate::budgets::Budgets;
-use crate::classify::{Classifier, Share, Wanted};
+use crate::classify::{Classifier, Lane, Share, Spender, Wanted};
 use crate::fleet::{Fleet, Model};
 use crate::ledger::{AttemptOpen, Ledger};
 use crate::observe::Observer;
@@ -49,8 +49,12 @@ pub struct RouterConfig {
     pub assumed_output: u64,
     /// What to do when nobody judged.
     pub unsure: Unsure,
-    /// Who judges.
+    /// Who judges, where no lane does.
     pub classifier: Classifier,
+    /// Judges of tenants and of parts of the traffic; the first that takes a request judges it.
+    pub lanes: Vec<Lane>,
+    /// Steers the shares to a rate of money, where one is the goal.
+    pub spender: Option<Arc<Spender>>,
     /// The second look at local answers.
     pub cascade: CascadeConfig,
     /// Shadow experiments.
@@ -63,7 +67,7 @@ pub struct RouterConfig {
 pub struct Router {
     pub(super) config: RouterConfig,
     fleet: Fleet,
-    share: Arc<Share>,
+    pub(super) share: Arc<Share>,
     cascade: Arc<Cascade>,
     pub(super) budgets: Arc<Budgets>,
     pub(super) desk: Desk,
@@ -72,6 +76,8 @@ pub struct Router {
 /// A decision with all it was made of.
 struct Considering {
     facts: Facts,
+    /// The share of the judge that looked at it.
+    share: Arc<Share>,
     outcome: Result<RoutingDecision, Box<Refusal>>,
 }
 
@@ -88,7 +94,8 @@ impl Router {
         observer: Arc<dyn Observer>,
         tasks: TaskTracker,
     ) -> Self {
-        Self { config, fleet, share, cascade, budgets, desk: Desk { ledger, observer, tasks } }
+        let spender = config.spender.clone();
+        Self { config, fleet, share, cascade, budgets, desk: Desk { ledger, observer, tasks, spender } }
     }
 
     /// The configured models.
@@ -134,7 +141,11 @@ impl Router {
                 && let Some(signals) = &decision.signals
             {
                 self.desk.observer.judged(signals);
-                signals.need.iter().for_each(|need| self.share.observe(*need, *need >= decision.threshold));
+                let share = &considering.share;
+                signals.need.iter().for_each(|need| share.observe(*need, *need >= decision.threshold));
+                if let Some(spender) = &self.config.spender {
+                    share.aim(spender.judged(Instant::now()));
+                }
             }
             let only_held = matches!(&considering.outcome, Err(refusal) if refusal.held);
             let answered = Box::pin(self.walk(&ask, considering)).await;
@@ -157,17 +168,22 @@ impl Router {
         {
             return Err(DeniedBy::UnknownModel(model.to_string()));
         }
-        let world = self.world(&facts);
+        let lane = self.config.lanes.iter().find(|lane| lane.rule.takes(&facts, &ask.id));
+        let (classifier, share) = match lane {
+            Some(lane) => (&lane.classifier, &lane.share),
+            None => (&self.config.classifier, &self.share),
+        };
+        let world = self.world(&facts, share);
         let admission = admit(&facts, &world);
         let signals = if admission.needs_judgement() {
-            Some(self.config.classifier.judge(&ask.request, self.config.unsure).await)
+            Some(classifier.judge(&ask.request, self.config.unsure).await)
         } else {
             None
         };
-        Ok(Considering { outcome: decide(admission, signals), facts })
+        Ok(Considering { outcome: decide(admission, signals), facts, share: share.clone() })
     }
 
-    pub(super) fn world(&self, facts: &Facts) -> World {
+    pub(super) fn world(&self, facts: &Facts, share: &Share) -> World {
         let now = jiff::Timestamp::now();
         let healthy = self.desk.ledger.healthy();
         let candidates = self.fleet.models().map(|model| {
@@ -189,15 +205,15 @@ impl Router {
             max_first_token: self.config.max_first_token,
             assumed_output: self.config.assumed_output,
             steering: Steering {
-                threshold: self.share.threshold(),
+                threshold: share.threshold(),
                 unsure: self.config.unsure,
-                uncertain: self.share.uncertain(self.config.cascade.width),
+                uncertain: share.uncertain(self.config.cascade.width),
             },
         }
     }
 
     async fn walk(self: &Arc<Self>, ask: &Ask, considering: Considering) -> Result<Answer, Box<Denied>> {
-        let Considering { facts, outcome } = considering;
+        let Considering { facts, outcome, share: _ } = considering;
         let mut record = story::record(&ask.id, &facts, &self.config.classes, &outcome);
         let decision = match outcome {
             Ok(decision) => decision,
