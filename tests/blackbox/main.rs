@@ -16,6 +16,7 @@ mod heads;
 mod health;
 mod idempotency;
 mod keys;
+mod learning;
 mod ledger;
 mod local;
 mod money;

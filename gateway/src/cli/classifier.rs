@@ -7,6 +7,7 @@
 mod cache;
 mod report;
 mod time;
+mod traffic;
 mod train;
 
 use super::{Failure, Setting, say};
@@ -30,6 +31,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub enum Classifier {
     /// Scores prompts: JSON Lines with `id` and `prompt` in, `id` and `score` out.
     Score(Score),
+    /// Writes rows of one's own traffic: requests that a shadow experiment had both sides answer.
+    Rows(traffic::Rows),
     /// Trains a head, or adapts one to a new workload.
     Train(train::Train),
     /// Measures a head on labelled rows.
@@ -123,6 +126,7 @@ impl From<&HeadError> for Failure {
 pub fn run(setting: &Setting, command: &Classifier) -> Result<(), Failure> {
     match command {
         Classifier::Score(wanted) => score(setting, wanted),
+        Classifier::Rows(wanted) => traffic::rows(setting, wanted),
         Classifier::Train(wanted) => train::train(setting, wanted),
         Classifier::Eval(wanted) => report::eval(setting, wanted),
         Classifier::Calibrate(wanted) => calibrate(setting, wanted),

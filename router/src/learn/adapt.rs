@@ -47,6 +47,30 @@ pub struct Adapted {
     pub new_apgr: f64,
     /// Standard error of their difference.
     pub error: f64,
+    /// APGR of the new head less that of the base on the newest rows, where some were held back.
+    pub newest: Option<f64>,
+}
+
+// === impl Adapted ===
+
+impl Adapted {
+    /// Hands the base back when the new head does worse on rows that came after all it was fitted to: what helped last
+    /// month need not help today.
+    pub fn unless_worse_on(mut self, base: &Head, rows: &[Row], views: &[Views], seed: u64) -> Self {
+        if !self.accepted || rows.is_empty() {
+            return self;
+        }
+        let of = |head: &Head| -> Vec<Scored> {
+            rows.iter().zip(views).filter_map(|(row, views)| scored(row, head.judge(views).0)).collect()
+        };
+        let (difference, _) = metrics::difference(&of(&self.head), &of(base), DRAWS, seed);
+        self.newest = Some(difference);
+        if difference < 0.0 {
+            self.accepted = false;
+            self.head = base.clone();
+        }
+        self
+    }
 }
 
 fn of(source: Source, target: Target) -> Wanted {
@@ -91,7 +115,7 @@ pub fn adapt(
     let (base_apgr, new_apgr) = (Figures::of(&old).apgr, Figures::of(&new).apgr);
     let accepted = difference > AHEAD * error;
     if !accepted {
-        return Ok(Adapted { head: base.clone(), accepted, base_apgr, new_apgr, error });
+        return Ok(Adapted { head: base.clone(), accepted, base_apgr, new_apgr, error, newest: None });
     }
     provenance.seed = seed;
     provenance.base = Some(base.version());
@@ -105,7 +129,7 @@ pub fn adapt(
     }
     let guard = base.header.guard.clone();
     let head = Head::new(name, provenance, recipe.bits, all, plain, encoded, known, guard);
-    Ok(Adapted { head, accepted, base_apgr, new_apgr, error })
+    Ok(Adapted { head, accepted, base_apgr, new_apgr, error, newest: None })
 }
 
 /// Fits a head's curves anew to labelled rows; the order of its scores stays.

@@ -14,6 +14,7 @@
 //! | a head and a few rows of one's own to another head | [`adapt`] |
 //! | scores and labels to figures, equal to those of the pack's `eval.py` | [`metrics`] |
 //! | figures to pictures | [`plots`] |
+//! | what the ledger knows to rows | [`traffic`] |
 //!
 //! Nothing here runs while a request waits.
 
@@ -28,6 +29,7 @@ mod material;
 pub mod metrics;
 pub mod plots;
 pub mod rows;
+pub mod traffic;
 
 /// Told how far a long step is: its name, how much is done, of how much.
 pub type Progress<'a> = &'a (dyn Fn(&'static str, usize, usize) + Sync);

@@ -1,6 +1,7 @@
 //! What the ledger is asked.
 
 use super::{Ledger, LedgerError};
+use crate::learn::traffic::Pair;
 use policies::NanoDollars;
 use rusqlite::{Connection, Row, params_from_iter};
 use serde::Serialize;
@@ -284,6 +285,31 @@ impl Ledger {
                     "served_text": row.get::<_, String>(6)?, "shadow_text": row.get::<_, String>(7)?,
                     "shadow_finish": row.get::<_, Option<String>>(8)?, "shadow_error": row.get::<_, Option<String>>(9)?,
                 }))
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// Requests that both sides answered, the oldest first.
+    pub fn pairs(&self, since_us: i64) -> Result<Vec<Pair>, LedgerError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT s.request, s.at_us, r.team, s.prompt, s.served_model, s.served_text, s.shadow_model, \
+                 s.shadow_text, a.route FROM shadows s JOIN attempts a ON a.request = s.request AND a.purpose = 'shadow' \
+                 LEFT JOIN requests r ON r.id = s.request WHERE s.shadow_error IS NULL AND s.at_us >= ?1 ORDER BY s.at_us",
+            )?;
+            let rows = statement.query_map([since_us], |row| {
+                let (served, shadow) = ((row.get(4)?, row.get(5)?), (row.get(6)?, row.get(7)?));
+                let shadow_is_weak = row.get::<_, String>(8)? == "local";
+                let (weak, strong) = if shadow_is_weak { (shadow, served) } else { (served, shadow) };
+                Ok(Pair {
+                    id: row.get(0)?,
+                    at_us: row.get(1)?,
+                    team: row.get(2)?,
+                    prompt: row.get(3)?,
+                    weak,
+                    strong,
+                })
             })?;
             rows.collect()
         })

@@ -26,6 +26,9 @@ pub struct Train {
     /// Adapts the head that is shipped.
     #[arg(long, conflicts_with = "base")]
     adapt: bool,
+    /// Adapting: this part of the rows, the last ones, is held back; the head is accepted only if it does not do worse on it.
+    #[arg(long, value_name = "PART", default_value = "0%", value_parser = part)]
+    newest: f32,
     /// The same seed and rows give the same head.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -55,6 +58,13 @@ pub struct Train {
     made: Option<i64>,
 }
 
+/// A share, as the configuration has it: `20%`.
+fn part(text: &str) -> Result<f32, String> {
+    let wrong = || format!("`{text}` is not a part; write e.g. 20%");
+    let number: f32 = text.strip_suffix('%').and_then(|number| number.trim().parse().ok()).ok_or_else(wrong)?;
+    if (0.0..=90.0).contains(&number) { Ok(number / 100.0) } else { Err(wrong()) }
+}
+
 pub(super) fn train(setting: &Setting, wanted: &Train) -> Result<(), Failure> {
     let rows = labelled(&wanted.data, wanted.graded, &wanted.without)?;
     let base = match (&wanted.base, wanted.adapt) {
@@ -79,7 +89,10 @@ pub(super) fn train(setting: &Setting, wanted: &Train) -> Result<(), Failure> {
         let head = write_head(&wanted.out, &fitted.head)?;
         return told(setting, wanted, &rows, &head, None);
     };
-    let adapted = adapt::adapt(&base, &rows, &views, wanted.seed, &wanted.name, provenance, &progress)?;
+    let older = rows.len() - (rows.len() as f32 * wanted.newest) as usize;
+    let adapted =
+        adapt::adapt(&base, &rows[..older], &views[..older], wanted.seed, &wanted.name, provenance, &progress)?;
+    let adapted = adapted.unless_worse_on(&base, &rows[older..], &views[older..], wanted.seed);
     bar.finish_and_clear();
     let head = write_head(&wanted.out, &adapted.head)?;
     told(setting, wanted, &rows, &head, Some(&adapted))
@@ -116,6 +129,7 @@ fn told(
             "accepted": adapted.map(|adapted| adapted.accepted),
             "gate": adapted.map(|adapted| json!({
                 "base_apgr": adapted.base_apgr, "new_apgr": adapted.new_apgr, "standard_error": adapted.error,
+                "newest": adapted.newest,
             })),
         }));
         return Ok(());
@@ -128,6 +142,9 @@ fn told(
         let verdict = if adapted.accepted { "accepted" } else { "not accepted: the base head is kept as it is" };
         let (base, new) = (adapted.base_apgr, adapted.new_apgr);
         say(format!("  held-out APGR {new:.4} against {base:.4} of the base: {verdict}"));
+        if let Some(newest) = adapted.newest {
+            say(format!("  APGR on the newest rows, of the new head less that of the base: {newest:+.4}"));
+        }
     }
     Ok(())
 }
