@@ -1,22 +1,31 @@
 //! What both sides answered becomes rows, and rows become a head.
 
 use serde_json::{Value, json};
-use tests::gateway::{Gateway, run_json};
+use tests::gateway::{Gateway, run_json, write_config};
 use tests::upstream::Upstream;
 use tests::{chat, eventually};
 
 #[tokio::test]
 async fn shadowed_requests_become_rows_that_a_head_is_trained_on() {
     let (house, hosted) = (Upstream::start().await, Upstream::start().await);
-    let gateway = Gateway::start(&format!(
-        "{}{}[router]\nlocal = [\"small\"]\nhosted = [\"big\"]\n[router.cascade]\nmode = \"off\"\n\
-         [experiments.all]\nkind = \"shadow\"\nshare = \"100%\"\n",
-        house.provider("house", "local", &[("small", "echo")]),
-        hosted.provider("hosted", "hosted", &[("big", "echo")]),
-    ))
-    .await;
+    let config = |small: &str| {
+        format!(
+            "{}{}[router]\nlocal = [\"small\"]\nhosted = [\"big\"]\n[router.cascade]\nmode = \"off\"\n\
+             [experiments.all]\nkind = \"shadow\"\nshare = \"100%\"\n",
+            house.provider("house", "local", &[("small", small)]),
+            hosted.provider("hosted", "hosted", &[("big", "echo")]),
+        )
+    };
+    let gateway = Gateway::start(&config("echo")).await;
     const ASKED: usize = 80;
     for n in 0..ASKED {
+        if n == ASKED / 2 {
+            // From here on the local model says something else than the hosted one.
+            write_config(gateway.folder.path(), &config("echo-json"));
+            gateway
+                .logged("configuration reloaded; addresses, limits and the ledger's place count after a restart")
+                .await;
+        }
         let told = gateway.tell(&chat("auto", &format!("Question number {n}: what is {n} + {n}?"))).await;
         assert_eq!(told.status, 200);
     }
@@ -30,13 +39,16 @@ async fn shadowed_requests_become_rows_that_a_head_is_trained_on() {
     });
     assert_eq!(all.await["left_out"], 0);
     let text = std::fs::read_to_string(gateway.folder.path().join("own.jsonl")).expect("rows");
+    let mut same = 0;
     for line in text.lines() {
         let row: Value = serde_json::from_str(line).expect("JSON");
         let need = row["need"].as_f64().expect("a need");
         assert!((0.0..=1.0).contains(&need) && row["source"] == "shadow", "{row}");
+        same += usize::from(need == 0.0);
         assert_eq!((row["weak_model"].as_str(), row["strong_model"].as_str()), (Some("small"), Some("big")));
         assert!(row["messages"][0]["content"].as_str().expect("a prompt").starts_with("Question number"));
     }
+    assert_eq!(same, ASKED / 2, "what both sides answered alike needs nobody better");
     let of_nobody = ["classifier", "rows", "--out", "none.jsonl", "--team", "nobody", "--json"];
     assert_eq!(run_json(gateway.folder.path(), &of_nobody, "")["rows"], 0);
     let arguments = [
