@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use policies::{Capabilities, ModelName, Readiness};
 use router::ledger::{Ledger, NewKey};
 use router::{
-    Breaker, BudgetSpec, Budgets, Cascade, Classifier, Fleet, Lane, Model, MoneyRate, Observer, Provider, Router,
-    RouterConfig, Scope, Share, Spender,
+    Affinity, Breaker, BudgetSpec, Budgets, Cascade, Classifier, Fleet, Lane, Model, MoneyRate, Observer, Provider,
+    Router, RouterConfig, Scope, Share, Spender,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,6 +29,7 @@ pub struct Parts {
     shares: Mutex<HashMap<String, (f32, Arc<Share>)>>,
     spender: Mutex<Option<Arc<Spender>>>,
     cascade: Arc<Cascade>,
+    affinity: Arc<Affinity>,
     /// Engines are not started but taken as ready: for `explain`, which loads no model.
     assumed: bool,
 }
@@ -141,6 +142,7 @@ impl Ground {
             slm_deadline,
             hosted_share,
             hosted_rate,
+            switch_cost,
             unsure,
             max_per_request,
             max_first_token,
@@ -177,6 +179,8 @@ impl Ground {
             lanes,
             spender,
             cascade,
+            affinity: self.parts.affinity.clone(),
+            switch_cost,
             shadows: settings.shadows.clone(),
             baseline,
         };

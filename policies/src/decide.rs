@@ -57,6 +57,19 @@ pub struct Steering {
     /// Needs from the first to the second, both included, are too close to call: the local model begins, and its answer is looked at
     /// before anybody sees it. `None`: never.
     pub uncertain: Option<(f32, f32)>,
+    /// The side that this conversation is on.
+    pub kept: Option<Kept>,
+    /// How far the need has to move before a conversation changes sides.
+    pub switch_cost: f32,
+}
+
+/// The side that served a conversation's last answer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Kept {
+    /// The side.
+    pub side: Side,
+    /// The need at which it served.
+    pub need: f32,
 }
 
 /// A configured rule: it narrows or pins, it never widens.
@@ -100,6 +113,10 @@ pub enum Reason {
     Fallback,
     /// The local answer was looked at, and not found good enough.
     Cascade,
+    /// The conversation is on this side, and the need has not moved enough to change it.
+    Session,
+    /// The same call of a tool failed again and again.
+    ToolLoop,
     /// This constraint left only one side.
     Constraint(Constraint),
 }
@@ -123,6 +140,8 @@ pub struct Considered {
 #[derive(Clone, Debug)]
 pub struct Admission {
     considered: Vec<Considered>,
+    /// The same call of a tool failed again and again.
+    tool_loop: bool,
     narrowed: Option<Reason>,
     steering: Steering,
 }
@@ -185,6 +204,13 @@ impl World {
 // === impl Steering ===
 
 impl Steering {
+    /// The side that the conversation stays on; `None` where it is on none, or the need has moved.
+    fn stays(&self, signals: Option<&Signals>) -> Option<Side> {
+        let kept = self.kept?;
+        let moved = signals.and_then(|signals| signals.need).map_or(0.0, |need| (need - kept.need).abs());
+        (moved <= self.switch_cost).then_some(kept.side)
+    }
+
     fn too_close(&self, signals: Option<&Signals>) -> bool {
         let need = signals.and_then(|signals| signals.need);
         matches!((need, self.uncertain), (Some(need), Some((from, to))) if need >= from && need <= to)
@@ -225,8 +251,19 @@ impl Reason {
             Self::Only => "only",
             Self::Fallback => "fallback",
             Self::Cascade => "cascade",
+            Self::Session => "session",
+            Self::ToolLoop => "tool_loop",
             Self::Constraint(constraint) => constraint.word(),
         }
+    }
+}
+
+// === impl RoutingDecision ===
+
+impl RoutingDecision {
+    /// The side of the first target.
+    pub fn first_side(&self) -> Option<Side> {
+        self.considered.iter().find(|seen| seen.rank == Some(0)).map(|seen| seen.candidate.location)
     }
 }
 
@@ -296,7 +333,7 @@ pub fn admit(facts: &Facts, world: &World) -> Admission {
             Some(Considered { candidate: candidate.clone(), side, strikes: against, rank: None, ceiling })
         })
         .collect();
-    Admission { considered, narrowed, steering: world.steering }
+    Admission { considered, tool_loop: facts.tool_loop, narrowed, steering: world.steering }
 }
 
 // === impl Admission ===
@@ -340,7 +377,7 @@ pub fn decide(admission: Admission, signals: Option<Signals>) -> Result<RoutingD
     let steering = admission.steering;
     let (first, reason) = match (admission.viable(Side::Local), admission.viable(Side::Hosted)) {
         (false, false) => return Err(Box::new(admission.refusal(signals, None))),
-        (true, true) => prefer(signals.as_ref(), steering),
+        (true, true) => prefer(signals.as_ref(), steering, admission.tool_loop),
         (local, _) => {
             let (side, other) = if local { (Side::Local, Side::Hosted) } else { (Side::Hosted, Side::Local) };
             let reason = match admission.narrowed {
@@ -383,7 +420,13 @@ pub fn decide(admission: Admission, signals: Option<Signals>) -> Result<RoutingD
 }
 
 /// Which side goes first when both could.
-fn prefer(signals: Option<&Signals>, steering: Steering) -> (Side, Reason) {
+fn prefer(signals: Option<&Signals>, steering: Steering, tool_loop: bool) -> (Side, Reason) {
+    if tool_loop {
+        return (Side::Hosted, Reason::ToolLoop);
+    }
+    if let Some(side) = steering.stays(signals) {
+        return (side, Reason::Session);
+    }
     if steering.too_close(signals) {
         return (Side::Local, Reason::Classifier);
     }

@@ -108,6 +108,8 @@ pub struct Facts {
     pub needs: Needs,
     /// Number of messages.
     pub messages: usize,
+    /// An agent repeats a call of a tool that fails.
+    pub tool_loop: bool,
 }
 
 // === impl Choice ===

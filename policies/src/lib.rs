@@ -28,7 +28,7 @@ mod usage;
 pub use budget::{Account, BudgetView, HoldError, OnExceeded};
 pub use candidate::{Candidate, Capabilities, Location, Readiness, Side};
 pub use constraint::{Constraint, Strike, strikes};
-pub use decide::{Admission, Considered, Reason, Refusal, RoutingDecision, Rule, Steering, World, admit, decide};
+pub use decide::{Admission, Considered, Kept, Reason, Refusal, RoutingDecision, Rule, Steering, World, admit, decide};
 pub use facts::{Choice, Endpoint, Facts, Needs, Principal, RouteWish, TokenEstimate};
 pub use ids::{KeyId, ModelName, ProviderName, RequestId, SessionId};
 pub use money::{MoneyError, NanoDollars, Price, PriceSource, Pricing, Rate};

@@ -78,6 +78,7 @@ pub(crate) fn facts(ask: &Ask, classes: &Classes, default_class: &str) -> Result
         stream: view.stream,
         needs,
         messages: messages.len(),
+        tool_loop: crate::tool_loop::repeats_a_failure(messages),
     })
 }
 

@@ -5,6 +5,7 @@
 //!
 //! **What it does not know.** No HTTP server, no status codes, no configuration files.
 
+mod affinity;
 mod ask;
 mod budgets;
 mod classify;
@@ -16,7 +17,9 @@ pub mod ledger;
 mod observe;
 pub mod prices;
 mod shadow;
+mod tool_loop;
 
+pub use affinity::Affinity;
 pub use ask::{Ask, endpoint_word};
 pub use budgets::{BudgetSpec, BudgetState, Budgets, Scope, Window};
 pub use classify::{Classifier, Lane, LaneRule, MoneyRate, Share, Spender, encoder, heuristic_need, probe};

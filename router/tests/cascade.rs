@@ -83,6 +83,8 @@ impl Bench {
             classifier: Classifier::Heuristic,
             lanes: vec![],
             spender: None,
+            affinity: Arc::default(),
+            switch_cost: 0.0,
             cascade,
             shadows: vec![],
             baseline: None,

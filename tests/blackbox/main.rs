@@ -24,5 +24,6 @@ mod relay;
 mod relay_forms;
 mod routing;
 mod security;
+mod sessions;
 mod streams;
 mod truncation;

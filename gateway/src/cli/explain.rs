@@ -105,6 +105,7 @@ fn meaning(settings: &Settings) -> Value {
             "local": router.local.as_ref(), "hosted": router.hosted.as_ref(), "classifier": router.classifier,
             "hosted_share": router.hosted_rate.is_none().then_some(router.hosted_share),
             "hosted_rate": router.hosted_rate.map(|rate| json!({"usd": rate.amount, "seconds": rate.every.as_secs()})),
+            "switch_cost": router.switch_cost,
             "heads": router.lanes.iter().map(|(rule, head)| json!({
                 "name": rule.name, "head": head.version(), "team": rule.team, "key": rule.key, "part": rule.part,
             })).collect::<Vec<_>>(),

@@ -16,6 +16,8 @@ pub const LEDGER_BYTES: u64 = 10 << 30;
 pub const DEFAULT_CLASS: &str = "internal";
 /// Share of judged requests that go to the hosted side first.
 pub const HOSTED_SHARE: f32 = 0.30;
+/// How far the need has to move before a conversation changes sides.
+pub const SWITCH_COST: f32 = 0.15;
 /// How long the local model may take to judge.
 pub const SLM_DEADLINE: Duration = Duration::from_millis(800);
 /// The longest predicted wait for a local model's first token.

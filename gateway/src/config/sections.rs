@@ -257,6 +257,7 @@ pub(super) fn read_router(
         slm_deadline: spec.slm_deadline.map_or(defaults::SLM_DEADLINE, |time| time.0),
         hosted_share: spec.hosted_share.map_or(defaults::HOSTED_SHARE, |share| share.0),
         hosted_rate,
+        switch_cost: spec.switch_cost.map_or(defaults::SWITCH_COST, |need| need.0),
         unsure: spec.unsure.unwrap_or_default(),
         max_per_request: spec.max_usd_per_request.map(|dollars| dollars.0),
         max_first_token: spec.max_first_token.map_or(defaults::MAX_FIRST_TOKEN, |time| time.0),

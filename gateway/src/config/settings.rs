@@ -115,6 +115,8 @@ pub struct RouterSettings {
     pub hosted_share: f32,
     /// Or money for a time, that hosted answers to judged requests cost.
     pub hosted_rate: Option<MoneyRate>,
+    /// How far the need has to move before a conversation changes sides.
+    pub switch_cost: f32,
     /// When nobody judged.
     pub unsure: Unsure,
     /// The most a request may cost.

@@ -1,6 +1,6 @@
 //! The configuration as it is typed: everything optional, unknown keys refused.
 
-use super::units::{Dollars, Names, PerMillion, Share, Size, Time};
+use super::units::{Dollars, Names, Need, PerMillion, Share, Size, Time};
 use policies::{Location, OnExceeded, RouteWish, Unsure};
 use router::Window;
 use serde::Deserialize;
@@ -140,6 +140,8 @@ pub struct RouterSpec {
     pub hosted_rate: Option<String>,
     /// At most so many local answers that should have been escalated.
     pub risk: Option<Share>,
+    /// How far the need, 0 to 1, has to move before a conversation changes sides; `"0"`: conversations are not remembered.
+    pub switch_cost: Option<Need>,
     /// When the classifier abstains.
     pub unsure: Option<Unsure>,
     /// The most a request may cost.

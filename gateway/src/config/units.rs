@@ -18,6 +18,10 @@ pub struct Size(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Share(pub f32);
 
+/// A score or a distance between scores, 0 to 1: `"0.15"`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Need(pub f32);
+
 /// Dollars: text or a whole number, never a float.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dollars(pub NanoDollars);
@@ -78,6 +82,11 @@ from_text!(Share, "a share as text, e.g. \"30%\"", |text| {
     let wrong = || format!("`{text}` is not a share; write e.g. \"30%\"");
     let number = text.trim().strip_suffix('%').ok_or_else(wrong)?.trim().parse::<f32>().map_err(|_| wrong())?;
     if (0.0..=100.0).contains(&number) { Ok(Share(number / 100.0)) } else { Err(wrong()) }
+});
+from_text!(Need, "a score from 0 to 1 as text, e.g. \"0.15\"", |text| {
+    let wrong = || format!("`{text}` is not a score from 0 to 1; write e.g. \"0.15\"");
+    let number = text.trim().parse::<f32>().map_err(|_| wrong())?;
+    if (0.0..=1.0).contains(&number) { Ok(Need(number)) } else { Err(wrong()) }
 });
 from_text!(Dollars, "dollars as text or a whole number, e.g. \"0.50\"", |text| {
     NanoDollars::parse(text).map(Dollars).map_err(|error| error.to_string())

@@ -36,7 +36,13 @@ fn world() -> World {
         max_per_request: None,
         max_first_token: Some(Duration::from_secs(20)),
         assumed_output: 4_096,
-        steering: Steering { threshold: 0.5, unsure: Unsure::Heuristic, uncertain: None },
+        steering: Steering {
+            threshold: 0.5,
+            unsure: Unsure::Heuristic,
+            uncertain: None,
+            kept: None,
+            switch_cost: 0.15,
+        },
     }
 }
 
@@ -54,6 +60,7 @@ fn facts() -> Facts {
         stream: false,
         needs: Needs { choices: 1, ..Needs::default() },
         messages: 1,
+        tool_loop: false,
     }
 }
 
@@ -92,6 +99,34 @@ fn need_orders_the_sides() {
     check(&facts(), &world(), judged(0.2), "small>big classifier");
     check(&facts(), &world(), judged(0.5), "big>small classifier");
     check(&facts(), &world(), None, "small>big unsure");
+}
+
+#[test]
+fn a_conversation_keeps_its_side_until_the_need_has_moved_by_more_than_switching_costs() {
+    let on =
+        |side, need| World { steering: Steering { kept: Some(Kept { side, need }), ..world().steering }, ..world() };
+    let hosted = on(Side::Hosted, 0.6);
+    check(&facts(), &hosted, judged(0.46), "big>small session");
+    check(&facts(), &hosted, judged(0.44), "small>big classifier");
+    check(&facts(), &hosted, None, "big>small session");
+    check(&facts(), &on(Side::Local, 0.4), judged(0.54), "small>big session");
+    check(&facts(), &on(Side::Local, 0.4), judged(0.56), "big>small classifier");
+}
+
+#[test]
+fn a_failing_tool_called_again_goes_to_the_strong_side_whatever_else_is_preferred() {
+    let kept = Some(Kept { side: Side::Local, need: 0.1 });
+    let world = World { steering: Steering { kept, uncertain: Some((0.0, 1.0)), ..world().steering }, ..world() };
+    let looping = Facts { tool_loop: true, ..facts() };
+    check(&looping, &world, judged(0.1), "big>small tool_loop");
+    check(&Facts { class: restricted().0, ..looping }, &world, judged(0.1), "small residency");
+}
+
+#[test]
+fn what_is_kept_on_the_hosted_side_is_not_looked_at() {
+    let kept = Some(Kept { side: Side::Hosted, need: 0.5 });
+    let world = World { steering: Steering { kept, uncertain: Some((0.0, 1.0)), ..world().steering }, ..world() };
+    assert!(!decide(admit(&facts(), &world), judged(0.5)).unwrap().watch);
 }
 
 #[test]
@@ -186,6 +221,7 @@ proptest! {
     fn constraints_only_take_away(
         class in 0usize..4, wish in 0u8..3, tools: bool, vision: bool, choices in 1u32..3, floor in 0u64..4_000,
         ready in 0u8..3, region: bool, need in proptest::option::of(0f32..1f32), spent in 0u64..2_000_000, listed: bool,
+        kept in proptest::option::of((any::<bool>(), 0f32..1f32)), tool_loop: bool,
     ) {
         let classes = Classes::standard();
         let names = ["public", "internal", "confidential", "restricted"];
@@ -199,6 +235,7 @@ proptest! {
             wish: [RouteWish::Auto, RouteWish::Local, RouteWish::Hosted][usize::from(wish)],
             needs: Needs { tools, vision, choices, ..Needs::default() },
             prompt: TokenEstimate { floor, likely: floor * 2, ceiling: floor * 8 },
+            tool_loop,
             principal: Principal { models: listed.then(|| vec!["small".into()]), ..Principal::default() },
             ..facts()
         };
@@ -208,6 +245,8 @@ proptest! {
             1 => Readiness::Loading,
             _ => Readiness::Down { why: "x".into(), retry_after: None },
         };
+        narrow.steering.kept =
+            kept.map(|(local, need)| Kept { side: if local { Side::Local } else { Side::Hosted }, need });
         if !region { narrow.candidates[1].region = None; }
         narrow.budgets = vec![BudgetView {
             scope: "org".into(),

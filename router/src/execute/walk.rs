@@ -5,6 +5,7 @@ use super::attempt::{Attempt, Desk, Start};
 use super::cascade::{Cascade, CascadeConfig, Tried, Watch};
 use super::reserve::{late_refusal, release};
 use super::story;
+use crate::affinity::{Affinity, Conversation};
 use crate::ask::{Ask, facts};
 use crate::budgets::Budgets;
 use crate::classify::{Classifier, Lane, Share, Spender, Wanted};
@@ -15,8 +16,8 @@ use crate::shadow::Shadow;
 use adapters::wire::Format;
 use adapters::{BackendError, Call, Kind};
 use policies::{
-    Choice, Classes, Considered, Facts, Location, ModelName, NanoDollars, Pricing, Reason, Refusal, RoutingDecision,
-    Rule, Steering, Unsure, World, admit, decide,
+    Choice, Classes, Considered, Facts, Kept, Location, ModelName, NanoDollars, Pricing, Reason, Refusal,
+    RoutingDecision, Rule, Steering, Unsure, World, admit, decide,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +58,10 @@ pub struct RouterConfig {
     pub spender: Option<Arc<Spender>>,
     /// The second look at local answers.
     pub cascade: CascadeConfig,
+    /// The sides that conversations are on; outlives a reload.
+    pub affinity: Arc<Affinity>,
+    /// How far the need (0 to 1) has to move before a conversation changes sides; 0: conversations are not remembered.
+    pub switch_cost: f32,
     /// Shadow experiments.
     pub shadows: Vec<Shadow>,
     /// The hosted model that local answers are compared with; default: the first of `hosted` that has a price.
@@ -78,6 +83,7 @@ struct Considering {
     facts: Facts,
     /// The share of the judge that looked at it.
     share: Arc<Share>,
+    conversation: Option<Conversation>,
     outcome: Result<RoutingDecision, Box<Refusal>>,
 }
 
@@ -142,7 +148,12 @@ impl Router {
             {
                 self.desk.observer.judged(signals);
                 let share = &considering.share;
-                signals.need.iter().for_each(|need| share.observe(*need, *need >= decision.threshold));
+                // What was settled otherwise than by the score counts as it was settled.
+                let hosted = |need: f32| match decision.reason {
+                    Reason::Session | Reason::ToolLoop => decision.first_side() == Some(Location::Hosted),
+                    _ => need >= decision.threshold,
+                };
+                signals.need.iter().for_each(|need| share.observe(*need, hosted(*need)));
                 if let Some(spender) = &self.config.spender {
                     share.aim(spender.judged(Instant::now()));
                 }
@@ -173,14 +184,18 @@ impl Router {
             Some(lane) => (&lane.classifier, &lane.share),
             None => (&self.config.classifier, &self.share),
         };
-        let world = self.world(&facts, share);
+        let remembered = self.config.switch_cost > 0.0 && facts.choice == Choice::Auto;
+        let conversation = remembered.then(|| Conversation::of(ask, &facts)).flatten();
+        let mut world = self.world(&facts, share);
+        world.steering.kept =
+            conversation.and_then(|conversation| self.config.affinity.kept(conversation, Instant::now()));
         let admission = admit(&facts, &world);
         let signals = if admission.needs_judgement() {
             Some(classifier.judge(&ask.request, self.config.unsure).await)
         } else {
             None
         };
-        Ok(Considering { outcome: decide(admission, signals), facts, share: share.clone() })
+        Ok(Considering { outcome: decide(admission, signals), facts, share: share.clone(), conversation })
     }
 
     pub(super) fn world(&self, facts: &Facts, share: &Share) -> World {
@@ -208,12 +223,14 @@ impl Router {
                 threshold: share.threshold(),
                 unsure: self.config.unsure,
                 uncertain: share.uncertain(self.config.cascade.width),
+                kept: None,
+                switch_cost: self.config.switch_cost,
             },
         }
     }
 
     async fn walk(self: &Arc<Self>, ask: &Ask, considering: Considering) -> Result<Answer, Box<Denied>> {
-        let Considering { facts, outcome, share: _ } = considering;
+        let Considering { facts, outcome, share: _, conversation } = considering;
         let mut record = story::record(&ask.id, &facts, &self.config.classes, &outcome);
         let decision = match outcome {
             Ok(decision) => decision,
@@ -306,6 +323,11 @@ impl Router {
                 Ok(Tried::Answered(body)) => {
                     waited += dialled.elapsed();
                     head.overhead = ask.received.elapsed().saturating_sub(waited);
+                    let need = decision.signals.as_ref().and_then(|signals| signals.need);
+                    if let (Some(conversation), Some(need)) = (conversation, need) {
+                        let kept = Kept { side: model.provider.location, need };
+                        self.config.affinity.answered(conversation, kept, Instant::now());
+                    }
                     return Ok(Answer { head, body });
                 }
                 Ok(Tried::Rejected(attempt)) => {

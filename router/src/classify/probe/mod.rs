@@ -31,6 +31,7 @@ pub use file::{HeadError, read, write};
 pub use head::Head;
 pub use live::Live;
 pub use meaning::{embed, warm};
+pub(crate) use reading::tells_of_failure;
 pub use reading::{MOST, Reading};
 
 use head::{Body, Source, Views};

@@ -161,7 +161,7 @@ impl Reading {
     }
 }
 
-fn tells_of_failure(text: &str) -> bool {
+pub(crate) fn tells_of_failure(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     FAILURES.iter().any(|word| text.contains(word))
 }
