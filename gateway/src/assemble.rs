@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use policies::{Capabilities, ModelName, Readiness};
 use router::ledger::{Ledger, NewKey};
 use router::{
-    Breaker, BudgetSpec, Budgets, Cascade, Classifier, Fleet, Model, Observer, Provider, Router, RouterConfig, Scope,
-    Share,
+    Breaker, BudgetSpec, Budgets, Cascade, Classifier, Control, Fleet, Model, Observer, Provider, Risk, RiskGoal,
+    Router, RouterConfig, Scope, Share,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,10 +24,17 @@ use tokio_util::task::TaskTracker;
 #[derive(Default)]
 pub struct Parts {
     backends: Mutex<HashMap<String, (ProviderSettings, Provider)>>,
-    share: Mutex<Option<(f32, String, Arc<Share>)>>,
+    control: Mutex<Option<(Goal, String, Arc<Control>)>>,
     cascade: Arc<Cascade>,
     /// Engines are not started but taken as ready: for `explain`, which loads no model.
     assumed: bool,
+}
+
+/// What the threshold serves.
+#[derive(Clone, Copy, PartialEq)]
+enum Goal {
+    Share(f32),
+    Risk(RiskGoal),
 }
 
 /// What a router is put together from, besides settings.
@@ -79,18 +86,23 @@ impl Parts {
         Ok(provider)
     }
 
-    /// The share's memory lives on until its goal or its judge changes.
-    fn share(&self, hosted: f32, classifier: &Classifier) -> Arc<Share> {
+    /// The memory of what sets the threshold lives on until its goal or its judge changes; says whether it is fresh.
+    fn control(&self, goal: Goal, classifier: &Classifier) -> (Arc<Control>, bool) {
         let judge = format!("{classifier:?}");
-        let mut share = self.share.lock();
-        match share.as_ref() {
-            Some((goal, by, share)) if *goal == hosted && *by == judge => share.clone(),
-            Some(_) | None => {
-                let fresh = Arc::new(Share::new(hosted, classifier.cold_quantiles()));
-                *share = Some((hosted, judge, fresh.clone()));
-                fresh
-            }
+        let mut control = self.control.lock();
+        if let Some((known, by, control)) = control.as_ref()
+            && *known == goal
+            && *by == judge
+        {
+            return (control.clone(), false);
         }
+        let cold = classifier.cold_quantiles();
+        let fresh = Arc::new(match goal {
+            Goal::Share(hosted) => Control::from(Share::new(hosted, cold)),
+            Goal::Risk(risk) => Control::from(Risk::new(risk, cold)),
+        });
+        *control = Some((goal, judge, fresh.clone()));
+        (fresh, true)
     }
 
     /// Every backend that was made.
@@ -127,6 +139,8 @@ impl Ground {
             probe_deadline,
             slm_deadline,
             hosted_share,
+            risk,
+            exploration,
             unsure,
             max_per_request,
             max_first_token,
@@ -141,7 +155,9 @@ impl Ground {
             ("probe", _) => Classifier::probe(head, probe_deadline),
             _ => Classifier::Heuristic,
         };
-        let steering = (self.parts.share(hosted_share, &classifier), self.parts.cascade.clone());
+        let goal = risk.map_or(Goal::Share(hosted_share), Goal::Risk);
+        let (control, fresh) = self.parts.control(goal, &classifier);
+        let steering = (control, self.parts.cascade.clone());
         let config = RouterConfig {
             local,
             hosted,
@@ -154,10 +170,12 @@ impl Ground {
             unsure,
             classifier,
             cascade,
+            exploration,
+            keep_prompts: settings.keep_prompts,
             shadows: settings.shadows.clone(),
             baseline,
         };
-        Ok(Router::new(
+        let router = Router::new(
             config,
             fleet,
             steering,
@@ -165,7 +183,11 @@ impl Ground {
             self.ledger.clone(),
             self.observer.clone(),
             self.tasks.clone(),
-        ))
+        );
+        if fresh {
+            router.recall().context("cannot read the labels on the ledger")?;
+        }
+        Ok(router)
     }
 }
 

@@ -19,7 +19,10 @@ mod shadow;
 
 pub use ask::{Ask, endpoint_word};
 pub use budgets::{BudgetSpec, BudgetState, Budgets, Scope, Window};
-pub use classify::{Classifier, Share, encoder, heuristic_need, probe};
+pub use classify::{
+    Classifier, Control, Evidence, Label, Risk, RiskGoal, RiskState, Share, WINDOW as RISK_WINDOW, encoder,
+    heuristic_need, probe,
+};
 pub use execute::{
     Answer, AnswerBody, AnswerStream, Cascade, CascadeConfig, Denied, DeniedBy, Explanation, Head, Piece, Router,
     RouterConfig,

@@ -56,6 +56,14 @@ pub fn check(setting: &Setting) -> Result<(), Failure> {
         names(&router.hosted),
         router.classifier
     ));
+    if let Some(risk) = router.risk {
+        let percent = |share: f32| f64::from((share * 10_000.0).round()) / 100.0;
+        say(format!(
+            "risk: at most {}% of local answers should have been escalated, with confidence {}%",
+            percent(risk.target),
+            percent(risk.confidence)
+        ));
+    }
     for rule in settings.classes.rules() {
         let places: Vec<_> = rule.locations.iter().map(|place| place.word()).collect();
         say(format!("data class {}: may go to {}", rule.name, places.join(", ")));
@@ -93,9 +101,12 @@ fn meaning(settings: &Settings) -> Value {
         "models": models.collect::<Vec<_>>(),
         "router": {
             "local": router.local.as_ref(), "hosted": router.hosted.as_ref(), "classifier": router.classifier,
-            "hosted_share": router.hosted_share, "max_usd_per_request": router.max_per_request,
+            "hosted_share": router.risk.is_none().then_some(router.hosted_share),
+            "risk": router.risk.map(|risk| risk.target), "risk_confidence": router.risk.map(|risk| risk.confidence),
+            "exploration": router.exploration, "max_usd_per_request": router.max_per_request,
         },
         "default_class": settings.default_class,
+        "keep_prompts": settings.keep_prompts,
         "warnings": settings.warnings,
     })
 }

@@ -16,6 +16,8 @@ pub const LEDGER_BYTES: u64 = 10 << 30;
 pub const DEFAULT_CLASS: &str = "internal";
 /// Share of judged requests that go to the hosted side first.
 pub const HOSTED_SHARE: f32 = 0.30;
+/// `[router] risk_confidence`
+pub const RISK_CONFIDENCE: f32 = 0.90;
 /// How long the local model may take to judge.
 pub const SLM_DEADLINE: Duration = Duration::from_millis(800);
 /// The longest predicted wait for a local model's first token.

@@ -8,6 +8,7 @@
 
 pub mod defaults;
 mod environment;
+mod learning;
 mod load;
 mod providers;
 mod sections;

@@ -4,6 +4,7 @@
 //! first problem.
 
 use super::defaults;
+use super::learning::read_risk;
 use super::load::nearest;
 use super::providers::{Findings, ProviderKind, ProviderSettings};
 use super::settings::{ModelSettings, RouterSettings};
@@ -227,10 +228,6 @@ pub(super) fn read_router(
             found.problems.push(format!("`router.classifier`: unknown `{word}`{}", near.unwrap_or_default()));
         }
     }
-    if spec.risk.is_some() {
-        let text = "`router.risk` needs the trained classifier, which is not built yet: use `router.hosted_share`";
-        found.problems.push(text.into());
-    }
     if local.is_empty() && hosted.is_empty() {
         found.warnings.push("`router.local` and `router.hosted` are empty: `auto` has nobody to choose from".into());
     }
@@ -243,6 +240,8 @@ pub(super) fn read_router(
         probe_deadline: spec.probe_deadline.map_or(defaults::PROBE_DEADLINE, |time| time.0),
         slm_deadline: spec.slm_deadline.map_or(defaults::SLM_DEADLINE, |time| time.0),
         hosted_share: spec.hosted_share.map_or(defaults::HOSTED_SHARE, |share| share.0),
+        risk: read_risk(spec, found),
+        exploration: spec.exploration.map_or(0.0, |share| share.0),
         unsure: spec.unsure.unwrap_or_default(),
         max_per_request: spec.max_usd_per_request.map(|dollars| dollars.0),
         max_first_token: spec.max_first_token.map_or(defaults::MAX_FIRST_TOKEN, |time| time.0),

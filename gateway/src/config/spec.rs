@@ -23,6 +23,8 @@ pub struct ConfigSpec {
     pub rules: Vec<RuleSpec>,
     /// Where spend is kept.
     pub ledger: LedgerSpec,
+    /// What is kept to learn from.
+    pub learning: LearningSpec,
     /// Which data may go where.
     pub residency: ResidencySpec,
     /// Limits in dollars.
@@ -138,6 +140,10 @@ pub struct RouterSpec {
     pub hosted_share: Option<Share>,
     /// At most so many local answers that should have been escalated.
     pub risk: Option<Share>,
+    /// The confidence with which `risk` holds.
+    pub risk_confidence: Option<Share>,
+    /// Share of judged requests that take the other side than the judgement says.
+    pub exploration: Option<Share>,
     /// When the classifier abstains.
     pub unsure: Option<Unsure>,
     /// The most a request may cost.
@@ -241,6 +247,14 @@ pub enum DurabilityWord {
     Disk,
     /// `kill -9`.
     Process,
+}
+
+/// `[learning]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LearningSpec {
+    /// Prompts that were judged, corrections and comments are kept on the ledger.
+    pub keep_prompts: Option<bool>,
 }
 
 /// `[residency]`

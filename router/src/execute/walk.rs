@@ -7,7 +7,7 @@ use super::reserve::{late_refusal, release};
 use super::story;
 use crate::ask::{Ask, facts};
 use crate::budgets::Budgets;
-use crate::classify::{Classifier, Share, Wanted};
+use crate::classify::{Classifier, Control, Evidence, Wanted};
 use crate::fleet::{Fleet, Model};
 use crate::ledger::{AttemptOpen, Ledger};
 use crate::observe::Observer;
@@ -15,8 +15,8 @@ use crate::shadow::Shadow;
 use adapters::wire::Format;
 use adapters::{BackendError, Call, Kind};
 use policies::{
-    Choice, Classes, Considered, Facts, Location, ModelName, NanoDollars, Pricing, Reason, Refusal, RoutingDecision,
-    Rule, Steering, Unsure, World, admit, decide,
+    Choice, Classes, Considered, Exploration, Facts, Location, ModelName, NanoDollars, Pricing, Reason, Refusal,
+    RoutingDecision, Rule, Steering, Unsure, World, admit, decide,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +53,10 @@ pub struct RouterConfig {
     pub classifier: Classifier,
     /// The second look at local answers.
     pub cascade: CascadeConfig,
+    /// With which probability (0 to 1) a judged request takes the other side.
+    pub exploration: f32,
+    /// The text that was judged is kept on the ledger, to learn from.
+    pub keep_prompts: bool,
     /// Shadow experiments.
     pub shadows: Vec<Shadow>,
     /// The hosted model that local answers are compared with; default: the first of `hosted` that has a price.
@@ -63,7 +67,9 @@ pub struct RouterConfig {
 pub struct Router {
     pub(super) config: RouterConfig,
     fleet: Fleet,
-    share: Arc<Share>,
+    pub(super) share: Arc<Control>,
+    /// Who judges, with the version of its head.
+    pub(super) judge: Arc<str>,
     cascade: Arc<Cascade>,
     pub(super) budgets: Arc<Budgets>,
     pub(super) desk: Desk,
@@ -73,6 +79,8 @@ pub struct Router {
 struct Considering {
     facts: Facts,
     outcome: Result<RoutingDecision, Box<Refusal>>,
+    evidence: Option<Arc<Evidence>>,
+    looked_from: Option<f32>,
 }
 
 // === impl Router ===
@@ -82,13 +90,14 @@ impl Router {
     pub fn new(
         config: RouterConfig,
         fleet: Fleet,
-        (share, cascade): (Arc<Share>, Arc<Cascade>),
+        (share, cascade): (Arc<Control>, Arc<Cascade>),
         budgets: Arc<Budgets>,
         ledger: Ledger,
         observer: Arc<dyn Observer>,
         tasks: TaskTracker,
     ) -> Self {
-        Self { config, fleet, share, cascade, budgets, desk: Desk { ledger, observer, tasks } }
+        let judge = format!("{:?}", config.classifier).into();
+        Self { config, fleet, share, judge, cascade, budgets, desk: Desk { ledger, observer, tasks } }
     }
 
     /// The configured models.
@@ -115,7 +124,7 @@ impl Router {
     ///
     /// The text is JSON, the same that the record keeps ([`story::Explanation`]).
     pub async fn explain(&self, ask: &Ask) -> Result<String, DeniedBy> {
-        let considering = self.consider(ask).await?;
+        let considering = self.consider(ask, Exploration::default()).await?;
         Ok(story::Explanation::new(&considering.facts, &self.config.classes, &considering.outcome).text())
     }
 
@@ -125,8 +134,9 @@ impl Router {
     /// Dropping the future ends the running attempt as `disconnected`.
     pub async fn answer(self: &Arc<Self>, ask: Ask) -> Result<Answer, Box<Denied>> {
         let until = Instant::now() + WAIT_FOR_HELD;
+        let exploration = self.draw();
         loop {
-            let considering = match self.consider(&ask).await {
+            let considering = match self.consider(&ask, exploration).await {
                 Ok(considering) => considering,
                 Err(by) => return Err(self.denied(&ask, by)),
             };
@@ -149,7 +159,7 @@ impl Router {
         }
     }
 
-    async fn consider(&self, ask: &Ask) -> Result<Considering, DeniedBy> {
+    async fn consider(&self, ask: &Ask, exploration: Exploration) -> Result<Considering, DeniedBy> {
         let facts = facts(ask, &self.config.classes, &self.config.default_class)
             .map_err(|error| DeniedBy::UnknownClass(error.to_string()))?;
         if let Choice::Pinned(model) = &facts.choice
@@ -157,14 +167,17 @@ impl Router {
         {
             return Err(DeniedBy::UnknownModel(model.to_string()));
         }
-        let world = self.world(&facts);
+        let mut world = self.world(&facts);
+        world.steering.exploration = exploration;
         let admission = admit(&facts, &world);
-        let signals = if admission.needs_judgement() {
+        let judgement = if admission.needs_judgement() {
             Some(self.config.classifier.judge(&ask.request, self.config.unsure).await)
         } else {
             None
         };
-        Ok(Considering { outcome: decide(admission, signals), facts })
+        let (signals, evidence) = judgement.map(|judgement| (judgement.signals, judgement.evidence)).unzip();
+        let looked_from = world.steering.uncertain.map(|(from, _)| from);
+        Ok(Considering { outcome: decide(admission, signals), facts, evidence: evidence.flatten(), looked_from })
     }
 
     pub(super) fn world(&self, facts: &Facts) -> World {
@@ -192,12 +205,13 @@ impl Router {
                 threshold: self.share.threshold(),
                 unsure: self.config.unsure,
                 uncertain: self.share.uncertain(self.config.cascade.width),
+                exploration: Exploration::default(),
             },
         }
     }
 
     async fn walk(self: &Arc<Self>, ask: &Ask, considering: Considering) -> Result<Answer, Box<Denied>> {
-        let Considering { facts, outcome } = considering;
+        let Considering { facts, outcome, evidence, looked_from } = considering;
         let mut record = story::record(&ask.id, &facts, &self.config.classes, &outcome);
         let decision = match outcome {
             Ok(decision) => decision,
@@ -206,6 +220,7 @@ impl Router {
                 return Err(Box::new(Denied { head, by: DeniedBy::Refusal(refusal) }));
             }
         };
+        record.judgement = self.judgement(ask, &decision, evidence, looked_from);
         let mut waited = Duration::ZERO;
         let mut attempts = 0;
         let mut last: Option<DeniedBy> = None;
