@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use policies::{Capabilities, ModelName, Readiness};
 use router::ledger::{Ledger, NewKey};
 use router::{
-    Affinity, Breaker, BudgetSpec, Budgets, Cascade, Classifier, Fleet, Lane, Model, MoneyRate, Observer, Provider,
-    Router, RouterConfig, Scope, Share, Spender,
+    Affinity, Breaker, BudgetSpec, Budgets, Cascade, Classifier, Control, Fleet, Lane, Model, MoneyRate, Observer,
+    Provider, Risk, RiskGoal, Router, RouterConfig, Scope, Share, Spender,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,12 +26,19 @@ use tokio_util::task::TaskTracker;
 pub struct Parts {
     backends: Mutex<HashMap<String, (ProviderSettings, Provider)>>,
     /// By judge and lane, with the goal they were made for.
-    shares: Mutex<HashMap<String, (f32, Arc<Share>)>>,
+    controls: Mutex<HashMap<String, (Goal, Arc<Control>)>>,
     spender: Mutex<Option<Arc<Spender>>>,
     cascade: Arc<Cascade>,
     affinity: Arc<Affinity>,
     /// Engines are not started but taken as ready: for `explain`, which loads no model.
     assumed: bool,
+}
+
+/// What the threshold serves.
+#[derive(Clone, Copy, PartialEq)]
+enum Goal {
+    Share(f32),
+    Risk(RiskGoal),
 }
 
 /// What a router is put together from, besides settings.
@@ -83,18 +90,22 @@ impl Parts {
         Ok(provider)
     }
 
-    /// A share's memory lives on until its goal or its judge changes; a goal in money is steered from where it is.
-    fn share(&self, goal: f32, lane: &str, classifier: &Classifier) -> Arc<Share> {
+    /// The memory of what sets the threshold lives on until its goal or its judge changes; says whether it is fresh.
+    fn control(&self, goal: Goal, lane: &str, classifier: &Classifier) -> (Arc<Control>, bool) {
         let judge = format!("{lane}:{classifier:?}");
-        let mut shares = self.shares.lock();
-        match shares.get(&judge) {
-            Some((known, share)) if *known == goal => share.clone(),
-            Some(_) | None => {
-                let fresh = Arc::new(Share::new(goal, classifier.cold_quantiles()));
-                shares.insert(judge, (goal, fresh.clone()));
-                fresh
-            }
+        let mut controls = self.controls.lock();
+        if let Some((known, control)) = controls.get(&judge)
+            && *known == goal
+        {
+            return (control.clone(), false);
         }
+        let cold = classifier.cold_quantiles();
+        let fresh = Arc::new(match goal {
+            Goal::Share(hosted) => Control::from(Share::new(hosted, cold)),
+            Goal::Risk(risk) => Control::from(Risk::new(risk, cold)),
+        });
+        controls.insert(judge, (goal, fresh.clone()));
+        (fresh, true)
     }
 
     /// What was spent lately is known across reloads, as long as the rate stays.
@@ -143,6 +154,8 @@ impl Ground {
             hosted_share,
             hosted_rate,
             switch_cost,
+            risk,
+            exploration,
             unsure,
             max_per_request,
             max_first_token,
@@ -157,14 +170,17 @@ impl Ground {
             ("probe", _) => Classifier::probe(head, probe_deadline),
             _ => Classifier::Heuristic,
         };
+        let goal = risk.map_or(Goal::Share(hosted_share), Goal::Risk);
+        let (control, mut fresh) = self.parts.control(goal, "", &classifier);
         let lanes = lanes.into_iter().map(|(rule, head)| {
             let classifier = Classifier::probe(Some(head), probe_deadline);
-            let share = self.parts.share(hosted_share, &rule.name, &classifier);
+            let (share, new) = self.parts.control(goal, &rule.name, &classifier);
+            fresh |= new;
             Lane { rule, classifier, share }
         });
         let lanes = lanes.collect();
         let spender = self.parts.spender(hosted_rate);
-        let steering = (self.parts.share(hosted_share, "", &classifier), self.parts.cascade.clone());
+        let steering = (control, self.parts.cascade.clone());
         let config = RouterConfig {
             local,
             hosted,
@@ -181,10 +197,12 @@ impl Ground {
             cascade,
             affinity: self.parts.affinity.clone(),
             switch_cost,
+            exploration,
+            keep_prompts: settings.keep_prompts,
             shadows: settings.shadows.clone(),
             baseline,
         };
-        Ok(Router::new(
+        let router = Router::new(
             config,
             fleet,
             steering,
@@ -192,7 +210,11 @@ impl Ground {
             self.ledger.clone(),
             self.observer.clone(),
             self.tasks.clone(),
-        ))
+        );
+        if fresh {
+            router.recall().context("cannot read the labels on the ledger")?;
+        }
+        Ok(router)
     }
 }
 

@@ -12,7 +12,7 @@
 
 use crate::config::TelemetrySettings;
 use crate::config::spec::LogFormat;
-use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider};
+use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider};
 use opentelemetry::trace::{
     Span, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
     TracerProvider,
@@ -24,8 +24,8 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use policies::Signals;
 use prometheus::{Encoder, Registry, TextEncoder};
-use router::Observer;
 use router::ledger::{AttemptClose, Outcome, RequestRecord};
+use router::{Observer, RiskState};
 use std::io::{BufWriter, IsTerminal};
 use std::time::{Duration, SystemTime};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
@@ -70,6 +70,15 @@ pub struct Telemetry {
     judged: Counter<u64>,
     judge_seconds: Histogram<f64>,
     unpriced: Counter<u64>,
+    risk: RiskGauges,
+}
+
+/// Where the risk target stands; without one they are not there.
+struct RiskGauges {
+    holding: Gauge<u64>,
+    threshold: Gauge<f64>,
+    bound: Gauge<f64>,
+    labels: Gauge<u64>,
 }
 
 /// Log lines that wait for whoever reads standard error; beyond them lines are dropped.
@@ -160,6 +169,7 @@ impl Telemetry {
                 .u64_counter("sluice.unpriced")
                 .with_description("Attempts at models without a price")
                 .build(),
+            risk: RiskGauges::new(&meter),
             registry,
             meters,
             traces,
@@ -285,6 +295,32 @@ impl Observer for Telemetry {
         let abstained = KeyValue::new("abstained", signals.abstained.unwrap_or("no"));
         self.judged.add(1, &[by.clone(), abstained]);
         self.judge_seconds.record(signals.took_us as f64 / 1e6, &[by]);
+    }
+
+    fn risk(&self, state: &RiskState) {
+        self.risk.tell(state);
+    }
+}
+
+// === impl RiskGauges ===
+
+impl RiskGauges {
+    fn new(meter: &Meter) -> Self {
+        let number = |name: &'static str, what: &'static str| meter.f64_gauge(name).with_description(what).build();
+        let count = |name: &'static str, what: &'static str| meter.u64_gauge(name).with_description(what).build();
+        Self {
+            holding: count("sluice.risk.holding", "1: the risk target is shown to hold; 0: everything goes hosted"),
+            threshold: number("sluice.risk.threshold", "From this score on requests go hosted; 1: none does"),
+            bound: number("sluice.risk.bound", "Upper bound of the risk of local answers; 1 while nothing is shown"),
+            labels: count("sluice.risk.labels", "Labels of local answers that are remembered"),
+        }
+    }
+
+    fn tell(&self, state: &RiskState) {
+        self.holding.record(u64::from(state.bound.is_some()), &[]);
+        self.threshold.record(state.threshold.map_or(1.0, f64::from), &[]);
+        self.bound.record(state.bound.unwrap_or(1.0), &[]);
+        self.labels.record(state.labels as u64, &[]);
     }
 }
 

@@ -82,6 +82,15 @@ pub struct Candidate {
 // === impl Location ===
 
 impl Location {
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Local => Self::Hosted,
+            Self::Hosted => Self::Local,
+        }
+    }
+
     /// `local` or `hosted`.
     pub fn word(self) -> &'static str {
         match self {

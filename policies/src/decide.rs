@@ -10,8 +10,9 @@
 //! out; it speaks with the voice of the softest constraint, which is the one that the client can do something about.
 
 use crate::budget::BudgetView;
-use crate::candidate::{Candidate, Location, Side};
+use crate::candidate::{Candidate, Side};
 use crate::constraint::{Constraint, Strike, strikes};
+use crate::exploration::Exploration;
 use crate::facts::{Choice, Facts, RouteWish};
 use crate::ids::ModelName;
 use crate::money::{MoneyError, NanoDollars};
@@ -61,6 +62,8 @@ pub struct Steering {
     pub kept: Option<Kept>,
     /// How far the need has to move before a conversation changes sides.
     pub switch_cost: f32,
+    /// Whether this request takes the other side than the preference says.
+    pub exploration: Exploration,
 }
 
 /// The side that served a conversation's last answer.
@@ -117,6 +120,8 @@ pub enum Reason {
     Session,
     /// The same call of a tool failed again and again.
     ToolLoop,
+    /// It was drawn to take the other side than the judgement says.
+    Exploration,
     /// This constraint left only one side.
     Constraint(Constraint),
 }
@@ -162,6 +167,8 @@ pub struct RoutingDecision {
     /// The first target is local, the need was too close to call and somebody hosted could take over: its answer is to be
     /// looked at before the client sees any of it.
     pub watch: bool,
+    /// With which probability (0 to 1) this side went first; 1 where nothing was drawn.
+    pub propensity: f32,
 }
 
 /// Nobody is left.
@@ -253,6 +260,7 @@ impl Reason {
             Self::Cascade => "cascade",
             Self::Session => "session",
             Self::ToolLoop => "tool_loop",
+            Self::Exploration => "exploration",
             Self::Constraint(constraint) => constraint.word(),
         }
     }
@@ -353,6 +361,10 @@ impl Admission {
         self.considered.iter().any(|seen| seen.side == side && seen.viable())
     }
 
+    fn admitted(&self, side: Side) -> bool {
+        self.considered.iter().any(|seen| seen.side == side && seen.admitted())
+    }
+
     /// The softest of the hardest strikes of one side: what that side as a whole was refused by.
     fn voice(&self, side: Option<Side>) -> Option<&Strike> {
         self.considered
@@ -375,16 +387,25 @@ impl Admission {
 /// Orders what was admitted.
 pub fn decide(admission: Admission, signals: Option<Signals>) -> Result<RoutingDecision, Box<Refusal>> {
     let steering = admission.steering;
-    let (first, reason) = match (admission.viable(Side::Local), admission.viable(Side::Hosted)) {
+    let (first, reason, propensity) = match (admission.viable(Side::Local), admission.viable(Side::Hosted)) {
         (false, false) => return Err(Box::new(admission.refusal(signals, None))),
-        (true, true) => prefer(signals.as_ref(), steering, admission.tool_loop),
+        (true, true) => {
+            let (side, reason) = prefer(signals.as_ref(), steering, admission.tool_loop);
+            let judged = signals.as_ref().is_some_and(|signals| signals.need.is_some());
+            // Not merely viable: a budget that wants the request refused is not explored around.
+            if judged && admission.admitted(Side::Local) && admission.admitted(Side::Hosted) {
+                steering.exploration.turn(side, reason)
+            } else {
+                (side, reason, 1.0)
+            }
+        }
         (local, _) => {
             let (side, other) = if local { (Side::Local, Side::Hosted) } else { (Side::Hosted, Side::Local) };
             let reason = match admission.narrowed {
                 Some(narrowed) => narrowed,
                 None => admission.voice(Some(other)).map_or(Reason::Only, |strike| Reason::Constraint(strike.by)),
             };
-            (side, reason)
+            (side, reason, 1.0)
         }
     };
 
@@ -402,11 +423,7 @@ pub fn decide(admission: Admission, signals: Option<Signals>) -> Result<RoutingD
             .filter(move |seen| seen.side == side && seen.admitted())
             .map(|seen| seen.candidate.model.clone())
     };
-    let second = match first {
-        Location::Local => Side::Hosted,
-        Location::Hosted => Side::Local,
-    };
-    let Some(plan) = Plan::new(admitted(first).chain(admitted(second))) else {
+    let Some(plan) = Plan::new(admitted(first).chain(admitted(first.other()))) else {
         return Err(Box::new(admission.refusal(signals, None)));
     };
     let mut considered = admission.considered;
@@ -416,7 +433,7 @@ pub fn decide(admission: Admission, signals: Option<Signals>) -> Result<RoutingD
     }
     let hosted_could = considered.iter().any(|seen| seen.side == Side::Hosted && seen.admitted());
     let watch = first == Side::Local && hosted_could && steering.too_close(signals.as_ref());
-    Ok(RoutingDecision { plan, reason, considered, signals, threshold: steering.threshold, watch })
+    Ok(RoutingDecision { plan, reason, considered, signals, threshold: steering.threshold, watch, propensity })
 }
 
 /// Which side goes first when both could.

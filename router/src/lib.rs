@@ -22,7 +22,10 @@ mod tool_loop;
 pub use affinity::Affinity;
 pub use ask::{Ask, endpoint_word};
 pub use budgets::{BudgetSpec, BudgetState, Budgets, Scope, Window};
-pub use classify::{Classifier, Lane, LaneRule, MoneyRate, Share, Spender, encoder, heuristic_need, probe};
+pub use classify::{
+    Classifier, Control, Evidence, Label, Lane, LaneRule, MoneyRate, Risk, RiskGoal, RiskState, Share, Spender,
+    WINDOW as RISK_WINDOW, encoder, heuristic_need, probe,
+};
 pub use execute::{
     Answer, AnswerBody, AnswerStream, Cascade, CascadeConfig, Denied, DeniedBy, Explanation, Head, Piece, Router,
     RouterConfig,

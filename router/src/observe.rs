@@ -1,5 +1,6 @@
 //! Who is told what happened: telemetry, on the other side of one trait.
 
+use crate::classify::RiskState;
 use crate::ledger::{AttemptClose, RequestRecord};
 use policies::Signals;
 use std::time::Duration;
@@ -12,6 +13,8 @@ pub trait Observer: Send + Sync + 'static {
     fn request(&self, _record: &RequestRecord, _took: Duration) {}
     /// A request was judged.
     fn judged(&self, _signals: &Signals) {}
+    /// The risk target stands elsewhere, or was looked at.
+    fn risk(&self, _state: &RiskState) {}
 }
 
 /// Tells nobody.

@@ -9,8 +9,8 @@ use policies::{
 };
 use router::ledger::{Durability, Ledger};
 use router::{
-    Answer, AnswerBody, Ask, Breaker, Budgets, Cascade, CascadeConfig, Classifier, Fleet, Model, Piece, Provider,
-    Router, RouterConfig, Share, Silent,
+    Answer, AnswerBody, Ask, Breaker, Budgets, Cascade, CascadeConfig, Classifier, Control, Fleet, Model, Piece,
+    Provider, Router, RouterConfig, Share, Silent,
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -86,12 +86,14 @@ impl Bench {
             affinity: Arc::default(),
             switch_cost: 0.0,
             cascade,
+            exploration: 0.0,
+            keep_prompts: false,
             shadows: vec![],
             baseline: None,
         };
         let budgets = Budgets::start(ledger.clone(), vec![], jiff::Timestamp::now()).unwrap();
         // Every need is too close to call.
-        let share = Arc::new(Share::new(0.5, &[0.0, 0.5, 1.0]));
+        let share = Arc::new(Control::from(Share::new(0.5, &[0.0, 0.5, 1.0])));
         let steering = (share, Arc::new(Cascade::default()));
         let router =
             Router::new(config, fleet, steering, budgets, ledger.clone(), Arc::new(Silent), TaskTracker::new());

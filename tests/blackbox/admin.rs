@@ -170,7 +170,7 @@ async fn metrics_have_their_names_and_labels_that_clients_cannot_multiply() {
 #[tokio::test]
 async fn what_is_not_built_yet_says_so_with_501() {
     let (gateway, _hosted, _house) = start().await;
-    for path in ["/v1/embeddings", "/v1/responses", "/v1/feedback"] {
+    for path in ["/v1/embeddings", "/v1/responses"] {
         gateway.send(path, "{}", &[]).await.error(501);
     }
     for path in ["/v1/messages", "/v1/messages/count_tokens"] {

@@ -11,6 +11,7 @@ mod drain;
 mod errors;
 mod fallback;
 mod faults;
+mod feedback;
 mod headers;
 mod heads;
 mod health;

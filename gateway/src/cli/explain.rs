@@ -56,9 +56,17 @@ pub fn check(setting: &Setting) -> Result<(), Failure> {
         names(&router.hosted),
         router.classifier
     ));
-    match router.hosted_rate {
-        Some(rate) => say(format!("goal: ${} every {}", rate.amount, humantime::format_duration(rate.every))),
-        None => say(format!("goal: {:.0}% hosted", router.hosted_share * 100.0)),
+    match (router.hosted_rate, router.risk) {
+        (Some(rate), _) => say(format!("goal: ${} every {}", rate.amount, humantime::format_duration(rate.every))),
+        (None, Some(risk)) => {
+            let percent = |share: f32| f64::from((share * 10_000.0).round()) / 100.0;
+            say(format!(
+                "risk: at most {}% of local answers should have been escalated, with confidence {}%",
+                percent(risk.target),
+                percent(risk.confidence)
+            ));
+        }
+        (None, None) => say(format!("goal: {:.0}% hosted", router.hosted_share * 100.0)),
     }
     for (rule, head) in &router.lanes {
         let whom = [("team", &rule.team), ("key", &rule.key)];
@@ -103,15 +111,17 @@ fn meaning(settings: &Settings) -> Value {
         "models": models.collect::<Vec<_>>(),
         "router": {
             "local": router.local.as_ref(), "hosted": router.hosted.as_ref(), "classifier": router.classifier,
-            "hosted_share": router.hosted_rate.is_none().then_some(router.hosted_share),
+            "hosted_share": (router.risk.is_none() && router.hosted_rate.is_none()).then_some(router.hosted_share),
             "hosted_rate": router.hosted_rate.map(|rate| json!({"usd": rate.amount, "seconds": rate.every.as_secs()})),
-            "switch_cost": router.switch_cost,
+            "risk": router.risk.map(|risk| risk.target), "risk_confidence": router.risk.map(|risk| risk.confidence),
+            "exploration": router.exploration, "switch_cost": router.switch_cost,
             "heads": router.lanes.iter().map(|(rule, head)| json!({
                 "name": rule.name, "head": head.version(), "team": rule.team, "key": rule.key, "part": rule.part,
             })).collect::<Vec<_>>(),
             "max_usd_per_request": router.max_per_request,
         },
         "default_class": settings.default_class,
+        "keep_prompts": settings.keep_prompts,
         "warnings": settings.warnings,
     })
 }

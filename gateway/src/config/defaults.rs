@@ -18,6 +18,8 @@ pub const DEFAULT_CLASS: &str = "internal";
 pub const HOSTED_SHARE: f32 = 0.30;
 /// How far the need has to move before a conversation changes sides.
 pub const SWITCH_COST: f32 = 0.15;
+/// `[router] risk_confidence`
+pub const RISK_CONFIDENCE: f32 = 0.90;
 /// How long the local model may take to judge.
 pub const SLM_DEADLINE: Duration = Duration::from_millis(800);
 /// The longest predicted wait for a local model's first token.

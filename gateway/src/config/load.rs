@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// Sections whose plain keys the environment may set.
 const FROM_ENVIRONMENT: &[&str] =
-    &["server", "router", "ledger", "residency", "limits", "timeouts", "keys", "savings", "telemetry"];
+    &["server", "router", "ledger", "learning", "residency", "limits", "timeouts", "keys", "savings", "telemetry"];
 
 /// All keys there are, for the nearest one.
 const SECTIONS: &[&str] = &[
@@ -20,6 +20,7 @@ const SECTIONS: &[&str] = &[
     "router",
     "rules",
     "ledger",
+    "learning",
     "residency",
     "budgets",
     "limits",

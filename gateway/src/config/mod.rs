@@ -9,6 +9,7 @@
 pub mod defaults;
 mod environment;
 mod goals;
+mod learning;
 mod load;
 mod providers;
 mod sections;

@@ -5,6 +5,7 @@
 
 use super::defaults;
 use super::goals;
+use super::learning::read_risk;
 use super::load::nearest;
 use super::providers::{Findings, ProviderKind, ProviderSettings};
 use super::settings::{ModelSettings, RouterSettings};
@@ -227,10 +228,6 @@ pub(super) fn read_router(
             found.problems.push(format!("`router.classifier`: unknown `{word}`{}", near.unwrap_or_default()));
         }
     }
-    if spec.risk.is_some() {
-        let text = "`router.risk` needs the trained classifier, which is not built yet: use `router.hosted_share`";
-        found.problems.push(text.into());
-    }
     let hosted_rate = spec.hosted_rate.as_deref().and_then(|text| match goals::rate(text) {
         Ok(rate) => Some(rate),
         Err(why) => {
@@ -258,6 +255,8 @@ pub(super) fn read_router(
         hosted_share: spec.hosted_share.map_or(defaults::HOSTED_SHARE, |share| share.0),
         hosted_rate,
         switch_cost: spec.switch_cost.map_or(defaults::SWITCH_COST, |need| need.0),
+        risk: read_risk(spec, found),
+        exploration: spec.exploration.map_or(0.0, |share| share.0),
         unsure: spec.unsure.unwrap_or_default(),
         max_per_request: spec.max_usd_per_request.map(|dollars| dollars.0),
         max_first_token: spec.max_first_token.map_or(defaults::MAX_FIRST_TOKEN, |time| time.0),

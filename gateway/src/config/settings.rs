@@ -13,7 +13,7 @@ use adapters::hosted;
 use policies::{Classes, Location, ModelName, NanoDollars, Pricing, ProviderName, Rule, Secret, Unsure};
 use router::ledger::{Durability, Retention};
 use router::probe::Head;
-use router::{BudgetSpec, CascadeConfig, LaneRule, MoneyRate, Shadow};
+use router::{BudgetSpec, CascadeConfig, LaneRule, MoneyRate, RiskGoal, Shadow};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,6 +54,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// A key is needed even while none exists.
     pub keys_required: bool,
+    /// Prompts that were judged, corrections and comments are kept.
+    pub keep_prompts: bool,
     /// Shadow experiments.
     pub shadows: Vec<Shadow>,
     /// Logs, traces, metrics.
@@ -117,6 +119,10 @@ pub struct RouterSettings {
     pub hosted_rate: Option<MoneyRate>,
     /// How far the need has to move before a conversation changes sides.
     pub switch_cost: f32,
+    /// The risk that is kept in place of the share.
+    pub risk: Option<RiskGoal>,
+    /// With which probability a judged request takes the other side.
+    pub exploration: f32,
     /// When nobody judged.
     pub unsure: Unsure,
     /// The most a request may cost.
@@ -174,6 +180,7 @@ impl Settings {
             router,
             rules,
             ledger,
+            learning,
             residency,
             budgets,
             limits,
@@ -225,6 +232,7 @@ impl Settings {
             body_bytes: body.map_or(defaults::BODY_BYTES, |size| size.0),
             head_bytes: head.map_or(defaults::HEAD_BYTES, |size| size.0).clamp(8 << 10, 1 << 20),
             timeouts,
+            keep_prompts: learning.keep_prompts.unwrap_or(false),
             keys_required: keys.required.unwrap_or(false),
             telemetry: TelemetrySettings {
                 log: log.unwrap_or_else(|| defaults::LOG.into()),

@@ -23,6 +23,8 @@ pub struct ConfigSpec {
     pub rules: Vec<RuleSpec>,
     /// Where spend is kept.
     pub ledger: LedgerSpec,
+    /// What is kept to learn from.
+    pub learning: LearningSpec,
     /// Which data may go where.
     pub residency: ResidencySpec,
     /// Limits in dollars.
@@ -142,6 +144,10 @@ pub struct RouterSpec {
     pub risk: Option<Share>,
     /// How far the need, 0 to 1, has to move before a conversation changes sides; `"0"`: conversations are not remembered.
     pub switch_cost: Option<Need>,
+    /// The confidence with which `risk` holds.
+    pub risk_confidence: Option<Share>,
+    /// Share of judged requests that take the other side than the judgement says.
+    pub exploration: Option<Share>,
     /// When the classifier abstains.
     pub unsure: Option<Unsure>,
     /// The most a request may cost.
@@ -267,6 +273,14 @@ pub enum DurabilityWord {
     Disk,
     /// `kill -9`.
     Process,
+}
+
+/// `[learning]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LearningSpec {
+    /// Prompts that were judged, corrections and comments are kept on the ledger.
+    pub keep_prompts: Option<bool>,
 }
 
 /// `[residency]`

@@ -48,6 +48,7 @@ pub(super) fn routes(app: Shared) -> Routes {
         .route("/api/requests", get(requests))
         .route("/api/requests/{id}", get(request))
         .route("/api/models", get(models))
+        .route("/api/router", get(router_state))
         .route("/api/budgets", get(budgets))
         .route("/api/keys", get(keys).post(create_key))
         .route("/api/keys/{id}", delete(revoke_key))
@@ -200,6 +201,10 @@ async fn request(State(app): State<Shared>, Path(id): Path<String>) -> Answered 
 
 async fn models(State(app): State<Shared>) -> Answered {
     json_response(StatusCode::OK, &app.models())
+}
+
+async fn router_state(State(app): State<Shared>) -> Answered {
+    json_response(StatusCode::OK, &app.router_state())
 }
 
 async fn budgets(State(app): State<Shared>) -> Answered {

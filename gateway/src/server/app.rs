@@ -77,6 +77,23 @@ impl App {
         (status == "ready", json!({"status": status, "models": models}))
     }
 
+    /// What sets the threshold, and where it stands, for the admin API.
+    pub fn router_state(&self) -> Value {
+        let router = self.router.load();
+        let settings = self.settings.load();
+        let control = router.control();
+        let threshold = control.threshold();
+        let risk = control.risk();
+        json!({
+            "classifier": format!("{:?}", router.config().classifier),
+            "hosted_share": risk.is_none().then_some(settings.router.hosted_share),
+            "threshold": threshold.is_finite().then_some(threshold),
+            "exploration": settings.router.exploration,
+            "keep_prompts": settings.keep_prompts,
+            "risk": risk,
+        })
+    }
+
     /// The configured models with their state, for the admin API.
     pub fn models(&self) -> Value {
         let router = self.router.load();

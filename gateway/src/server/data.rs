@@ -3,6 +3,7 @@
 use super::Answered;
 use super::app::App;
 use super::fault::Fault;
+use super::feedback;
 use super::idempotency::{Begun, First};
 use super::{headers, stream};
 use adapters::wire::WireRequest;
@@ -40,6 +41,7 @@ enum Route {
     Readyz,
     Answer(Endpoint),
     Decision,
+    Feedback,
     Models,
     Model(String),
     NotBuilt(Shape),
@@ -58,9 +60,10 @@ impl Route {
             "/v1/chat/completions" => (post, Self::Answer(Endpoint::Chat)),
             "/v1/completions" => (post, Self::Answer(Endpoint::Completions)),
             "/v1/route" => (post, Self::Decision),
+            "/v1/feedback" => (post, Self::Feedback),
             "/v1/models" => (get, Self::Models),
             "/v1/messages" | "/v1/messages/count_tokens" => (post, Self::NotBuilt(Shape::Anthropic)),
-            "/v1/responses" | "/v1/embeddings" | "/v1/feedback" => (post, Self::NotBuilt(Shape::OpenAi)),
+            "/v1/responses" | "/v1/embeddings" => (post, Self::NotBuilt(Shape::OpenAi)),
             _ => match path.strip_prefix("/v1/models/").filter(|id| !id.is_empty()) {
                 Some(id) => (get, Self::Model(id.to_owned())),
                 None => return Self::Unknown,
@@ -80,6 +83,7 @@ pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: Sock
         Route::Readyz => return ready(&app),
         Route::Answer(_)
         | Route::Decision
+        | Route::Feedback
         | Route::Models
         | Route::Model(_)
         | Route::NotBuilt(_)
@@ -92,6 +96,7 @@ pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: Sock
         | Route::Readyz
         | Route::Answer(_)
         | Route::Decision
+        | Route::Feedback
         | Route::Models
         | Route::Model(_)
         | Route::WrongMethod
@@ -108,6 +113,14 @@ pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: Sock
     let endpoint = match route {
         Route::Answer(endpoint) => endpoint,
         Route::Decision => Endpoint::Chat,
+        Route::Feedback => {
+            let Ok(_permit) = app.in_flight.clone().try_acquire_owned() else { return refuse(Fault::overloaded()) };
+            let (parts, body) = request.into_parts();
+            return match feedback::take(&app, &principal, &parts.headers, body).await {
+                Ok(taken) => with_id(json_response(StatusCode::OK, &taken), &id.id),
+                Err(fault) => refuse(fault),
+            };
+        }
         Route::Models => return models(&app, &principal, &id.id),
         Route::Model(name) => return model(&app, &principal, &name, &id.id),
         Route::NotBuilt(_) => return refuse(Fault::not_built(request.uri().path())),
@@ -174,7 +187,7 @@ async fn read(
 }
 
 /// Reads a JSON body up to its cap, in its time.
-async fn capped(headers: &HeaderMap, body: Incoming, most: u64, time: Duration) -> Result<Bytes, Fault> {
+pub(super) async fn capped(headers: &HeaderMap, body: Incoming, most: u64, time: Duration) -> Result<Bytes, Fault> {
     let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();

@@ -9,6 +9,7 @@ mod app;
 pub mod auth;
 mod data;
 mod fault;
+mod feedback;
 mod headers;
 pub mod idempotency;
 mod listen;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::budget::{Account, OnExceeded};
-use crate::candidate::{Capabilities, Readiness};
+use crate::candidate::{Capabilities, Location, Readiness};
 use crate::facts::{Endpoint, Needs, Principal, TokenEstimate};
 use crate::money::{Price, PriceSource, Pricing, Rate};
 use crate::signals::JudgedBy;
@@ -42,6 +42,7 @@ fn world() -> World {
             uncertain: None,
             kept: None,
             switch_cost: 0.15,
+            exploration: Exploration::default(),
         },
     }
 }
@@ -220,8 +221,8 @@ proptest! {
     #[test]
     fn constraints_only_take_away(
         class in 0usize..4, wish in 0u8..3, tools: bool, vision: bool, choices in 1u32..3, floor in 0u64..4_000,
-        ready in 0u8..3, region: bool, need in proptest::option::of(0f32..1f32), spent in 0u64..2_000_000, listed: bool,
-        kept in proptest::option::of((any::<bool>(), 0f32..1f32)), tool_loop: bool,
+        ready in 0u8..3, region: bool, drawn: bool, need in proptest::option::of(0f32..1f32), spent in 0u64..2_000_000,
+        listed: bool, kept in proptest::option::of((any::<bool>(), 0f32..1f32)), tool_loop: bool,
     ) {
         let classes = Classes::standard();
         let names = ["public", "internal", "confidential", "restricted"];
@@ -239,7 +240,7 @@ proptest! {
             principal: Principal { models: listed.then(|| vec!["small".into()]), ..Principal::default() },
             ..facts()
         };
-        let mut narrow = world();
+        let mut narrow = explored(0.5, drawn);
         narrow.candidates[0].readiness = match ready {
             0 => Readiness::Ready,
             1 => Readiness::Loading,
@@ -267,4 +268,40 @@ proptest! {
             prop_assert_eq!(seen.len(), targets.len());
         }
     }
+}
+
+fn explored(rate: f32, drawn: bool) -> World {
+    let mut world = world();
+    world.steering.exploration = Exploration { rate, drawn };
+    world
+}
+
+#[test]
+fn a_drawn_request_takes_the_other_side_and_says_how_probable_that_was() {
+    let propensity = |world: &World, need| decide(admit(&facts(), world), judged(need)).unwrap().propensity;
+    check(&facts(), &explored(0.1, true), judged(0.2), "big>small exploration");
+    check(&facts(), &explored(0.1, true), judged(0.9), "small>big exploration");
+    check(&facts(), &explored(0.1, false), judged(0.9), "big>small classifier");
+    assert_eq!((propensity(&explored(0.1, true), 0.2), propensity(&explored(0.1, false), 0.2)), (0.1, 0.9));
+    assert_eq!(propensity(&world(), 0.2), 1.0);
+    let mut close = explored(0.1, true);
+    close.steering.uncertain = Some((0.4, 0.6));
+    let decision = decide(admit(&facts(), &close), judged(0.5)).unwrap();
+    assert!(decision.plan.first().as_str() == "big" && !decision.watch, "what goes hosted is not looked at");
+}
+
+#[test]
+fn nothing_is_explored_where_there_is_no_choice_or_no_judgement() {
+    let world = explored(1.0, true);
+    check(&facts(), &world, None, "small>big unsure");
+    check(&Facts { class: restricted().0, ..facts() }, &world, None, "small residency");
+    check(&Facts { choice: Choice::Pinned("big".into()), ..facts() }, &world, judged(0.1), "big pinned");
+    check(&Facts { wish: RouteWish::Local, ..facts() }, &world, judged(0.9), "small header");
+    let mut spent = explored(1.0, true);
+    let account = Account { limit: NanoDollars(1), spent: NanoDollars(1), held: NanoDollars::ZERO };
+    let budget = BudgetView { scope: "org".into(), only_model: None, account, on_exceeded: OnExceeded::Refuse };
+    spent.budgets = vec![budget];
+    check(&facts(), &spent, judged(0.9), "!budget");
+    check(&facts(), &spent, judged(0.1), "small classifier");
+    assert_eq!(decide(admit(&facts(), &spent), judged(0.1)).unwrap().propensity, 1.0);
 }

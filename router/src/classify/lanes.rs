@@ -10,7 +10,7 @@
 //! **What it does not do.** No head is promoted by itself: `sluice classifier eval` and the records (each names its head)
 //! tell how a new one does. Taking the entry out of the configuration rolls it back at the next reload.
 
-use super::{Classifier, Share};
+use super::{Classifier, Control};
 use policies::{Facts, RequestId};
 use std::sync::Arc;
 use twox_hash::XxHash3_64;
@@ -35,8 +35,8 @@ pub struct Lane {
     pub rule: LaneRule,
     /// The judge.
     pub classifier: Classifier,
-    /// Its share.
-    pub share: Arc<Share>,
+    /// What sets its threshold.
+    pub share: Arc<Control>,
 }
 
 // === impl LaneRule ===

@@ -6,17 +6,23 @@
 //! Kinds: the [`probe`], a trained head in the binary (0.1 ms, 10 ms with its encoder); the [`heuristic`]
 //! (microseconds, hand-set weights); and the local model itself ([`slm`]: one constrained token).
 
+mod control;
 mod draft;
 pub mod encoder;
+mod evidence;
 mod heuristic;
 mod lanes;
 pub mod probe;
+mod risk;
 mod share;
 mod slm;
 mod spender;
 
+pub use control::Control;
 pub(crate) use draft::{AnswerHead, Doubt, Draft, Wanted};
+pub use evidence::Evidence;
 pub use lanes::{Lane, LaneRule};
+pub use risk::{Label, Risk, RiskGoal, RiskState, WINDOW};
 pub use share::Share;
 pub use spender::{MoneyRate, Spender};
 
@@ -41,6 +47,15 @@ pub enum Classifier {
         /// How long it may take.
         deadline: Duration,
     },
+}
+
+/// A judgement and what it was made of.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// What is believed.
+    pub signals: Signals,
+    /// What a trained head saw, where one was asked.
+    pub evidence: Option<Arc<Evidence>>,
 }
 
 impl std::fmt::Debug for Classifier {
@@ -81,21 +96,28 @@ impl Classifier {
     ///
     /// # Cancel safety
     /// Cancel safe; a question to the local model is dropped with the future.
-    pub async fn judge(&self, request: &WireRequest, unsure: Unsure) -> Signals {
+    pub async fn judge(&self, request: &WireRequest, unsure: Unsure) -> Judgement {
         let started = Instant::now();
+        let mut evidence = None;
         let mut signals = match self {
             Self::Heuristic => heuristic::judge(request),
             Self::Probe(live) => match live.judge(request).await {
-                Ok(judged) if judged.far => stand_in(request, unsure, JudgedBy::Probe, "far"),
-                Ok(judged) => Signals {
-                    need: Some(judged.need),
-                    judged_by: JudgedBy::Probe,
-                    abstained: None,
-                    unread_bytes: judged.unread_bytes,
-                    took_us: 0,
-                    features: judged.contributions,
-                    head: Some(judged.head_version),
-                },
+                Ok(judged) => {
+                    evidence = Some(judged.evidence);
+                    if judged.far {
+                        stand_in(request, unsure, JudgedBy::Probe, "far")
+                    } else {
+                        Signals {
+                            need: Some(judged.need),
+                            judged_by: JudgedBy::Probe,
+                            abstained: None,
+                            unread_bytes: judged.unread_bytes,
+                            took_us: 0,
+                            features: judged.contributions,
+                            head: Some(judged.head_version),
+                        }
+                    }
+                }
                 Err(why) => stand_in(request, unsure, JudgedBy::Probe, why),
             },
             Self::Slm { backend, deadline } => match slm::judge(backend.as_ref(), request, *deadline).await {
@@ -104,7 +126,7 @@ impl Classifier {
             },
         };
         signals.took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        signals
+        Judgement { signals, evidence }
     }
 }
 

@@ -44,7 +44,7 @@ impl Router {
             DeniedBy::UnknownModel(_) | DeniedBy::UnknownClass(_) | DeniedBy::Backend(_) | DeniedBy::Ledger(_) => None,
         };
         let outcome = considered.unwrap_or_else(|| {
-            let admission = admit(&facts, &self.world(&facts, &self.share));
+            let admission = admit(&facts, &self.world(&facts, &self.usual.share));
             decide(admission, None)
         });
         let mut record: RequestRecord = story::record(&ask.id, &facts, &self.config.classes, &outcome);

@@ -11,6 +11,7 @@ mod answer;
 mod attempt;
 mod cascade;
 mod deny;
+mod learning;
 mod reserve;
 mod story;
 mod walk;

@@ -199,6 +199,7 @@ pub(super) fn record(
         attempts: 0,
         record: Explanation::new(facts, classes, outcome).text(),
         cascade: None,
+        judgement: None,
     }
 }
 

@@ -8,7 +8,7 @@ use super::story;
 use crate::affinity::{Affinity, Conversation};
 use crate::ask::{Ask, facts};
 use crate::budgets::Budgets;
-use crate::classify::{Classifier, Lane, Share, Spender, Wanted};
+use crate::classify::{Classifier, Control, Evidence, Lane, LaneRule, Spender, Wanted};
 use crate::fleet::{Fleet, Model};
 use crate::ledger::{AttemptOpen, Ledger};
 use crate::observe::Observer;
@@ -16,7 +16,7 @@ use crate::shadow::Shadow;
 use adapters::wire::Format;
 use adapters::{BackendError, Call, Kind};
 use policies::{
-    Choice, Classes, Considered, Facts, Kept, Location, ModelName, NanoDollars, Pricing, Reason, Refusal,
+    Choice, Classes, Considered, Exploration, Facts, Kept, Location, ModelName, NanoDollars, Pricing, Reason, Refusal,
     RoutingDecision, Rule, Steering, Unsure, World, admit, decide,
 };
 use std::sync::Arc;
@@ -62,6 +62,10 @@ pub struct RouterConfig {
     pub affinity: Arc<Affinity>,
     /// How far the need (0 to 1) has to move before a conversation changes sides; 0: conversations are not remembered.
     pub switch_cost: f32,
+    /// With which probability (0 to 1) a judged request takes the other side.
+    pub exploration: f32,
+    /// The text that was judged is kept on the ledger, to learn from.
+    pub keep_prompts: bool,
     /// Shadow experiments.
     pub shadows: Vec<Shadow>,
     /// The hosted model that local answers are compared with; default: the first of `hosted` that has a price.
@@ -72,19 +76,41 @@ pub struct RouterConfig {
 pub struct Router {
     pub(super) config: RouterConfig,
     fleet: Fleet,
-    pub(super) share: Arc<Share>,
+    /// Who judges where no lane does.
+    pub(super) usual: Arc<Seat>,
+    /// Who judges in the lanes.
+    lanes: Vec<(LaneRule, Arc<Seat>)>,
     cascade: Arc<Cascade>,
     pub(super) budgets: Arc<Budgets>,
     pub(super) desk: Desk,
 }
 
+/// A judge at work, and what sets its threshold.
+pub(super) struct Seat {
+    classifier: Classifier,
+    pub(super) share: Arc<Control>,
+    /// Its name, with the version of its head: labels count for the judge whose decision they speak of.
+    pub(super) judge: Arc<str>,
+}
+
 /// A decision with all it was made of.
 struct Considering {
     facts: Facts,
-    /// The share of the judge that looked at it.
-    share: Arc<Share>,
+    /// Who judged it.
+    seat: Arc<Seat>,
     conversation: Option<Conversation>,
     outcome: Result<RoutingDecision, Box<Refusal>>,
+    evidence: Option<Arc<Evidence>>,
+    looked_from: Option<f32>,
+}
+
+// === impl Seat ===
+
+impl Seat {
+    fn new(classifier: Classifier, share: Arc<Control>) -> Self {
+        let judge = format!("{classifier:?}").into();
+        Self { classifier, share, judge }
+    }
 }
 
 // === impl Router ===
@@ -92,16 +118,25 @@ struct Considering {
 impl Router {
     /// Puts a router together; everything that outlives a reload is shared.
     pub fn new(
-        config: RouterConfig,
+        mut config: RouterConfig,
         fleet: Fleet,
-        (share, cascade): (Arc<Share>, Arc<Cascade>),
+        (share, cascade): (Arc<Control>, Arc<Cascade>),
         budgets: Arc<Budgets>,
         ledger: Ledger,
         observer: Arc<dyn Observer>,
         tasks: TaskTracker,
     ) -> Self {
         let spender = config.spender.clone();
-        Self { config, fleet, share, cascade, budgets, desk: Desk { ledger, observer, tasks, spender } }
+        let lanes = std::mem::take(&mut config.lanes).into_iter();
+        let lanes = lanes.map(|Lane { rule, classifier, share }| (rule, Arc::new(Seat::new(classifier, share))));
+        let lanes = lanes.collect();
+        let usual = Arc::new(Seat::new(config.classifier.clone(), share));
+        Self { config, fleet, usual, lanes, cascade, budgets, desk: Desk { ledger, observer, tasks, spender } }
+    }
+
+    /// Everybody who judges.
+    pub(super) fn seats(&self) -> impl Iterator<Item = &Seat> {
+        std::iter::once(&*self.usual).chain(self.lanes.iter().map(|(_, seat)| &**seat))
     }
 
     /// The configured models.
@@ -128,7 +163,7 @@ impl Router {
     ///
     /// The text is JSON, the same that the record keeps ([`story::Explanation`]).
     pub async fn explain(&self, ask: &Ask) -> Result<String, DeniedBy> {
-        let considering = self.consider(ask).await?;
+        let considering = self.consider(ask, Exploration::default()).await?;
         Ok(story::Explanation::new(&considering.facts, &self.config.classes, &considering.outcome).text())
     }
 
@@ -138,8 +173,9 @@ impl Router {
     /// Dropping the future ends the running attempt as `disconnected`.
     pub async fn answer(self: &Arc<Self>, ask: Ask) -> Result<Answer, Box<Denied>> {
         let until = Instant::now() + WAIT_FOR_HELD;
+        let exploration = self.draw();
         loop {
-            let considering = match self.consider(&ask).await {
+            let considering = match self.consider(&ask, exploration).await {
                 Ok(considering) => considering,
                 Err(by) => return Err(self.denied(&ask, by)),
             };
@@ -147,11 +183,20 @@ impl Router {
                 && let Some(signals) = &decision.signals
             {
                 self.desk.observer.judged(signals);
-                let share = &considering.share;
+                let share = &considering.seat.share;
                 // What was settled otherwise than by the score counts as it was settled.
                 let hosted = |need: f32| match decision.reason {
                     Reason::Session | Reason::ToolLoop => decision.first_side() == Some(Location::Hosted),
-                    _ => need >= decision.threshold,
+                    Reason::Classifier
+                    | Reason::Unsure
+                    | Reason::Pinned
+                    | Reason::Header
+                    | Reason::Rule
+                    | Reason::Only
+                    | Reason::Fallback
+                    | Reason::Cascade
+                    | Reason::Exploration
+                    | Reason::Constraint(_) => need >= decision.threshold,
                 };
                 signals.need.iter().for_each(|need| share.observe(*need, hosted(*need)));
                 if let Some(spender) = &self.config.spender {
@@ -171,7 +216,7 @@ impl Router {
         }
     }
 
-    async fn consider(&self, ask: &Ask) -> Result<Considering, DeniedBy> {
+    async fn consider(&self, ask: &Ask, exploration: Exploration) -> Result<Considering, DeniedBy> {
         let facts = facts(ask, &self.config.classes, &self.config.default_class)
             .map_err(|error| DeniedBy::UnknownClass(error.to_string()))?;
         if let Choice::Pinned(model) = &facts.choice
@@ -179,26 +224,28 @@ impl Router {
         {
             return Err(DeniedBy::UnknownModel(model.to_string()));
         }
-        let lane = self.config.lanes.iter().find(|lane| lane.rule.takes(&facts, &ask.id));
-        let (classifier, share) = match lane {
-            Some(lane) => (&lane.classifier, &lane.share),
-            None => (&self.config.classifier, &self.share),
-        };
-        let remembered = self.config.switch_cost > 0.0 && facts.choice == Choice::Auto;
+        let lane = self.lanes.iter().find(|(rule, _)| rule.takes(&facts, &ask.id));
+        let seat = lane.map_or(&self.usual, |(_, seat)| seat);
+        // A side that is kept whatever the score says would not be what a risk was tested for.
+        let remembered = self.config.switch_cost > 0.0 && facts.choice == Choice::Auto && !seat.share.keeps_a_risk();
         let conversation = remembered.then(|| Conversation::of(ask, &facts)).flatten();
-        let mut world = self.world(&facts, share);
+        let mut world = self.world(&facts, &seat.share);
+        world.steering.exploration = exploration;
         world.steering.kept =
             conversation.and_then(|conversation| self.config.affinity.kept(conversation, Instant::now()));
         let admission = admit(&facts, &world);
-        let signals = if admission.needs_judgement() {
-            Some(classifier.judge(&ask.request, self.config.unsure).await)
+        let judgement = if admission.needs_judgement() {
+            Some(seat.classifier.judge(&ask.request, self.config.unsure).await)
         } else {
             None
         };
-        Ok(Considering { outcome: decide(admission, signals), facts, share: share.clone(), conversation })
+        let (signals, evidence) = judgement.map(|judgement| (judgement.signals, judgement.evidence)).unzip();
+        let looked_from = world.steering.uncertain.map(|(from, _)| from);
+        let (outcome, evidence) = (decide(admission, signals), evidence.flatten());
+        Ok(Considering { outcome, facts, seat: seat.clone(), conversation, evidence, looked_from })
     }
 
-    pub(super) fn world(&self, facts: &Facts, share: &Share) -> World {
+    pub(super) fn world(&self, facts: &Facts, share: &Control) -> World {
         let now = jiff::Timestamp::now();
         let healthy = self.desk.ledger.healthy();
         let candidates = self.fleet.models().map(|model| {
@@ -225,12 +272,13 @@ impl Router {
                 uncertain: share.uncertain(self.config.cascade.width),
                 kept: None,
                 switch_cost: self.config.switch_cost,
+                exploration: Exploration::default(),
             },
         }
     }
 
     async fn walk(self: &Arc<Self>, ask: &Ask, considering: Considering) -> Result<Answer, Box<Denied>> {
-        let Considering { facts, outcome, share: _, conversation } = considering;
+        let Considering { facts, outcome, seat, conversation, evidence, looked_from } = considering;
         let mut record = story::record(&ask.id, &facts, &self.config.classes, &outcome);
         let decision = match outcome {
             Ok(decision) => decision,
@@ -239,6 +287,7 @@ impl Router {
                 return Err(Box::new(Denied { head, by: DeniedBy::Refusal(refusal) }));
             }
         };
+        record.judgement = self.judgement(ask, &decision, &seat.judge, evidence, looked_from);
         let mut waited = Duration::ZERO;
         let mut attempts = 0;
         let mut last: Option<DeniedBy> = None;
@@ -324,6 +373,8 @@ impl Router {
                     waited += dialled.elapsed();
                     head.overhead = ask.received.elapsed().saturating_sub(waited);
                     let need = decision.signals.as_ref().and_then(|signals| signals.need);
+                    // Whoever was drawn to try the other side is not kept there.
+                    let conversation = conversation.filter(|_| decision.reason != Reason::Exploration);
                     if let (Some(conversation), Some(need)) = (conversation, need) {
                         let kept = Kept { side: model.provider.location, need };
                         self.config.affinity.answered(conversation, kept, Instant::now());

@@ -15,12 +15,14 @@
 //! **What it does not do.** No sharding, no leader election: PostgreSQL holds the ledger where there are replicas.
 
 mod keys;
+mod learning;
 mod query;
 mod record;
 mod schema;
 mod writer;
 
 pub use keys::{KeyRecord, NewKey};
+pub use learning::{JudgedRow, JudgementRecord, LabelRecord};
 pub(crate) use query::SpendScope;
 pub use query::{GroupBy, RequestFilter, SpendRow, SpendTable};
 pub use record::{AttemptClose, AttemptOpen, Outcome, Payer, RequestRecord, ShadowRecord};

@@ -239,6 +239,9 @@ impl Ledger {
                 Ok(())
             })?;
             shown.insert("attempt_log".into(), Value::Array(attempts));
+            let (judgement, labels) = super::learning::shown(connection, id)?;
+            shown.insert("judgement".into(), judgement);
+            shown.insert("labels".into(), labels);
             Ok(Some(Value::Object(shown)))
         })
     }

@@ -1,5 +1,6 @@
 //! What a line of the ledger says.
 
+use super::learning::JudgementRecord;
 use policies::{Counted, KeyId, ModelName, NanoDollars, Price, ProviderName, RequestId, SessionId, Usage};
 use std::sync::Arc;
 
@@ -118,6 +119,8 @@ pub struct RequestRecord {
     pub record: String,
     /// What a second look at the local answer found: JSON text.
     pub cascade: Option<String>,
+    /// How it was judged, where that decided.
+    pub judgement: Option<Box<JudgementRecord>>,
 }
 
 /// Both answers of a shadowed request.

@@ -4,7 +4,7 @@ use super::LedgerError;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Each entry brings the file from its index to the next version; entries are never changed once released.
-const MIGRATIONS: [&str; 2] = ["
+pub(super) const MIGRATIONS: [&str; 3] = ["
 CREATE TABLE requests (
     id TEXT PRIMARY KEY,
     at_us INTEGER NOT NULL,               -- microseconds since 1970, UTC
@@ -54,6 +54,34 @@ CREATE TABLE shadows (
 ) STRICT;
 ", "
 ALTER TABLE requests ADD COLUMN cascade TEXT;  -- JSON: what a second look at the local answer found
+", "
+CREATE TABLE judgements (
+    request TEXT PRIMARY KEY, at_us INTEGER NOT NULL,
+    key_id TEXT, team TEXT,
+    judge TEXT NOT NULL,                  -- who judges by configuration: scores of others are not comparable
+    head TEXT,                            -- the trained head that gave the score
+    score REAL NOT NULL,                  -- how much the strong model is needed, 0 to 1
+    threshold REAL,                       -- from this score on hosted goes first; NULL: never
+    looked_from REAL,                     -- from this score on a local answer was looked at; NULL: none
+    side TEXT NOT NULL,                   -- the side that went first: local | hosted
+    propensity REAL NOT NULL,             -- with which probability it did
+    explored INTEGER NOT NULL,            -- 1: it is the side that the judgement spoke against
+    features BLOB,                        -- 32-bit floats, little-endian, in the order of the head's features
+    embedding BLOB,                       -- a 32-bit float, the size of a step; then a signed byte a dimension
+    prompt TEXT                           -- the text that was read; only with [learning] keep_prompts
+) STRICT;
+CREATE INDEX judgements_at ON judgements (at_us);
+
+CREATE TABLE labels (
+    request TEXT NOT NULL, source TEXT NOT NULL,  -- feedback
+    at_us INTEGER NOT NULL,
+    kind TEXT NOT NULL,                   -- up | down | score | correction
+    value REAL NOT NULL,                  -- how good the answer was, 0 to 1
+    corrected INTEGER NOT NULL,
+    correction TEXT, comment TEXT,        -- only with [learning] keep_prompts
+    PRIMARY KEY (request, source)
+) STRICT;
+CREATE INDEX labels_at ON labels (at_us);
 "];
 
 /// Brings the file to the newest version, under a lock.

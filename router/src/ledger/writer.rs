@@ -1,5 +1,6 @@
 //! The one thread that writes.
 
+use super::learning::{self, LabelRecord};
 use super::record::{AttemptClose, AttemptOpen, Payer, RequestRecord, ShadowRecord};
 use super::{LedgerError, Retention};
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -18,6 +19,7 @@ pub(super) enum Op {
     Close(Box<AttemptClose>, Option<Box<RequestRecord>>),
     Request(Box<RequestRecord>),
     Shadow(Box<ShadowRecord>),
+    Label(Box<LabelRecord>),
     Prune(Retention),
     Stop,
 }
@@ -159,6 +161,7 @@ fn write_group(connection: &mut Connection, group: &[(Op, Option<Ack>)]) -> Resu
             }
             Op::Request(request) => put_request(&transaction, request)?,
             Op::Shadow(shadow) => put_shadow(&transaction, shadow)?,
+            Op::Label(label) => learning::put_label(&transaction, label)?,
             Op::Prune(retention) => prune(&transaction, *retention)?,
             Op::Stop => {}
         }
@@ -280,7 +283,10 @@ fn put_request(connection: &Connection, request: &RequestRecord) -> Result<(), r
             request.record,
             request.cascade,
         ])?;
-    Ok(())
+    match &request.judgement {
+        Some(judgement) => learning::put_judgement(connection, request, judgement),
+        None => Ok(()),
+    }
 }
 
 fn put_shadow(connection: &Connection, shadow: &ShadowRecord) -> Result<(), rusqlite::Error> {
@@ -337,6 +343,7 @@ fn prune(connection: &Connection, retention: Retention) -> Result<(), rusqlite::
 
 fn drop_before(connection: &Connection, at_us: i64) -> Result<(), rusqlite::Error> {
     connection.execute("DELETE FROM attempts WHERE at_us < ?1 AND outcome IS NOT NULL", [at_us])?;
+    learning::drop_before(connection, at_us)?;
     connection.execute("DELETE FROM requests WHERE at_us < ?1", [at_us])?;
     connection.execute("DELETE FROM shadows WHERE at_us < ?1", [at_us])?;
     Ok(())

@@ -34,6 +34,7 @@ pub use meaning::{embed, warm};
 pub(crate) use reading::tells_of_failure;
 pub use reading::{MOST, Reading};
 
+use super::Evidence;
 use head::{Body, Source, Views};
 use std::sync::{Arc, LazyLock};
 
@@ -72,6 +73,8 @@ pub struct Judged {
     pub unread_bytes: usize,
     /// The text is unlike anything the head was trained on: the need is not to be trusted.
     pub far: bool,
+    /// What it was judged by, to learn from later.
+    pub evidence: Arc<Evidence>,
 }
 
 // === impl Probe ===
@@ -144,6 +147,7 @@ impl Probe {
             head_version: self.version.clone(),
             unread_bytes,
             far: self.is_far(views),
+            evidence: Arc::new(Evidence::of(views)),
         }
     }
 

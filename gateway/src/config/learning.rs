@@ -1,0 +1,66 @@
+//! What is learnt from one's own traffic: the risk target.
+
+use super::defaults;
+use super::providers::Findings;
+use super::spec::RouterSpec;
+use policies::Unsure;
+use router::RiskGoal;
+
+/// Reads `[router] risk` and what belongs to it.
+pub(super) fn read_risk(spec: &RouterSpec, found: &mut Findings) -> Option<RiskGoal> {
+    let Some(target) = spec.risk.map(|share| share.0) else {
+        if spec.risk_confidence.is_some() {
+            found.problems.push("`router.risk_confidence` is the confidence of `router.risk`, which is not set".into());
+        }
+        return None;
+    };
+    let confidence = spec.risk_confidence.map_or(defaults::RISK_CONFIDENCE, |share| share.0);
+    if target <= 0.0 || target >= 1.0 {
+        found.problems.push("`router.risk` must be above 0% and below 100%".into());
+    }
+    if !(0.5..1.0).contains(&confidence) {
+        found.problems.push("`router.risk_confidence` must be at least 50% and below 100%".into());
+    }
+    if spec.exploration.is_none_or(|share| share.0 <= 0.0) {
+        found.warnings.push(
+            "`router.risk` with `router.exploration` at 0%: everything that can go hosted does, until the ledger has labels \
+             of local answers, and without exploration none come in"
+                .into(),
+        );
+    }
+    if spec.unsure == Some(Unsure::Local) {
+        let text =
+            "`router.unsure` is `local`: what nobody judged stays local, and `router.risk` says nothing about it";
+        found.warnings.push(text.into());
+    }
+    Some(RiskGoal { target, confidence })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::units::Share;
+    use super::*;
+
+    fn read(spec: RouterSpec) -> (Option<RiskGoal>, Findings) {
+        let mut found = Findings::default();
+        (read_risk(&spec, &mut found), found)
+    }
+
+    #[test]
+    fn a_risk_has_a_confidence() {
+        let spec = RouterSpec { risk: Some(Share(0.05)), exploration: Some(Share(0.02)), ..RouterSpec::default() };
+        let (goal, found) = read(spec.clone());
+        assert_eq!(goal, Some(RiskGoal { target: 0.05, confidence: 0.9 }));
+        assert!(found.problems.is_empty() && found.warnings.is_empty(), "{found:?}");
+        let (_, found) = read(RouterSpec { risk: Some(Share(0.0)), risk_confidence: Some(Share(1.0)), ..spec });
+        assert_eq!(found.problems.len(), 2, "{found:?}");
+        let (goal, found) = read(RouterSpec { risk_confidence: Some(Share(0.9)), ..RouterSpec::default() });
+        assert!(goal.is_none() && found.problems.len() == 1);
+    }
+
+    #[test]
+    fn a_risk_that_can_never_be_shown_is_warned_of() {
+        let (_, found) = read(RouterSpec { risk: Some(Share(0.05)), ..RouterSpec::default() });
+        assert!(found.warnings[0].contains("exploration"), "{found:?}");
+    }
+}

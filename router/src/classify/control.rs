@@ -1,0 +1,84 @@
+//! What sets the threshold: a share to keep, or a risk to stay under.
+
+use super::{Label, Risk, RiskState, Share};
+
+/// The goal that the threshold serves.
+#[derive(Debug)]
+pub enum Control {
+    /// `[router] hosted_share`.
+    Share(Share),
+    /// `[router] risk`.
+    Risk(Risk),
+}
+
+// === impl Control ===
+
+impl Control {
+    /// The threshold now: from this score on, hosted.
+    pub fn threshold(&self) -> f32 {
+        match self {
+            Self::Share(share) => share.threshold(),
+            Self::Risk(risk) => risk.threshold(),
+        }
+    }
+
+    /// Scores too close to the threshold to call, if any are.
+    ///
+    /// A risk has none: a second look decides which answers are sent, and so changes the risk that was tested.
+    pub fn uncertain(&self, width: f32) -> Option<(f32, f32)> {
+        match self {
+            Self::Share(share) => share.uncertain(width),
+            Self::Risk(_) => None,
+        }
+    }
+
+    /// Takes a request into account: its score, and whether it went to the strong side on account of it.
+    pub fn observe(&self, score: f32, hosted: bool) {
+        match self {
+            Self::Share(share) => share.observe(score, hosted),
+            // A risk is learnt from labels, not from scores.
+            Self::Risk(_) => {}
+        }
+    }
+
+    /// Aims at another share (0 to 1); a risk aims at none.
+    pub fn aim(&self, goal: f32) {
+        match self {
+            Self::Share(share) => share.aim(goal),
+            Self::Risk(_) => {}
+        }
+    }
+
+    /// Whether a risk is kept.
+    pub fn keeps_a_risk(&self) -> bool {
+        matches!(self, Self::Risk(_))
+    }
+
+    /// Takes a label into account; gives the new state where a risk is kept.
+    pub fn learn(&self, label: Label) -> Option<RiskState> {
+        match self {
+            Self::Share(_) => None,
+            Self::Risk(risk) => Some(risk.learn(label)),
+        }
+    }
+
+    /// Where the risk stands, if one is kept.
+    pub fn risk(&self) -> Option<RiskState> {
+        match self {
+            Self::Share(_) => None,
+            Self::Risk(risk) => Some(risk.state()),
+        }
+    }
+}
+
+impl From<Share> for Control {
+    fn from(share: Share) -> Self {
+        Self::Share(share)
+    }
+}
+
+impl From<Risk> for Control {
+    fn from(risk: Risk) -> Self {
+        Self::Risk(risk)
+    }
+}

@@ -1,0 +1,283 @@
+//! What learning needs of a request: how it was judged, and what was said of its answer.
+//!
+//! **Promise.** A judgement is written in the commit that closes its request, and pruned with it; a request that was not
+//! judged has none. It says with which probability the side that was taken was taken, so that what is learnt can be
+//! weighted by it. A label is durable before it is acknowledged; of each source the last one counts.
+//!
+//! **What is kept.** The features and the embedding as the head saw them (some 600 bytes), from which a head is adapted
+//! without any prompt. The text that was read is kept only where the operator allows it.
+//!
+//! **What it does not do.** It does not say who may label what: [`Ledger::owner_of`] tells whose a request is.
+
+use super::writer::Op;
+use super::{Ledger, LedgerError};
+use crate::classify::{Evidence, Label};
+use policies::{KeyId, Location, RequestId};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// How a request was judged, and which side was taken.
+#[derive(Clone, Debug)]
+pub struct JudgementRecord {
+    /// The judge that is configured, with the digest of its head: scores of different judges are not comparable.
+    pub judge: Arc<str>,
+    /// The head that gave the score; `None` where it was not a trained head.
+    pub head: Option<Arc<str>>,
+    /// How much the strong model is needed, 0 to 1.
+    pub score: f32,
+    /// From this score on the strong side goes first.
+    pub threshold: f32,
+    /// From this score on a local answer was looked at before it was sent, if any was.
+    pub looked_from: Option<f32>,
+    /// The side that went first.
+    pub side: Location,
+    /// With which probability (0 to 1) that side went first.
+    pub propensity: f32,
+    /// It is the side that the judgement spoke against.
+    pub explored: bool,
+    /// What the head saw.
+    pub evidence: Option<Arc<Evidence>>,
+    /// The text that was read, where the operator allows it to be kept.
+    pub prompt: Option<String>,
+}
+
+/// What was said of an answer.
+#[derive(Clone, Debug)]
+pub struct LabelRecord {
+    /// The request.
+    pub request: RequestId,
+    /// Who says so: `feedback`.
+    pub source: &'static str,
+    /// When it was said, microseconds since 1970.
+    pub at_us: i64,
+    /// `up`, `down`, `score` or `correction`.
+    pub kind: &'static str,
+    /// How good the answer was, 0 to 1.
+    pub value: f32,
+    /// The answer was corrected.
+    pub corrected: bool,
+    /// The corrected answer, where the operator allows it to be kept.
+    pub correction: Option<String>,
+    /// A comment, where the operator allows it to be kept.
+    pub comment: Option<String>,
+}
+
+/// A judged request to learn from.
+#[derive(Clone, Debug)]
+pub struct JudgedRow {
+    /// The request.
+    pub request: String,
+    /// Microseconds since 1970.
+    pub at_us: i64,
+    /// The key's team.
+    pub team: Option<String>,
+    /// How it was judged.
+    pub judgement: JudgementRecord,
+    /// The side whose answer was sent; `None` where none was.
+    pub served: Option<String>,
+    /// The worst that was said of that answer, 0 to 1; `None` where nothing was.
+    pub value: Option<f32>,
+}
+
+/// Labels that say something about a threshold: the side was chosen by judgement or by draw, the answer is the local
+/// one, and no second look had a say in its being sent.
+const TELLING: &str = "SELECT j.request, j.score, j.threshold, j.looked_from, j.propensity, j.explored, min(l.value) \
+    FROM labels l JOIN judgements j ON j.request = l.request JOIN requests r ON r.id = l.request \
+    WHERE j.judge = ?1 AND j.side = 'local' AND r.route = 'local' AND r.reason IN ('classifier', 'exploration')";
+
+// === impl Ledger: learning ===
+
+impl Ledger {
+    /// Whose a request is: `None` when there is no such request, `Some(None)` when it came without a key.
+    pub fn owner_of(&self, request: &str) -> Result<Option<Option<KeyId>>, LedgerError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT key_id FROM requests WHERE id = ?1")?;
+            let owner = statement.query_row([request], |row| row.get::<_, Option<String>>(0)).optional()?;
+            Ok(owner.map(|key| key.map(KeyId::from)))
+        })
+    }
+
+    /// Keeps a label; returns once that is durable.
+    ///
+    /// # Cancel safety
+    /// Once called, the label is written even if the future is dropped.
+    pub async fn label(&self, label: LabelRecord) -> Result<(), LedgerError> {
+        self.writer.commit(Op::Label(Box::new(label))).await
+    }
+
+    /// The newest labels of local answers that this judge sent there, the oldest first.
+    pub fn labels(&self, judge: &str, limit: usize) -> Result<Vec<Label>, LedgerError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.read(|connection| {
+            let sql = format!("{TELLING} GROUP BY l.request ORDER BY max(l.at_us) DESC LIMIT ?2");
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut labels = statement.query_map(params![judge, limit], telling)?.collect::<Result<Vec<_>, _>>()?;
+            labels.reverse();
+            Ok(labels)
+        })
+    }
+
+    /// What the labels of one request say about the threshold; `None` where they say nothing.
+    pub fn label_of(&self, judge: &str, request: &str) -> Result<Option<Label>, LedgerError> {
+        self.read(|connection| {
+            let sql = format!("{TELLING} AND l.request = ?2 GROUP BY l.request");
+            connection.prepare_cached(&sql)?.query_row(params![judge, request], telling).optional()
+        })
+    }
+
+    /// The newest judged requests with what was said of their answers, the latest first.
+    pub fn judged(&self, limit: usize) -> Result<Vec<JudgedRow>, LedgerError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT j.request, j.at_us, j.team, j.judge, j.head, j.score, j.threshold, j.looked_from, j.side, \
+                 j.propensity, j.explored, j.features, j.embedding, j.prompt, r.route, \
+                 (SELECT min(value) FROM labels l WHERE l.request = j.request) \
+                 FROM judgements j JOIN requests r ON r.id = j.request ORDER BY j.at_us DESC LIMIT ?1",
+            )?;
+            statement.query_map([limit], judged_row)?.collect()
+        })
+    }
+}
+
+fn telling(row: &Row<'_>) -> Result<Label, rusqlite::Error> {
+    let (propensity, explored): (f32, bool) = (row.get(4)?, row.get(5)?);
+    Ok(Label::new(
+        &row.get::<_, String>(0)?,
+        row.get(1)?,
+        row.get::<_, Option<f32>>(2)?.unwrap_or(f32::INFINITY),
+        row.get::<_, Option<f32>>(3)?,
+        if explored { propensity } else { 1.0 - propensity },
+        row.get::<_, f32>(6)? < 0.5,
+    ))
+}
+
+fn judged_row(row: &Row<'_>) -> Result<JudgedRow, rusqlite::Error> {
+    let text = |at: usize| row.get::<_, Option<String>>(at);
+    let (features, embedding): (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(11)?, row.get(12)?);
+    let side = row.get::<_, String>(8)?;
+    let judgement = JudgementRecord {
+        judge: row.get::<_, String>(3)?.into(),
+        head: text(4)?.map(Into::into),
+        score: row.get(5)?,
+        threshold: row.get::<_, Option<f32>>(6)?.unwrap_or(f32::INFINITY),
+        looked_from: row.get(7)?,
+        side: if side == Location::Local.word() { Location::Local } else { Location::Hosted },
+        propensity: row.get(9)?,
+        explored: row.get(10)?,
+        evidence: features.map(|features| Arc::new(Evidence::stored(&features, embedding.as_deref()))),
+        prompt: text(13)?,
+    };
+    Ok(JudgedRow {
+        request: row.get(0)?,
+        at_us: row.get(1)?,
+        team: text(2)?,
+        judgement,
+        served: text(14)?,
+        value: row.get(15)?,
+    })
+}
+
+/// SQLite knows infinity, JSON does not; a threshold that is never reached is none.
+fn finite(number: f32) -> Option<f32> {
+    number.is_finite().then_some(number)
+}
+
+/// Writes a judgement beside its request.
+pub(super) fn put_judgement(
+    connection: &Connection,
+    request: &super::RequestRecord,
+    judgement: &JudgementRecord,
+) -> Result<(), rusqlite::Error> {
+    let evidence = judgement.evidence.as_deref();
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO judgements (request, at_us, key_id, team, judge, head, score, threshold, looked_from, \
+             side, propensity, explored, features, embedding, prompt) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        )?
+        .execute(params![
+            request.id.as_str(),
+            request.at_us,
+            request.payer.key.as_ref().map(|key| key.as_str()),
+            request.payer.team,
+            judgement.judge,
+            judgement.head,
+            judgement.score,
+            finite(judgement.threshold),
+            judgement.looked_from,
+            judgement.side.word(),
+            judgement.propensity,
+            judgement.explored,
+            evidence.map(Evidence::features_blob),
+            evidence.and_then(Evidence::embedding_blob),
+            judgement.prompt,
+        ])?;
+    Ok(())
+}
+
+/// Writes a label in place of the one that its source gave before.
+pub(super) fn put_label(connection: &Connection, label: &LabelRecord) -> Result<(), rusqlite::Error> {
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO labels (request, source, at_us, kind, value, corrected, correction, comment) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            label.request.as_str(),
+            label.source,
+            label.at_us,
+            label.kind,
+            label.value,
+            label.corrected,
+            label.correction,
+            label.comment,
+        ])?;
+    Ok(())
+}
+
+/// Drops what belongs to requests that are about to go.
+pub(super) fn drop_before(connection: &Connection, at_us: i64) -> Result<(), rusqlite::Error> {
+    // A label goes with its request, not by its own age: without the request it says nothing.
+    connection
+        .execute("DELETE FROM labels WHERE request IN (SELECT id FROM requests WHERE at_us < ?1)", [at_us])
+        .and_then(|_| connection.execute("DELETE FROM judgements WHERE at_us < ?1", [at_us]))?;
+    Ok(())
+}
+
+/// A request's judgement and labels, for its story.
+pub(super) fn shown(connection: &Connection, request: &str) -> Result<(Value, Value), rusqlite::Error> {
+    let sql = "SELECT judge, head, score, threshold, looked_from, side, propensity, explored, \
+               features IS NOT NULL, embedding IS NOT NULL, prompt IS NOT NULL FROM judgements WHERE request = ?1";
+    let number = |row: &Row<'_>, at: usize| row.get::<_, Option<f64>>(at).map(|number| number.map(rounded));
+    let judgement = connection
+        .prepare_cached(sql)?
+        .query_row([request], |row| {
+            Ok(json!({
+                "judge": row.get::<_, String>(0)?, "head": row.get::<_, Option<String>>(1)?,
+                "score": number(row, 2)?, "threshold": number(row, 3)?, "looked_from": number(row, 4)?,
+                "side": row.get::<_, String>(5)?, "propensity": number(row, 6)?, "explored": row.get::<_, bool>(7)?,
+                "features_kept": row.get::<_, bool>(8)?, "embedding_kept": row.get::<_, bool>(9)?,
+                "prompt_kept": row.get::<_, bool>(10)?,
+            }))
+        })
+        .optional()?;
+    let sql = "SELECT source, at_us, kind, value, corrected, correction, comment FROM labels \
+               WHERE request = ?1 ORDER BY source";
+    let mut statement = connection.prepare_cached(sql)?;
+    let labels = statement.query_map([request], |row| {
+        let at = jiff::Timestamp::from_microsecond(row.get(1)?).map(|at| at.to_string()).unwrap_or_default();
+        Ok(json!({
+            "source": row.get::<_, String>(0)?, "time": at, "kind": row.get::<_, String>(2)?,
+            "value": number(row, 3)?, "corrected": row.get::<_, bool>(4)?,
+            "correction": row.get::<_, Option<String>>(5)?, "comment": row.get::<_, Option<String>>(6)?,
+        }))
+    })?;
+    Ok((judgement.unwrap_or(Value::Null), Value::Array(labels.collect::<Result<_, _>>()?)))
+}
+
+/// Six digits: what a 32-bit number has of them.
+fn rounded(number: f64) -> f64 {
+    (number * 1e6).round() / 1e6
+}
