@@ -162,8 +162,8 @@ pub struct RoutingDecision {
     pub considered: Vec<Considered>,
     /// What the judge believed, if it was asked.
     pub signals: Option<Signals>,
-    /// The threshold that was applied.
-    pub threshold: f32,
+    /// How the judgement was used; the threshold that was applied is in it.
+    pub steering: Steering,
     /// The first target is local, the need was too close to call and somebody hosted could take over: its answer is to be
     /// looked at before the client sees any of it.
     pub watch: bool,
@@ -433,7 +433,7 @@ pub fn decide(admission: Admission, signals: Option<Signals>) -> Result<RoutingD
     }
     let hosted_could = considered.iter().any(|seen| seen.side == Side::Hosted && seen.admitted());
     let watch = first == Side::Local && hosted_could && steering.too_close(signals.as_ref());
-    Ok(RoutingDecision { plan, reason, considered, signals, threshold: steering.threshold, watch, propensity })
+    Ok(RoutingDecision { plan, reason, considered, signals, steering, watch, propensity })
 }
 
 /// Which side goes first when both could.

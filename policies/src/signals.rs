@@ -39,7 +39,9 @@ pub struct Signals {
     pub abstained: Option<&'static str>,
     /// Bytes of the conversation that the judge did not read.
     pub unread_bytes: usize,
-    /// How long judging took, in microseconds.
+    /// How long judging took, in microseconds; told to the metrics and not in the record, which says the same for the same
+    /// request.
+    #[serde(skip)]
     pub took_us: u64,
     /// The few features that moved the judgement, by name.
     pub features: Vec<(&'static str, f32)>,

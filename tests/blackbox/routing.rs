@@ -112,6 +112,32 @@ async fn the_decision_can_be_asked_for_and_is_the_one_that_is_taken() {
 }
 
 #[tokio::test]
+async fn what_is_asked_explained_and_kept_is_the_same_text_and_says_it_in_words() {
+    for (prompt, class, says) in [
+        (HARD, None, "on requests go to it."),
+        (EASY, None, "the hosted model would have gone first."),
+        (HARD, Some("restricted"), "Without `residency` big would have been admitted."),
+    ] {
+        // A gateway of its own: each answer moves the threshold.
+        let (_house, _hosted, gateway) = pair().await;
+        let headers: Vec<(&str, &str)> = class.iter().map(|class| ("x-sluice-data-class", *class)).collect();
+        let body = chat("auto", prompt);
+        let decided = gateway.send("/v1/route", body.to_string(), &headers).await.text();
+        let mut arguments = vec!["--config", "sluice.toml", "--json", "explain"];
+        arguments.extend(class.iter().flat_map(|class| ["--data-class", *class]));
+        let explained = run(gateway.folder.path(), &arguments, &body.to_string());
+        assert_eq!(String::from_utf8_lossy(&explained.stdout).trim_end(), decided);
+        let answer = gateway.chat_with(&body, &headers).await;
+        let id = header(&answer, "x-sluice-request-id").expect("an id");
+        let story = gateway.api(&format!("/api/requests/{id}")).await;
+        assert_eq!(story["decision"].to_string(), decided, "the record");
+        let words: Vec<&str> =
+            story["explanation"].as_array().expect("sentences").iter().filter_map(Value::as_str).collect();
+        assert!(words.iter().any(|sentence| sentence.contains(says)), "{words:?}");
+    }
+}
+
+#[tokio::test]
 async fn models_are_listed_with_auto_first() {
     let (_house, _hosted, gateway) = pair().await;
     let list: Value = gateway

@@ -149,7 +149,8 @@ export function request(app, { id }) {
       if (seen === drawn) return;
       if (drawn !== "") app.announce("The story of this request went on.");
       drawn = seen;
-      body.replaceChildren(summary(story, attempts), section("Candidates", candidates(story)),
+      body.replaceChildren(summary(story, attempts), section("In words", inWords(story.explanation)),
+        section("Candidates", candidates(story)),
         section("Attempts", attemptTable(attempts)),
         el("div", { class: "pair" }, section("Facts", factList(story.facts)),
           section("Signals", signalList(story.signals))),
@@ -288,14 +289,18 @@ const FACTS = {
   output_ceiling: (most) => (most === null ? "none given" : count(most)),
 };
 
+function inWords(sentences) {
+  if (!sentences?.length) return el("p", { class: "empty" }, "Nothing was decided.");
+  return el("ul", {}, ...sentences.map((sentence) => el("li", {}, sentence)));
+}
+
 function signalList(signals) {
   if (!signals) return el("p", { class: "empty" }, "Nothing was judged: only one side was left, or the client chose.");
-  const { need, judged_by, abstained, unread_bytes, took_us, features = [], ...more } = signals;
+  const { need, judged_by, abstained, unread_bytes, features = [], ...more } = signals;
   return facts([
     ["need of the strong model", typeof need === "number" ? fixed(need, 4) : quiet("no judgement")],
     ["judged by", plain(judged_by)], ["abstained", abstained && plain(abstained)],
     ["unread", unread_bytes > 0 ? `${count(unread_bytes)} bytes` : null],
-    ["took", typeof took_us === "number" ? `${fixed(took_us / 1000, 3)} ms` : null],
     ...features.map(([name, value]) => [plain(name), fixed(value, 3)]),
     ...Object.entries(more).map(([name, value]) => [plain(name), worded(value)]),
   ]);

@@ -31,7 +31,7 @@ impl Router {
             judge: judge.clone(),
             head: signals.head.clone(),
             score,
-            threshold: decision.threshold,
+            threshold: decision.steering.threshold,
             looked_from,
             side: first.side,
             propensity: decision.propensity,

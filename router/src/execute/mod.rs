@@ -15,6 +15,7 @@ mod learning;
 mod reserve;
 mod story;
 mod walk;
+mod words;
 
 pub use answer::{Answer, AnswerBody, AnswerStream, Denied, DeniedBy, Head, Piece};
 pub use cascade::{Cascade, CascadeConfig};

@@ -1,5 +1,6 @@
 //! A request's story: what is shown, and kept, of a decision.
 
+use super::words;
 use crate::ask::endpoint_word;
 use crate::ledger::{Payer, RequestRecord};
 use policies::{
@@ -7,6 +8,7 @@ use policies::{
     RouteWish, RoutingDecision, SessionId, Signals, Strike, TokenEstimate,
 };
 use serde::{Serialize, Serializer};
+use std::borrow::Cow;
 
 /// Microseconds since 1970.
 pub(super) fn now_us() -> i64 {
@@ -23,6 +25,7 @@ pub struct Explanation<'a> {
     reason: &'static str,
     score: Option<f32>,
     threshold: Option<f32>,
+    explanation: Vec<Cow<'static, str>>,
     plan: &'a [ModelName],
     candidates: Vec<CandidateShown<'a>>,
     signals: Option<&'a Signals>,
@@ -74,13 +77,15 @@ impl<'a> Explanation<'a> {
     /// Tells a decision or a refusal.
     pub fn new(facts: &'a Facts, classes: &'a Classes, outcome: &'a Result<RoutingDecision, Box<Refusal>>) -> Self {
         let facts = FactsShown::new(facts, classes);
+        let explanation = words::told(outcome);
         match outcome {
             Ok(decision) => Self {
                 route: decision.considered.iter().find(|seen| seen.rank == Some(0)).map(|seen| seen.candidate.location),
                 model: Some(decision.plan.first()),
                 reason: decision.reason.word(),
                 score: score(decision.signals.as_ref()),
-                threshold: threshold(decision.threshold),
+                threshold: threshold(decision.steering.threshold),
+                explanation,
                 plan: decision.plan.targets(),
                 candidates: decision.considered.iter().map(CandidateShown::new).collect(),
                 signals: decision.signals.as_ref(),
@@ -93,6 +98,7 @@ impl<'a> Explanation<'a> {
                 reason: refusal.by.word(),
                 score: score(refusal.signals.as_ref()),
                 threshold: None,
+                explanation,
                 plan: &[],
                 candidates: refusal.considered.iter().map(CandidateShown::new).collect(),
                 signals: refusal.signals.as_ref(),

@@ -196,7 +196,7 @@ impl Router {
                     | Reason::Fallback
                     | Reason::Cascade
                     | Reason::Exploration
-                    | Reason::Constraint(_) => need >= decision.threshold,
+                    | Reason::Constraint(_) => need >= decision.steering.threshold,
                 };
                 signals.need.iter().for_each(|need| share.observe(*need, hosted(*need)));
                 if let Some(spender) = &self.config.spender {
@@ -413,7 +413,7 @@ impl Router {
 
     /// The second look at the first target's answer.
     fn watch(&self, ask: &Ask, decision: &RoutingDecision) -> Watch {
-        let need = decision.signals.as_ref().and_then(|signals| signals.need).unwrap_or(decision.threshold);
+        let need = decision.signals.as_ref().and_then(|signals| signals.need).unwrap_or(decision.steering.threshold);
         let json = matches!(ask.request.view.format, Format::JsonSchema(_) | Format::JsonObject);
         Watch { cascade: self.cascade.clone(), config: self.config.cascade, wanted: Wanted { need, json } }
     }
