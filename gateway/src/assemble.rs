@@ -14,7 +14,7 @@ use policies::{Capabilities, ModelName, Readiness};
 use router::ledger::{Ledger, NewKey};
 use router::{
     Affinity, Breaker, BudgetSpec, Budgets, Cascade, Classifier, Control, Fleet, Lane, Model, MoneyRate, Observer,
-    Provider, Risk, RiskGoal, Router, RouterConfig, Scope, Share, Spender,
+    Provider, Risk, RiskGoal, Router, RouterConfig, Scope, Second, Share, Spender,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -145,6 +145,7 @@ impl Ground {
             local,
             hosted,
             classifier,
+            second_opinion,
             slm_model,
             head,
             lanes,
@@ -165,6 +166,8 @@ impl Ground {
             cascade,
         } = settings.router.clone();
         let asked = slm_model.and_then(|name: ModelName| fleet.get(&name));
+        let second = asked.filter(|_| second_opinion);
+        let second = second.map(|model| Arc::new(Second::new(model.provider.backend.clone(), slm_deadline)));
         let classifier = match (classifier.as_str(), asked) {
             ("slm", Some(model)) => Classifier::Slm { backend: model.provider.backend.clone(), deadline: slm_deadline },
             ("probe", _) => Classifier::probe(head, probe_deadline),
@@ -193,6 +196,7 @@ impl Ground {
             unsure,
             classifier,
             lanes,
+            second,
             spender,
             cascade,
             affinity: self.parts.affinity.clone(),

@@ -218,7 +218,8 @@ impl Steering {
         (moved <= self.switch_cost).then_some(kept.side)
     }
 
-    fn too_close(&self, signals: Option<&Signals>) -> bool {
+    /// Whether a judgement lies in the uncertain band.
+    pub fn too_close(&self, signals: Option<&Signals>) -> bool {
         let need = signals.and_then(|signals| signals.need);
         matches!((need, self.uncertain), (Some(need), Some((from, to))) if need >= from && need <= to)
     }

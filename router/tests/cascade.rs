@@ -82,6 +82,7 @@ impl Bench {
             unsure: Unsure::Heuristic,
             classifier: Classifier::Heuristic,
             lanes: vec![],
+            second: None,
             spender: None,
             affinity: Arc::default(),
             switch_cost: 0.0,

@@ -72,6 +72,7 @@ impl Bench {
             classifier,
             cascade: CascadeConfig { width: 0.0, observe: false, hold_tokens: 1, hold: Duration::ZERO },
             lanes: vec![],
+            second: None,
             spender: None,
             affinity: Arc::default(),
             switch_cost: 0.0,

@@ -11,7 +11,7 @@ use super::providers::{Findings, ProviderKind, ProviderSettings};
 use super::settings::{ModelSettings, RouterSettings};
 use super::spec::{
     BudgetEntry, CascadeMode, CascadeSpec, DurabilityWord, ExperimentSpec, LedgerSpec, ModelSpec, ResidencySpec,
-    RouterSpec, RuleSpec,
+    RouterSpec, RuleSpec, SecondOpinion,
 };
 use super::units::Names;
 use policies::{ClassRule, Classes, Location, ModelName, Price, PriceSource, Pricing, RouteWish, Rule};
@@ -209,18 +209,19 @@ pub(super) fn read_router(
     let baseline = baseline.and_then(|name| named("savings.baseline", name));
     let slm_model = spec.slm_model.as_deref().and_then(|name| named("router.slm_model", name));
     let classifier = spec.classifier.clone().unwrap_or_else(|| "probe".into());
+    let second = spec.second_opinion == Some(SecondOpinion::Slm);
     match classifier.as_str() {
-        "heuristic" | "probe" => {}
-        "slm" => {
+        "heuristic" | "probe" if !second => {}
+        "heuristic" | "probe" | "slm" => {
             let asked = slm_model.as_ref().or_else(|| local.first());
             let provider_of = |name: &ModelName| {
                 let model = models.iter().find(|model| model.name == *name)?;
                 providers.iter().find(|provider| provider.name == model.provider)
             };
             if !asked.and_then(provider_of).is_some_and(ProviderSettings::is_engine) {
-                let text = "`router.classifier` is `slm`, which asks a model in process: \
-                            name one in `router.slm_model` or first in `router.local`";
-                found.problems.push(text.into());
+                let key = if classifier == "slm" { "classifier" } else { "second_opinion" };
+                let text = "which asks a model in process: name one in `router.slm_model` or first in `router.local`";
+                found.problems.push(format!("`router.{key}` is `slm`, {text}"));
             }
         }
         word => {
@@ -243,6 +244,7 @@ pub(super) fn read_router(
         found.warnings.push("`router.local` and `router.hosted` are empty: `auto` has nobody to choose from".into());
     }
     RouterSettings {
+        second_opinion: spec.second_opinion == Some(SecondOpinion::Slm) && classifier != "slm",
         slm_model: slm_model.or_else(|| local.first().cloned()),
         local,
         hosted,

@@ -109,6 +109,8 @@ pub struct RouterSettings {
     pub head_files: Vec<PathBuf>,
     /// How long `probe` may take.
     pub probe_deadline: Duration,
+    /// Whether the local model is asked where the need is too close to call.
+    pub second_opinion: bool,
     /// The model that `slm` asks.
     pub slm_model: Option<ModelName>,
     /// How long it may take.

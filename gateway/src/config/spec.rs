@@ -158,6 +158,8 @@ pub struct RouterSpec {
     pub heads: Vec<HeadEntry>,
     /// probe: how long it may take.
     pub probe_deadline: Option<Time>,
+    /// `slm`: where the need is too close to call the local model is asked, too; `off` (default).
+    pub second_opinion: Option<SecondOpinion>,
     /// slm: the local model that is asked; default: the first of `local`.
     pub slm_model: Option<String>,
     /// slm: how long it may take.
@@ -202,6 +204,17 @@ pub struct CascadeSpec {
     pub hold_tokens: Option<usize>,
     /// How long the beginning of an answer may be held back.
     pub hold: Option<Time>,
+}
+
+/// Who is asked where the need is too close to call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecondOpinion {
+    /// Nobody.
+    #[default]
+    Off,
+    /// The local model.
+    Slm,
 }
 
 /// What a second look may do.

@@ -14,6 +14,7 @@ mod heuristic;
 mod lanes;
 pub mod probe;
 mod risk;
+mod second;
 mod share;
 mod slm;
 mod spender;
@@ -23,6 +24,7 @@ pub(crate) use draft::{AnswerHead, Doubt, Draft, Wanted};
 pub use evidence::Evidence;
 pub use lanes::{Lane, LaneRule};
 pub use risk::{Label, Risk, RiskGoal, RiskState, WINDOW};
+pub use second::Second;
 pub use share::Share;
 pub use spender::{MoneyRate, Spender};
 

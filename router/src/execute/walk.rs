@@ -8,7 +8,7 @@ use super::story;
 use crate::affinity::{Affinity, Conversation};
 use crate::ask::{Ask, facts};
 use crate::budgets::Budgets;
-use crate::classify::{Classifier, Control, Evidence, Lane, LaneRule, Spender, Wanted};
+use crate::classify::{Classifier, Control, Evidence, Lane, LaneRule, Second, Spender, Wanted};
 use crate::fleet::{Fleet, Model};
 use crate::ledger::{AttemptOpen, Ledger};
 use crate::observe::Observer;
@@ -54,6 +54,8 @@ pub struct RouterConfig {
     pub classifier: Classifier,
     /// Judges of tenants and of parts of the traffic; the first that takes a request judges it.
     pub lanes: Vec<Lane>,
+    /// Who is asked, too, where the need is too close to call.
+    pub second: Option<Arc<Second>>,
     /// Steers the shares to a rate of money, where one is the goal.
     pub spender: Option<Arc<Spender>>,
     /// The second look at local answers.
@@ -235,7 +237,13 @@ impl Router {
             conversation.and_then(|conversation| self.config.affinity.kept(conversation, Instant::now()));
         let admission = admit(&facts, &world);
         let judgement = if admission.needs_judgement() {
-            Some(seat.classifier.judge(&ask.request, self.config.unsure).await)
+            let mut judgement = seat.classifier.judge(&ask.request, self.config.unsure).await;
+            if let Some(second) = &self.config.second
+                && world.steering.too_close(Some(&judgement.signals))
+            {
+                second.weigh(&ask.request, &mut judgement.signals).await;
+            }
+            Some(judgement)
         } else {
             None
         };
