@@ -3,7 +3,6 @@
 //!
 //! The whole loop is played, not one test of a ready-made sample: the threshold decides what is answered locally and
 //! therefore what is labelled next.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -57,7 +56,6 @@ impl Workload {
             local += threshold / RUNS as f64;
             too_high += usize::from(threshold > 0.0 && self.risk_below(threshold) > f64::from(GOAL.target));
         }
-        println!("too high in {too_high} of {RUNS} runs, {local:.3} stays local");
         (too_high, local)
     }
 }
@@ -90,7 +88,7 @@ fn where_the_risk_jumps_right_behind_a_threshold_it_is_kept_too() {
 #[test]
 fn a_head_that_is_worth_nothing_breaks_no_promise() {
     // Errors do not depend on the score and are just above the target: any threshold above 0 is wrong.
-    let workload = Workload { wrong: |_| 0.055, labelled: 0.5, exploration: 0.1, requests: 6_000 };
+    let workload = Workload { wrong: |_| 0.0505, labelled: 0.5, exploration: 0.3, requests: 6_000 };
     let (too_high, _) = workload.runs();
     assert!(too_high <= allowed(), "{too_high} of {RUNS} runs");
     // The easy and the hard are swapped.
