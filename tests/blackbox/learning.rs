@@ -84,3 +84,27 @@ async fn shadowed_requests_become_rows_that_a_head_is_trained_on() {
     ];
     assert!(run_json(gateway.folder.path(), &scored, "")["groups"].is_array());
 }
+
+#[tokio::test]
+async fn rated_local_answers_become_rows_where_prompts_are_kept() {
+    let (house, hosted) = (Upstream::start().await, Upstream::start().await);
+    for kept in [false, true] {
+        let gateway = Gateway::start(&format!(
+            "{}{}[router]\nlocal = [\"small\"]\nhosted = [\"big\"]\nhosted_share = \"0%\"\n[learning]\nkeep_prompts = {kept}\n",
+            house.provider("house", "local", &[("small", "echo")]),
+            hosted.provider("hosted", "hosted", &[("big", "echo")]),
+        ))
+        .await;
+        for (n, rating) in ["up", "down"].into_iter().enumerate() {
+            let told = gateway.tell(&chat("auto", &format!("Question number {n}: what is {n} + {n}?"))).await;
+            let said = json!({"request_id": told.id(), "rating": rating}).to_string();
+            assert_eq!(gateway.send("/v1/feedback", said, &[]).await.status, 200);
+        }
+        let told = run_json(gateway.folder.path(), &["classifier", "rows", "--out", "own.jsonl", "--json"], "");
+        assert_eq!(told["rows"], if kept { 2 } else { 0 }, "{told}");
+        let text = std::fs::read_to_string(gateway.folder.path().join("own.jsonl")).expect("rows");
+        let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let needs: Vec<f64> = rows.iter().filter_map(|row| row["need"].as_f64()).collect();
+        assert_eq!(needs, if kept { vec![0.0, 1.0] } else { vec![] }, "up needs nobody better, down does");
+    }
+}

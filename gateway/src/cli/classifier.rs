@@ -31,7 +31,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub enum Classifier {
     /// Scores prompts: JSON Lines with `id` and `prompt` in, `id` and `score` out.
     Score(Score),
-    /// Writes rows of one's own traffic: requests that a shadow experiment had both sides answer.
+    /// Writes rows of one's own traffic: rated local answers, and requests that a shadow experiment had both
+    /// sides answer.
     Rows(traffic::Rows),
     /// Trains a head, or adapts one to a new workload.
     Train(train::Train),

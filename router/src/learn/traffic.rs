@@ -1,13 +1,19 @@
 //! One's own traffic becomes rows to learn from.
 //!
-//! A shadowed request was answered by both sides. The hosted answer is taken as the right one; the local one is as good as
+//! **Rated.** A local answer that somebody rated (`POST /v1/feedback`) tells how much the strong model was needed: as much as
+//! the answer was bad. A rating of a hosted answer tells nothing of the local one. The text is there only where
+//! `[learning] keep_prompts` allows it to be kept.
+//!
+//! **Shadowed.** A shadowed request was answered by both sides. The hosted answer is taken as the right one; the local one is as good as
 //! it is alike: the same after normalising, the same JSON or the same number is wholly good, otherwise the cosine of the
 //! two sentence embeddings says how far. That is a weaker word than a person's or a test's, so such rows are *graded*
 //! (field `need`, see [`rows`](super::rows)), name their source, and a head that was adapted to them passes the same gate
 //! as any other.
 //!
-//! **What it does not do.** It reads no request that was not shadowed: without an experiment prompts are not kept.
+//! **What it does not do.** It takes no word of the cascade for a label: a judge's verdict is not the truth.
 
+use crate::ledger::JudgedRow;
+use policies::Location;
 use serde_json::{Value, json};
 
 /// A request that both sides answered.
@@ -51,6 +57,17 @@ impl Pair {
         }
         Some(row)
     }
+}
+
+/// The row of a rated local answer, in the format of graded rows; `None` where nothing was said, or the text is not kept.
+pub fn rated(judged: &JudgedRow) -> Option<Value> {
+    let value = judged.value?;
+    let prompt = judged.judgement.prompt.as_deref().filter(|prompt| !prompt.is_empty())?;
+    if judged.served.as_deref() != Some(Location::Local.word()) {
+        return None;
+    }
+    let need = (1.0 - value).clamp(0.0, 1.0);
+    Some(json!({"id": judged.request, "source": "feedback", "task": judged.team, "need": need, "prompt": prompt}))
 }
 
 /// How much the strong model was needed, 0 to 1, told from both answers.

@@ -4,7 +4,7 @@
 //! judged has none. It says with which probability the side that was taken was taken, so that what is learnt can be
 //! weighted by it. A label is durable before it is acknowledged; of each source the last one counts.
 //!
-//! **What is kept.** The features and the embedding as the head saw them (some 600 bytes), from which a head is adapted
+//! **What is kept.** The features and the embedding as the head saw them, from which a head is adapted
 //! without any prompt. The text that was read is kept only where the operator allows it.
 //!
 //! **What it does not do.** It does not say who may label what: [`Ledger::owner_of`] tells whose a request is.
