@@ -1,10 +1,5 @@
 //! Prompts that try to steer the router: what they do to the score is reported, and none of them crosses a constraint.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "tests; the report is what `--nocapture` shows"
-)]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use adapters::Backend;
 use adapters::scripted::{Play, Scripted};
