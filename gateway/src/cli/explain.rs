@@ -2,6 +2,7 @@
 
 use super::{Failure, Setting, say};
 use crate::assemble::{Ground, Parts, budget_specs};
+use crate::config::units::shown;
 use crate::config::{ProviderKind, Settings};
 use crate::upkeep;
 use adapters::wire::WireRequest;
@@ -111,12 +112,13 @@ fn meaning(settings: &Settings) -> Value {
         "models": models.collect::<Vec<_>>(),
         "router": {
             "local": router.local.as_ref(), "hosted": router.hosted.as_ref(), "classifier": router.classifier,
-            "hosted_share": (router.risk.is_none() && router.hosted_rate.is_none()).then_some(router.hosted_share),
+            "hosted_share": (router.risk.is_none() && router.hosted_rate.is_none()).then_some(shown(router.hosted_share)),
             "hosted_rate": router.hosted_rate.map(|rate| json!({"usd": rate.amount, "seconds": rate.every.as_secs()})),
-            "risk": router.risk.map(|risk| risk.target), "risk_confidence": router.risk.map(|risk| risk.confidence),
-            "exploration": router.exploration, "switch_cost": router.switch_cost,
+            "risk": router.risk.map(|risk| shown(risk.target)),
+            "risk_confidence": router.risk.map(|risk| shown(risk.confidence)),
+            "exploration": shown(router.exploration), "switch_cost": shown(router.switch_cost),
             "heads": router.lanes.iter().map(|(rule, head)| json!({
-                "name": rule.name, "head": head.version(), "team": rule.team, "key": rule.key, "part": rule.part,
+                "name": rule.name, "head": head.version(), "team": rule.team, "key": rule.key, "part": shown(rule.part),
             })).collect::<Vec<_>>(),
             "max_usd_per_request": router.max_per_request,
         },

@@ -34,6 +34,11 @@ pub struct PerMillion(pub Rate);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names(pub Vec<String>);
 
+/// A share, a score or a threshold as it is shown: four decimals, as it was typed and not as 32 bits keep it.
+pub fn shown(number: f32) -> f64 {
+    (f64::from(number) * 1e4).round() / 1e4
+}
+
 macro_rules! from_text {
     ($name:ident, $expecting:literal, $read:expr) => {
         impl<'de> Deserialize<'de> for $name {

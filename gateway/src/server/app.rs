@@ -1,6 +1,7 @@
 //! What all requests share.
 
 use super::auth::KeyRing;
+use crate::config::units::shown;
 use crate::config::{ModelSettings, Settings};
 use crate::telemetry::Telemetry;
 use arc_swap::ArcSwap;
@@ -83,12 +84,16 @@ impl App {
         let settings = self.settings.load();
         let control = router.control();
         let threshold = control.threshold();
-        let risk = control.risk();
+        let (risk, rate) = (control.risk(), settings.router.hosted_rate);
         json!({
             "classifier": format!("{:?}", router.config().classifier),
-            "hosted_share": risk.is_none().then_some(settings.router.hosted_share),
-            "threshold": threshold.is_finite().then_some(threshold),
-            "exploration": settings.router.exploration,
+            "hosted_share": (risk.is_none() && rate.is_none()).then_some(shown(settings.router.hosted_share)),
+            "hosted_rate": rate.map(|rate| json!({"usd": rate.amount, "seconds": rate.every.as_secs()})),
+            "threshold": threshold.is_finite().then_some(shown(threshold)),
+            "exploration": shown(settings.router.exploration),
+            "heads": settings.router.lanes.iter().map(|(rule, head)| json!({
+                "name": rule.name, "head": head.version(), "team": rule.team, "key": rule.key, "part": shown(rule.part),
+            })).collect::<Vec<_>>(),
             "keep_prompts": settings.keep_prompts,
             "risk": risk,
         })
