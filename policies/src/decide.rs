@@ -12,13 +12,14 @@
 use crate::budget::BudgetView;
 use crate::candidate::{Candidate, Side};
 use crate::constraint::{Constraint, Strike, strikes};
-use crate::exploration::Exploration;
 use crate::facts::{Choice, Facts, RouteWish};
 use crate::ids::ModelName;
 use crate::money::{MoneyError, NanoDollars};
 use crate::plan::Plan;
 use crate::residency::Classes;
+use crate::rule::Rule;
 use crate::signals::{Signals, Unsure};
+use crate::steering::Steering;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,54 +47,6 @@ pub struct World {
     pub assumed_output: u64,
     /// How judgements are used.
     pub steering: Steering,
-}
-
-/// How judgements are used.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Steering {
-    /// From this need on the strong side goes first.
-    pub threshold: f32,
-    /// Which side goes first when nobody judged.
-    pub unsure: Unsure,
-    /// Needs from the first to the second, both included, are too close to call: the local model begins, and its answer is looked at
-    /// before anybody sees it. `None`: never.
-    pub uncertain: Option<(f32, f32)>,
-    /// The side that this conversation is on.
-    pub kept: Option<Kept>,
-    /// How far the need has to move before a conversation changes sides.
-    pub switch_cost: f32,
-    /// Whether this request takes the other side than the preference says.
-    pub exploration: Exploration,
-}
-
-/// The side that served a conversation's last answer.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Kept {
-    /// The side.
-    pub side: Side,
-    /// The need at which it served.
-    pub need: f32,
-}
-
-/// A configured rule: it narrows or pins, it never widens.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rule {
-    /// The key's name or id.
-    pub key: Option<String>,
-    /// The key's team.
-    pub team: Option<String>,
-    /// A tag, `a=b`.
-    pub tag: Option<(String, String)>,
-    /// The data class by name.
-    pub class: Option<String>,
-    /// Whether tools are offered.
-    pub tools: Option<bool>,
-    /// What the `model` field says.
-    pub model: Option<String>,
-    /// Narrow to this side.
-    pub route: RouteWish,
-    /// Pin this model.
-    pub pin: Option<ModelName>,
 }
 
 /// Why the first target of the plan is first.
@@ -205,43 +158,6 @@ impl World {
 
     fn candidate(&self, model: &ModelName) -> Option<&Candidate> {
         self.candidates.iter().find(|candidate| &candidate.model == model)
-    }
-}
-
-// === impl Steering ===
-
-impl Steering {
-    /// The side that the conversation stays on; `None` where it is on none, or the need has moved.
-    fn stays(&self, signals: Option<&Signals>) -> Option<Side> {
-        let kept = self.kept?;
-        let moved = signals.and_then(|signals| signals.need).map_or(0.0, |need| (need - kept.need).abs());
-        (moved <= self.switch_cost).then_some(kept.side)
-    }
-
-    /// Whether a judgement lies in the uncertain band.
-    pub fn too_close(&self, signals: Option<&Signals>) -> bool {
-        let need = signals.and_then(|signals| signals.need);
-        matches!((need, self.uncertain), (Some(need), Some((from, to))) if need >= from && need <= to)
-    }
-}
-
-// === impl Rule ===
-
-impl Rule {
-    fn matches(&self, facts: &Facts, classes: &Classes) -> bool {
-        let principal = &facts.principal;
-        let said =
-            |wanted: &Option<String>, is: Option<&str>| wanted.as_deref().is_none_or(|wanted| is == Some(wanted));
-        let key = self.key.as_deref().is_none_or(|wanted| {
-            principal.key_name.as_deref() == Some(wanted)
-                || principal.key.as_ref().is_some_and(|id| id.as_str() == wanted)
-        });
-        let asked = facts.choice.pinned().map_or("auto", ModelName::as_str);
-        key && said(&self.team, principal.team.as_deref())
-            && said(&self.class, Some(classes.name(facts.class)))
-            && said(&self.model, Some(asked))
-            && self.tools.is_none_or(|wanted| wanted == facts.needs.tools)
-            && self.tag.as_ref().is_none_or(|tag| facts.tags.contains(tag))
     }
 }
 

@@ -3,9 +3,11 @@
 use super::*;
 use crate::budget::{Account, OnExceeded};
 use crate::candidate::{Capabilities, Location, Readiness};
+use crate::exploration::Exploration;
 use crate::facts::{Endpoint, Needs, Principal, TokenEstimate};
 use crate::money::{Price, PriceSource, Pricing, Rate};
 use crate::signals::JudgedBy;
+use crate::steering::Kept;
 use proptest::prelude::*;
 
 fn candidate(model: &str, location: Location) -> Candidate {

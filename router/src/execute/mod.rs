@@ -10,14 +10,17 @@
 mod answer;
 mod attempt;
 mod cascade;
+mod consider;
 mod deny;
 mod learning;
 mod reserve;
+mod settings;
 mod story;
 mod walk;
 mod words;
 
 pub use answer::{Answer, AnswerBody, AnswerStream, Denied, DeniedBy, Head, Piece};
 pub use cascade::{Cascade, CascadeConfig};
+pub use settings::RouterConfig;
 pub use story::Explanation;
-pub use walk::{Router, RouterConfig};
+pub use walk::Router;

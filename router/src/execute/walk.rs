@@ -2,23 +2,20 @@
 
 use super::answer::{Answer, Denied, DeniedBy, Head};
 use super::attempt::{Attempt, Desk, Start};
-use super::cascade::{Cascade, CascadeConfig, Tried, Watch};
+use super::cascade::{Cascade, Tried, Watch};
+use super::consider::{Considering, Seat};
 use super::reserve::{late_refusal, release};
+use super::settings::RouterConfig;
 use super::story;
-use crate::affinity::{Affinity, Conversation};
-use crate::ask::{Ask, facts};
+use crate::ask::Ask;
 use crate::budgets::Budgets;
-use crate::classify::{Classifier, Control, Evidence, Lane, LaneRule, Second, Spender, Wanted};
+use crate::classify::{Control, Lane, LaneRule, Wanted};
 use crate::fleet::{Fleet, Model};
 use crate::ledger::{AttemptOpen, Ledger};
 use crate::observe::Observer;
-use crate::shadow::Shadow;
 use adapters::wire::Format;
 use adapters::{BackendError, Call, Kind};
-use policies::{
-    Choice, Classes, Considered, Exploration, Facts, Kept, Location, ModelName, NanoDollars, Pricing, Reason, Refusal,
-    RoutingDecision, Rule, Steering, Unsure, World, admit, decide,
-};
+use policies::{Considered, Exploration, Facts, Kept, Location, ModelName, Pricing, Reason, RoutingDecision};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -29,90 +26,17 @@ pub(super) use crate::shadow::ShadowSeed;
 /// How long a request waits for money that running calls hold.
 pub(super) const WAIT_FOR_HELD: Duration = Duration::from_secs(1);
 
-/// The settings of the router.
-#[derive(Debug)]
-pub struct RouterConfig {
-    /// `[router] local`.
-    pub local: Arc<[ModelName]>,
-    /// `[router] hosted`.
-    pub hosted: Arc<[ModelName]>,
-    /// The residency table.
-    pub classes: Arc<Classes>,
-    /// The class of a request that names none.
-    pub default_class: String,
-    /// Rules in order.
-    pub rules: Arc<[Rule]>,
-    /// The most a request may cost.
-    pub max_per_request: Option<NanoDollars>,
-    /// The longest predicted wait for a first token.
-    pub max_first_token: Option<Duration>,
-    /// Output tokens assumed, and imposed where dollars are limited, when the client gives no ceiling.
-    pub assumed_output: u64,
-    /// What to do when nobody judged.
-    pub unsure: Unsure,
-    /// Who judges, where no lane does.
-    pub classifier: Classifier,
-    /// Judges of tenants and of parts of the traffic; the first that takes a request judges it.
-    pub lanes: Vec<Lane>,
-    /// Who is asked, too, where the need is too close to call.
-    pub second: Option<Arc<Second>>,
-    /// Steers the shares to a rate of money, where one is the goal.
-    pub spender: Option<Arc<Spender>>,
-    /// The second look at local answers.
-    pub cascade: CascadeConfig,
-    /// The sides that conversations are on; outlives a reload.
-    pub affinity: Arc<Affinity>,
-    /// How far the need (0 to 1) has to move before a conversation changes sides; 0: conversations are not remembered.
-    pub switch_cost: f32,
-    /// With which probability (0 to 1) a judged request takes the other side.
-    pub exploration: f32,
-    /// The text that was judged is kept on the ledger, to learn from.
-    pub keep_prompts: bool,
-    /// Shadow experiments.
-    pub shadows: Vec<Shadow>,
-    /// The hosted model that local answers are compared with; default: the first of `hosted` that has a price.
-    pub baseline: Option<ModelName>,
-}
-
 /// The router.
 pub struct Router {
     pub(super) config: RouterConfig,
-    fleet: Fleet,
+    pub(super) fleet: Fleet,
     /// Who judges where no lane does.
     pub(super) usual: Arc<Seat>,
     /// Who judges in the lanes.
-    lanes: Vec<(LaneRule, Arc<Seat>)>,
+    pub(super) lanes: Vec<(LaneRule, Arc<Seat>)>,
     cascade: Arc<Cascade>,
     pub(super) budgets: Arc<Budgets>,
     pub(super) desk: Desk,
-}
-
-/// A judge at work, and what sets its threshold.
-pub(super) struct Seat {
-    classifier: Classifier,
-    pub(super) share: Arc<Control>,
-    /// Its name, with the version of its head: labels count for the judge whose decision they speak of.
-    pub(super) judge: Arc<str>,
-}
-
-/// A decision with all it was made of.
-struct Considering {
-    facts: Facts,
-    /// Who judged it.
-    seat: Arc<Seat>,
-    conversation: Option<Conversation>,
-    outcome: Result<RoutingDecision, Box<Refusal>>,
-    evidence: Option<Arc<Evidence>>,
-    looked_from: Option<f32>,
-}
-
-// === impl Seat ===
-
-impl Seat {
-    fn new(classifier: Classifier, share: Arc<Control>) -> Self {
-        let judge = format!("{classifier:?}").into();
-        Self { classifier, share, judge }
-    }
 }
 
 // === impl Router ===
@@ -215,73 +139,6 @@ impl Router {
                 Err(denied) => return Err(denied),
                 Ok(answer) => return Ok(answer),
             }
-        }
-    }
-
-    async fn consider(&self, ask: &Ask, exploration: Exploration) -> Result<Considering, DeniedBy> {
-        let facts = facts(ask, &self.config.classes, &self.config.default_class)
-            .map_err(|error| DeniedBy::UnknownClass(error.to_string()))?;
-        if let Choice::Pinned(model) = &facts.choice
-            && self.fleet.get(model).is_none()
-        {
-            return Err(DeniedBy::UnknownModel(model.to_string()));
-        }
-        let lane = self.lanes.iter().find(|(rule, _)| rule.takes(&facts, &ask.id));
-        let seat = lane.map_or(&self.usual, |(_, seat)| seat);
-        // A side that is kept whatever the score says would not be what a risk was tested for.
-        let remembered = self.config.switch_cost > 0.0 && facts.choice == Choice::Auto && !seat.share.keeps_a_risk();
-        let conversation = remembered.then(|| Conversation::of(ask, &facts)).flatten();
-        let mut world = self.world(&facts, &seat.share);
-        world.steering.exploration = exploration;
-        world.steering.kept =
-            conversation.and_then(|conversation| self.config.affinity.kept(conversation, Instant::now()));
-        let admission = admit(&facts, &world);
-        let judgement = if admission.needs_judgement() {
-            let mut judgement = seat.classifier.judge(&ask.request, self.config.unsure).await;
-            if let Some(second) = &self.config.second
-                && world.steering.too_close(Some(&judgement.signals))
-            {
-                second.weigh(&ask.request, &mut judgement.signals).await;
-            }
-            Some(judgement)
-        } else {
-            None
-        };
-        let (signals, evidence) = judgement.map(|judgement| (judgement.signals, judgement.evidence)).unzip();
-        let looked_from = world.steering.uncertain.map(|(from, _)| from);
-        let (outcome, evidence) = (decide(admission, signals), evidence.flatten());
-        Ok(Considering { outcome, facts, seat: seat.clone(), conversation, evidence, looked_from })
-    }
-
-    pub(super) fn world(&self, facts: &Facts, share: &Control) -> World {
-        let now = jiff::Timestamp::now();
-        let healthy = self.desk.ledger.healthy();
-        let candidates = self.fleet.models().map(|model| {
-            let mut candidate = model.candidate(facts.prompt.likely);
-            if !healthy && candidate.pricing != Pricing::Free {
-                let why = "the ledger cannot be written".to_owned();
-                candidate.readiness = policies::Readiness::Down { why, retry_after: Some(Duration::from_secs(1)) };
-            }
-            candidate
-        });
-        World {
-            candidates: candidates.collect(),
-            local: self.config.local.clone(),
-            hosted: self.config.hosted.clone(),
-            classes: self.config.classes.clone(),
-            rules: self.config.rules.clone(),
-            budgets: self.budgets.view(&facts.principal, &facts.tags, now),
-            max_per_request: self.config.max_per_request,
-            max_first_token: self.config.max_first_token,
-            assumed_output: self.config.assumed_output,
-            steering: Steering {
-                threshold: share.threshold(),
-                unsure: self.config.unsure,
-                uncertain: share.uncertain(self.config.cascade.width),
-                kept: None,
-                switch_cost: self.config.switch_cost,
-                exploration: Exploration::default(),
-            },
         }
     }
 

@@ -1,0 +1,50 @@
+//! How a judgement is used: what the decision knows besides facts, constraints and the score itself.
+
+use crate::candidate::Side;
+use crate::exploration::Exploration;
+use crate::signals::{Signals, Unsure};
+use serde::Serialize;
+
+/// How judgements are used.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Steering {
+    /// From this need on the strong side goes first.
+    pub threshold: f32,
+    /// Which side goes first when nobody judged.
+    pub unsure: Unsure,
+    /// Needs from the first to the second, both included, are too close to call: the local model begins, and its answer is looked at
+    /// before anybody sees it. `None`: never.
+    pub uncertain: Option<(f32, f32)>,
+    /// The side that this conversation is on.
+    pub kept: Option<Kept>,
+    /// How far the need has to move before a conversation changes sides.
+    pub switch_cost: f32,
+    /// Whether this request takes the other side than the preference says.
+    pub exploration: Exploration,
+}
+
+/// The side that served a conversation's last answer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Kept {
+    /// The side.
+    pub side: Side,
+    /// The need at which it served.
+    pub need: f32,
+}
+
+// === impl Steering ===
+
+impl Steering {
+    /// The side that the conversation stays on; `None` where it is on none, or the need has moved.
+    pub(crate) fn stays(&self, signals: Option<&Signals>) -> Option<Side> {
+        let kept = self.kept?;
+        let moved = signals.and_then(|signals| signals.need).map_or(0.0, |need| (need - kept.need).abs());
+        (moved <= self.switch_cost).then_some(kept.side)
+    }
+
+    /// Whether a judgement lies in the uncertain band.
+    pub fn too_close(&self, signals: Option<&Signals>) -> bool {
+        let need = signals.and_then(|signals| signals.need);
+        matches!((need, self.uncertain), (Some(need), Some((from, to))) if need >= from && need <= to)
+    }
+}

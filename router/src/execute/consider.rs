@@ -1,0 +1,111 @@
+//! What is thought of a request before anything is dialled.
+
+use super::answer::DeniedBy;
+use super::walk::Router;
+use crate::affinity::Conversation;
+use crate::ask::{Ask, facts};
+use crate::classify::{Classifier, Control, Evidence};
+use policies::{Choice, Exploration, Facts, Pricing, Refusal, RoutingDecision, Steering, World, admit, decide};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A judge at work, and what sets its threshold.
+pub(super) struct Seat {
+    classifier: Classifier,
+    pub(super) share: Arc<Control>,
+    /// Its name, with the version of its head: labels count for the judge whose decision they speak of.
+    pub(super) judge: Arc<str>,
+}
+
+/// A decision with all it was made of.
+pub(super) struct Considering {
+    pub(super) facts: Facts,
+    /// Who judged it.
+    pub(super) seat: Arc<Seat>,
+    pub(super) conversation: Option<Conversation>,
+    pub(super) outcome: Result<RoutingDecision, Box<Refusal>>,
+    pub(super) evidence: Option<Arc<Evidence>>,
+    pub(super) looked_from: Option<f32>,
+}
+
+// === impl Seat ===
+
+impl Seat {
+    pub(super) fn new(classifier: Classifier, share: Arc<Control>) -> Self {
+        let judge = format!("{classifier:?}").into();
+        Self { classifier, share, judge }
+    }
+}
+
+// === impl Router ===
+
+impl Router {
+    /// Decides on a request: facts, constraints, judgement, plan.
+    pub(super) async fn consider(&self, ask: &Ask, exploration: Exploration) -> Result<Considering, DeniedBy> {
+        let facts = facts(ask, &self.config.classes, &self.config.default_class)
+            .map_err(|error| DeniedBy::UnknownClass(error.to_string()))?;
+        if let Choice::Pinned(model) = &facts.choice
+            && self.fleet.get(model).is_none()
+        {
+            return Err(DeniedBy::UnknownModel(model.to_string()));
+        }
+        let lane = self.lanes.iter().find(|(rule, _)| rule.takes(&facts, &ask.id));
+        let seat = lane.map_or(&self.usual, |(_, seat)| seat);
+        // A side that is kept whatever the score says would not be what a risk was tested for.
+        let remembered = self.config.switch_cost > 0.0 && facts.choice == Choice::Auto && !seat.share.keeps_a_risk();
+        let conversation = remembered.then(|| Conversation::of(ask, &facts)).flatten();
+        let mut world = self.world(&facts, &seat.share);
+        world.steering.exploration = exploration;
+        world.steering.kept =
+            conversation.and_then(|conversation| self.config.affinity.kept(conversation, Instant::now()));
+        let admission = admit(&facts, &world);
+        let judgement = if admission.needs_judgement() {
+            let mut judgement = seat.classifier.judge(&ask.request, self.config.unsure).await;
+            if let Some(second) = &self.config.second
+                && world.steering.too_close(Some(&judgement.signals))
+            {
+                second.weigh(&ask.request, &mut judgement.signals).await;
+            }
+            Some(judgement)
+        } else {
+            None
+        };
+        let (signals, evidence) = judgement.map(|judgement| (judgement.signals, judgement.evidence)).unzip();
+        let looked_from = world.steering.uncertain.map(|(from, _)| from);
+        let (outcome, evidence) = (decide(admission, signals), evidence.flatten());
+        Ok(Considering { outcome, facts, seat: seat.clone(), conversation, evidence, looked_from })
+    }
+
+    pub(super) fn world(&self, facts: &Facts, share: &Control) -> World {
+        let now = jiff::Timestamp::now();
+        let healthy = self.desk.ledger.healthy();
+        let candidates = self.fleet.models().map(|model| {
+            let mut candidate = model.candidate(facts.prompt.likely);
+            if !healthy && candidate.pricing != Pricing::Free {
+                let why = "the ledger cannot be written".to_owned();
+                candidate.readiness = policies::Readiness::Down { why, retry_after: Some(Duration::from_secs(1)) };
+            }
+            candidate
+        });
+        World {
+            candidates: candidates.collect(),
+            local: self.config.local.clone(),
+            hosted: self.config.hosted.clone(),
+            classes: self.config.classes.clone(),
+            rules: self.config.rules.clone(),
+            budgets: self.budgets.view(&facts.principal, &facts.tags, now),
+            max_per_request: self.config.max_per_request,
+            max_first_token: self.config.max_first_token,
+            assumed_output: self.config.assumed_output,
+            steering: Steering {
+                threshold: share.threshold(),
+                unsure: self.config.unsure,
+                uncertain: share.uncertain(self.config.cascade.width),
+                kept: None,
+                switch_cost: self.config.switch_cost,
+                exploration: Exploration::default(),
+            },
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The settings of the router.
+
+use super::cascade::CascadeConfig;
+use crate::affinity::Affinity;
+use crate::classify::{Classifier, Lane, Second, Spender};
+use crate::shadow::Shadow;
+use policies::{Classes, ModelName, NanoDollars, Rule, Unsure};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The settings of the router.
+#[derive(Debug)]
+pub struct RouterConfig {
+    /// `[router] local`.
+    pub local: Arc<[ModelName]>,
+    /// `[router] hosted`.
+    pub hosted: Arc<[ModelName]>,
+    /// The residency table.
+    pub classes: Arc<Classes>,
+    /// The class of a request that names none.
+    pub default_class: String,
+    /// Rules in order.
+    pub rules: Arc<[Rule]>,
+    /// The most a request may cost.
+    pub max_per_request: Option<NanoDollars>,
+    /// The longest predicted wait for a first token.
+    pub max_first_token: Option<Duration>,
+    /// Output tokens assumed, and imposed where dollars are limited, when the client gives no ceiling.
+    pub assumed_output: u64,
+    /// What to do when nobody judged.
+    pub unsure: Unsure,
+    /// Who judges, where no lane does.
+    pub classifier: Classifier,
+    /// Judges of tenants and of parts of the traffic; the first that takes a request judges it.
+    pub lanes: Vec<Lane>,
+    /// Who is asked, too, where the need is too close to call.
+    pub second: Option<Arc<Second>>,
+    /// Steers the shares to a rate of money, where one is the goal.
+    pub spender: Option<Arc<Spender>>,
+    /// The second look at local answers.
+    pub cascade: CascadeConfig,
+    /// The sides that conversations are on; outlives a reload.
+    pub affinity: Arc<Affinity>,
+    /// How far the need (0 to 1) has to move before a conversation changes sides; 0: conversations are not remembered.
+    pub switch_cost: f32,
+    /// With which probability (0 to 1) a judged request takes the other side.
+    pub exploration: f32,
+    /// The text that was judged is kept on the ledger, to learn from.
+    pub keep_prompts: bool,
+    /// Shadow experiments.
+    pub shadows: Vec<Shadow>,
+    /// The hosted model that local answers are compared with; default: the first of `hosted` that has a price.
+    pub baseline: Option<ModelName>,
+}
