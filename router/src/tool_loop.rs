@@ -3,6 +3,9 @@
 //! A conversation whose last calls of a tool are the same (name and arguments) and failed every time will not get better
 //! with the model that made them: the strong one goes first. Failure is read off the result's text with the words that the
 //! judge uses, so a tool that reports errors in a form of its own is not noticed; no request is refused for it.
+//!
+//! **When it is over.** With a call that succeeds, or with an answer without a call: whoever gave up and was asked
+//! something else goes round no longer.
 
 use crate::classify::probe::tells_of_failure;
 use adapters::wire::{Message, Role};
@@ -15,8 +18,12 @@ const LOOKED_AT: usize = 8;
 /// Bytes of a result that are looked at: errors stand at its start.
 const OF_RESULT: usize = 2_000;
 
-/// Whether the last failed calls are one and the same, [`TIMES`] times at least, with no success after them.
+/// Whether the last failed calls are one and the same, [`TIMES`] times at least, with no success and no answer after them.
 pub(crate) fn repeats_a_failure(messages: &[Message]) -> bool {
+    let mut since = messages.iter().rev().take_while(|message| !is_result(message));
+    if since.any(answers) {
+        return false;
+    }
     let results = messages.iter().enumerate().rev().filter(|(_, message)| is_result(message)).take(LOOKED_AT);
     let mut failed: Option<(&str, &Value)> = None;
     let mut times = 0;
@@ -33,6 +40,12 @@ pub(crate) fn repeats_a_failure(messages: &[Message]) -> bool {
         }
     }
     false
+}
+
+/// An answer of the model that calls nothing.
+fn answers(message: &Message) -> bool {
+    let calls = message.tool_calls.as_ref().and_then(|calls| calls.0.as_array());
+    message.role == Role::Assistant && calls.is_none_or(Vec::is_empty)
 }
 
 fn is_result(message: &Message) -> bool {
@@ -67,7 +80,7 @@ mod tests {
     use serde_json::json;
 
     /// A conversation of calls (name, arguments) and their results.
-    fn turns(calls: &[(&str, &str, &str)]) -> WireRequest {
+    fn messages(calls: &[(&str, &str, &str)]) -> Vec<Value> {
         let mut messages = vec![json!({"role": "user", "content": "find it"})];
         for (n, (name, arguments, result)) in calls.iter().enumerate() {
             let id = format!("call-{n}");
@@ -76,6 +89,10 @@ mod tests {
             messages.push(json!({"role": "assistant", "content": null, "tool_calls": calls}));
             messages.push(json!({"role": "tool", "tool_call_id": id, "content": result}));
         }
+        messages
+    }
+
+    fn parsed(messages: &[Value]) -> WireRequest {
         let body = json!({"model": "auto", "messages": messages}).to_string();
         WireRequest::parse(Endpoint::Chat, body.into()).unwrap()
     }
@@ -93,7 +110,22 @@ mod tests {
             (vec![("look", same, failed), ("seek", same, failed)], false),
             (vec![("look", same, fine), ("look", same, fine)], false),
         ] {
-            assert_eq!(repeats_a_failure(turns(&calls).view.messages()), expected, "{calls:?}");
+            assert_eq!(repeats_a_failure(parsed(&messages(&calls)).view.messages()), expected, "{calls:?}");
+        }
+    }
+
+    #[test]
+    fn a_loop_is_over_once_the_agent_has_answered_without_a_call() {
+        let failing = [("look", "{}", "Error: not found"), ("look", "{}", "Error: not found")];
+        let answered = ("assistant", "I could not find it.");
+        for (after, expected) in [
+            (vec![("user", "go on")], true),
+            (vec![answered], false),
+            (vec![answered, ("user", "What is the capital of France?")], false),
+        ] {
+            let mut messages = messages(&failing);
+            messages.extend(after.iter().map(|(role, content)| json!({"role": role, "content": content})));
+            assert_eq!(repeats_a_failure(parsed(&messages).view.messages()), expected, "{after:?}");
         }
     }
 
