@@ -122,10 +122,7 @@ fn turning_point(decision: &RoutingDecision) -> Option<Sentence> {
         return None;
     }
     match (decision.reason, kept) {
-        (Reason::Session, Some(kept)) => Some(
-            format!("It would have been judged anew at a need below {:.2} or above {:.2}.", kept.need - switch_cost, kept.need + switch_cost)
-                .into(),
-        ),
+        (Reason::Session, Some(kept)) => Some(left(kept.need - switch_cost, kept.need + switch_cost)),
         (Reason::Classifier, _) if threshold <= 1.0 => Some(
             match (first, uncertain) {
                 (Location::Hosted, None) => format!("Below {threshold:.2} the local model would have gone first."),
@@ -161,6 +158,18 @@ fn turning_point(decision: &RoutingDecision) -> Option<Sentence> {
             | Reason::Constraint(_),
             _,
         ) => None,
+    }
+}
+
+/// The needs at which a conversation would have been judged anew, as far as a need (0 to 1) can be there.
+fn left(below: f32, above: f32) -> Sentence {
+    match (below > 0.0, above < 1.0) {
+        (true, true) => {
+            format!("It would have been judged anew at a need below {below:.2} or above {above:.2}.").into()
+        }
+        (true, false) => format!("It would have been judged anew at a need below {below:.2}.").into(),
+        (false, true) => format!("It would have been judged anew at a need above {above:.2}.").into(),
+        (false, false) => "No need would have changed it: switching costs more than that.".into(),
     }
 }
 
@@ -266,6 +275,12 @@ mod tests {
     fn every_way_to_decide_has_its_words() {
         let close = |steering: &mut Steering| steering.uncertain = Some((0.4, 0.6));
         let kept = |steering: &mut Steering| steering.kept = Some(Kept { side: Side::Hosted, need: 0.6 });
+        let low = |steering: &mut Steering| steering.kept = Some(Kept { side: Side::Local, need: 0.1 });
+        let high = |steering: &mut Steering| steering.kept = Some(Kept { side: Side::Hosted, need: 0.9 });
+        let dear = |steering: &mut Steering| {
+            steering.kept = Some(Kept { side: Side::Hosted, need: 0.5 });
+            steering.switch_cost = 1.0;
+        };
         let explored = |steering: &mut Steering| steering.exploration = Exploration { rate: 0.1, drawn: true };
         let never = |steering: &mut Steering| steering.threshold = f32::INFINITY;
         for (told, says) in [
@@ -276,6 +291,9 @@ mod tests {
             (text(close, "internal", judged(0.2)), "From 0.40 on the local answer would have been looked at"),
             (text(kept, "internal", judged(0.5)), "The conversation is with the hosted model, and stays there."),
             (text(kept, "internal", judged(0.5)), "judged anew at a need below 0.45 or above 0.75"),
+            (text(low, "internal", judged(0.1)), "judged anew at a need above 0.25."),
+            (text(high, "internal", judged(0.9)), "judged anew at a need below 0.75."),
+            (text(dear, "internal", judged(0.5)), "No need would have changed it"),
             (text(explored, "internal", judged(0.2)), "drawn to explore: the hosted model goes first"),
             (text(never, "internal", judged(0.9)), "the goal is that everything stays"),
             (text(|_| {}, "internal", None), "`[router] unsure` says that the local model goes first"),
