@@ -28,7 +28,7 @@ pub struct Steering {
 pub struct Kept {
     /// The side.
     pub side: Side,
-    /// The need at which it served.
+    /// The need at which the conversation was put on it.
     pub need: f32,
 }
 
@@ -38,8 +38,21 @@ impl Steering {
     /// The side that the conversation stays on; `None` where it is on none, or the need has moved.
     pub(crate) fn stays(&self, signals: Option<&Signals>) -> Option<Side> {
         let kept = self.kept?;
-        let moved = signals.and_then(|signals| signals.need).map_or(0.0, |need| (need - kept.need).abs());
-        (moved <= self.switch_cost).then_some(kept.side)
+        let need = signals.and_then(|signals| signals.need);
+        need.is_none_or(|need| !self.moved(&kept, need)).then_some(kept.side)
+    }
+
+    /// What is remembered of a conversation once `side` has answered it at `need`.
+    ///
+    /// Where it stayed on its side, the need that put it there stays, too: else many small steps would carry a
+    /// conversation further than one large one may.
+    pub fn remembered(&self, side: Side, need: f32) -> Kept {
+        let stayed = |kept: &Kept| kept.side == side && !self.moved(kept, need);
+        self.kept.filter(stayed).unwrap_or(Kept { side, need })
+    }
+
+    fn moved(&self, kept: &Kept, need: f32) -> bool {
+        (need - kept.need).abs() > self.switch_cost
     }
 
     /// Whether a judgement lies in the uncertain band.

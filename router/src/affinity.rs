@@ -1,7 +1,7 @@
 //! A conversation keeps its side.
 //!
 //! **Promise.** What served the last answer of a conversation serves the next one, unless the need of the strong model has
-//! moved by more than switching costs (`[router] switch_cost`): the other side has no prompt cache of it, and another
+//! moved by more than switching costs (`[router] switch_cost`) since the conversation was put there: the other side has no prompt cache of it, and another
 //! voice in the midst is a break. It is a preference: what a constraint strikes out stays out.
 //!
 //! **What a conversation is.** The session that a header names; without one, a digest of its beginning (instructions and
@@ -77,7 +77,7 @@ impl Affinity {
         (now.saturating_duration_since(at) < IDLE).then_some(kept)
     }
 
-    /// Takes over which side has answered, and at which need.
+    /// Takes over which side has answered, and the need that put the conversation there.
     pub(crate) fn answered(&self, conversation: Conversation, kept: Kept, now: Instant) {
         self.known.lock().put(conversation.digest, (kept, now));
     }

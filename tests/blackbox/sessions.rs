@@ -62,7 +62,7 @@ async fn a_conversation_without_a_session_is_known_by_its_beginning() {
     assert_eq!(went(&gateway, &turns("Hello."), &[]).await.1, "classifier");
     // The first turn again is a new conversation.
     assert_eq!(went(&gateway, &chat("auto", HARD), &[]).await.1, "classifier");
-    // What is forbidden stays so, and the session is on the side that may answer from then on.
+    // What is forbidden stays so.
     let restricted = [("x-sluice-data-class", "restricted")];
     assert_eq!(went(&gateway, &turns(HARD), &restricted).await, pair("local", "residency"));
 }

@@ -117,6 +117,25 @@ fn a_conversation_keeps_its_side_until_the_need_has_moved_by_more_than_switching
 }
 
 #[test]
+fn many_small_steps_carry_a_conversation_no_further_than_one_large_one() {
+    let mut world = world();
+    for (need, expected) in [
+        (0.2, "small>big classifier"),
+        (0.3, "small>big session"),
+        (0.34, "small>big session"),
+        // Further than 0.15 from where it was judged: judged anew, and it stays local from 0.4 on.
+        (0.4, "small>big classifier"),
+        (0.54, "small>big session"),
+        (0.6, "big>small classifier"),
+        (0.46, "big>small session"),
+    ] {
+        check(&facts(), &world, judged(need), expected);
+        let first = decide(admit(&facts(), &world), judged(need)).unwrap().first_side().unwrap();
+        world.steering.kept = Some(world.steering.remembered(first, need));
+    }
+}
+
+#[test]
 fn a_failing_tool_called_again_goes_to_the_strong_side_whatever_else_is_preferred() {
     let kept = Some(Kept { side: Side::Local, need: 0.1 });
     let world = World { steering: Steering { kept, uncertain: Some((0.0, 1.0)), ..world().steering }, ..world() };

@@ -15,7 +15,7 @@ use crate::ledger::{AttemptOpen, Ledger};
 use crate::observe::Observer;
 use adapters::wire::Format;
 use adapters::{BackendError, Call, Kind};
-use policies::{Considered, Exploration, Facts, Kept, Location, ModelName, Pricing, Reason, RoutingDecision};
+use policies::{Considered, Exploration, Facts, Location, ModelName, Pricing, Reason, RoutingDecision};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -241,7 +241,7 @@ impl Router {
                     // Whoever was drawn to try the other side is not kept there.
                     let conversation = conversation.filter(|_| decision.reason != Reason::Exploration);
                     if let (Some(conversation), Some(need)) = (conversation, need) {
-                        let kept = Kept { side: model.provider.location, need };
+                        let kept = decision.steering.remembered(model.provider.location, need);
                         self.config.affinity.answered(conversation, kept, Instant::now());
                     }
                     return Ok(Answer { head, body });
