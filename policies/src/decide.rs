@@ -309,8 +309,13 @@ pub fn decide(admission: Admission, signals: Option<Signals>) -> Result<RoutingD
         (true, true) => {
             let (side, reason) = prefer(signals.as_ref(), steering, admission.tool_loop);
             let judged = signals.as_ref().is_some_and(|signals| signals.need.is_some());
-            // Not merely viable: a budget that wants the request refused is not explored around.
-            if judged && admission.admitted(Side::Local) && admission.admitted(Side::Hosted) {
+            // Not merely viable: a budget that wants the request refused is not explored around. And only what the score
+            // decided: neither a conversation nor an agent in trouble is there to try things out on.
+            if judged
+                && reason == Reason::Classifier
+                && admission.admitted(Side::Local)
+                && admission.admitted(Side::Hosted)
+            {
                 steering.exploration.turn(side, reason)
             } else {
                 (side, reason, 1.0)

@@ -136,6 +136,18 @@ fn many_small_steps_carry_a_conversation_no_further_than_one_large_one() {
 }
 
 #[test]
+fn neither_a_conversation_nor_an_agent_in_trouble_is_explored() {
+    let exploration = Exploration { rate: 0.1, drawn: true };
+    let kept = Some(Kept { side: Side::Hosted, need: 0.6 });
+    let drawn = World { steering: Steering { exploration, ..world().steering }, ..world() };
+    let in_session = World { steering: Steering { exploration, kept, ..world().steering }, ..world() };
+    check(&facts(), &drawn, judged(0.2), "big>small exploration");
+    check(&facts(), &in_session, judged(0.5), "big>small session");
+    check(&Facts { tool_loop: true, ..facts() }, &drawn, judged(0.2), "big>small tool_loop");
+    assert_eq!(decide(admit(&facts(), &in_session), judged(0.5)).unwrap().propensity, 1.0);
+}
+
+#[test]
 fn a_failing_tool_called_again_goes_to_the_strong_side_whatever_else_is_preferred() {
     let kept = Some(Kept { side: Side::Local, need: 0.1 });
     let world = World { steering: Steering { kept, uncertain: Some((0.0, 1.0)), ..world().steering }, ..world() };
