@@ -80,6 +80,9 @@ pub enum Kind {
     /// The request is wrong in a way that only the backend could see (a bad schema or expression).
     #[error("invalid request: {0}")]
     Invalid(String),
+    /// A budget has no more for a running stream.
+    #[error("budget `{0}` has no more for this stream")]
+    Budget(String),
     /// A defect on our side, a panic of the engine included.
     #[error("internal: {0}")]
     Internal(String),
@@ -131,7 +134,7 @@ impl BackendError {
             | Kind::Unsupported(_)
             | Kind::Internal(_) => true,
             Kind::Status { status, .. } => matches!(status, 401 | 402 | 403 | 404 | 408 | 409 | 429 | 500..=599),
-            Kind::Timeout(Clock::Total) | Kind::Invalid(_) => false,
+            Kind::Timeout(Clock::Total) | Kind::Invalid(_) | Kind::Budget(_) => false,
         }
     }
 
@@ -149,7 +152,8 @@ impl BackendError {
             | Kind::NotReady(_)
             | Kind::ContextLength { .. }
             | Kind::Unsupported(_)
-            | Kind::Invalid(_) => false,
+            | Kind::Invalid(_)
+            | Kind::Budget(_) => false,
         }
     }
 
@@ -171,6 +175,7 @@ impl BackendError {
             Kind::ContextLength { .. } => "context_length_exceeded",
             Kind::Unsupported(_) => "unsupported",
             Kind::Invalid(_) => "invalid",
+            Kind::Budget(_) => "budget_exceeded",
             Kind::Internal(_) => "internal",
         }
     }
@@ -191,6 +196,7 @@ impl BackendError {
                 "this model's maximum context length is {window} tokens, the messages and the answer asked for need {prompt}"
             ),
             Kind::Unsupported(what) | Kind::Invalid(what) => what.clone(),
+            Kind::Budget(scope) => format!("budget `{scope}` has no more for this stream"),
             Kind::Internal(_) => "the local model failed".into(),
         }
     }

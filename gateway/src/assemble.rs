@@ -250,12 +250,7 @@ pub fn budget_specs(settings: &Settings, keys: &[NewKeyWithId]) -> Vec<BudgetSpe
     let of_keys = keys.iter().filter_map(|(id, key)| {
         let (limit, window) = key.budget.as_ref()?;
         let (_, window) = crate::budget_text::parse(&format!("0/{window}")).ok()?;
-        Some(BudgetSpec {
-            scope: Scope::Key(id.clone()),
-            limit: *limit,
-            window,
-            on_exceeded: policies::OnExceeded::Refuse,
-        })
+        Some(BudgetSpec::dollars(Scope::Key(id.clone()), *limit, window))
     });
     settings.budgets.iter().cloned().chain(of_keys).collect()
 }

@@ -3,13 +3,7 @@
 use policies::NanoDollars;
 use router::Window;
 
-const WINDOWS: [(&str, Window); 5] = [
-    ("hour", Window::Hour),
-    ("day", Window::Day),
-    ("week", Window::Week),
-    ("month", Window::Month),
-    ("total", Window::Total),
-];
+const WINDOWS: [Window; 5] = [Window::Hour, Window::Day, Window::Week, Window::Month, Window::Total];
 
 /// Reads `AMOUNT [USD]/WINDOW`; without a window it is `total`.
 pub fn parse(text: &str) -> Result<(NanoDollars, Window), String> {
@@ -18,13 +12,8 @@ pub fn parse(text: &str) -> Result<(NanoDollars, Window), String> {
     let amount = amount.trim().trim_start_matches('$');
     let amount = amount.strip_suffix("USD").or(amount.strip_suffix("usd")).unwrap_or(amount).trim();
     let amount = NanoDollars::parse(amount).map_err(|_| wrong())?;
-    let window = WINDOWS.iter().find(|(word, _)| *word == window.trim()).map(|(_, window)| *window);
+    let window = WINDOWS.into_iter().find(|known| known.word() == window.trim());
     Ok((amount, window.ok_or_else(wrong)?))
-}
-
-/// The window's word.
-pub fn word(window: Window) -> &'static str {
-    WINDOWS.iter().find(|(_, known)| *known == window).map_or("total", |(word, _)| word)
 }
 
 #[cfg(test)]

@@ -77,6 +77,9 @@ pub struct Candidate {
     pub readiness: Readiness,
     /// Predicted time to its first token, its queue included; known for the local engine.
     pub first_token_in: Option<Duration>,
+    /// A high quantile of the output tokens that this caller's answers of this model have had; `None`: not known yet, or
+    /// it writes what cannot be seen (reasoning).
+    pub expected_output: Option<u64>,
 }
 
 // === impl Location ===

@@ -7,10 +7,11 @@
 //! by its hardest constraint, a request as refused by the softest of these, because that is what the client can change
 //! (wait, pay, shorten, ask for less, ask for another model).
 
-use crate::budget::{BudgetView, HoldError, OnExceeded};
+use crate::budget::{Amount, BudgetView, HoldError, Measure, OnExceeded};
 use crate::candidate::{Candidate, Location, Readiness};
 use crate::decide::World;
 use crate::facts::{Facts, RouteWish};
+use crate::money::NanoDollars;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -121,8 +122,12 @@ fn allow_list(facts: &Facts, candidate: &Candidate) -> Option<Strike> {
 }
 
 fn price(facts: &Facts, world: &World, candidate: &Candidate) -> Option<Strike> {
-    let dollars_limited = world.max_per_request.is_some() || !world.budgets.is_empty();
-    if !dollars_limited {
+    let in_dollars = |budget: &BudgetView| {
+        budget.measure == Measure::Money
+            && budget.on_exceeded.is_hard()
+            && budget.counts(&candidate.model, candidate.location)
+    };
+    if world.max_per_request.is_none() && !world.budgets.iter().any(in_dollars) {
         return None;
     }
     let Ok(Some(ceiling)) = world.ceiling(facts, candidate) else {
@@ -163,31 +168,33 @@ fn context(facts: &Facts, candidate: &Candidate) -> Option<Strike> {
 
 fn budget(facts: &Facts, world: &World, candidate: &Candidate) -> Option<Strike> {
     let mut worst: Option<Strike> = None;
-    let counts = |budget: &&BudgetView| budget.only_model.as_ref().is_none_or(|model| *model == candidate.model);
-    for budget in world.budgets.iter().filter(counts) {
-        let output = match budget.on_exceeded {
-            OnExceeded::Refuse | OnExceeded::Local => world.output_ceiling(facts, candidate),
-            OnExceeded::Clamp | OnExceeded::End => 1,
+    let hard = |budget: &&BudgetView| budget.on_exceeded.is_hard();
+    let counts = |budget: &&BudgetView| budget.counts(&candidate.model, candidate.location);
+    for budget in world.budgets.iter().filter(hard).filter(counts) {
+        let output = if budget.on_exceeded.shortens() { 1 } else { world.likely_output(facts, candidate) };
+        let money = match candidate.pricing.ceiling(facts.prompt.ceiling, output) {
+            Ok(money) => money,
+            Err(_) => continue,
         };
-        let amount = match candidate.pricing.ceiling(facts.prompt.ceiling, output) {
-            Ok(Some(amount)) => amount,
-            // Unpriced: `price` has struck it out.
-            Ok(None) | Err(_) => continue,
-        };
-        if amount.0 == 0 {
+        // Unpriced: where dollars are limited `price` has struck it out.
+        let money = money.unwrap_or(NanoDollars::ZERO);
+        let needed = Amount { money, tokens: facts.prompt.ceiling.saturating_add(output) }.of(budget.measure);
+        if needed == 0 {
             continue;
         }
-        if let Err(why) = budget.account.fits(amount) {
+        if let Err(why) = budget.account.fits(needed) {
             let held = why == HoldError::Held;
-            let left = budget.account.limit.saturating_minus(budget.account.spent);
             let what = if held {
                 "is held by running calls".to_owned()
             } else {
-                format!("has ${left} left, and this request may cost ${amount}")
+                let left = budget.account.limit.saturating_sub(budget.account.spent);
+                let verb = if budget.measure == Measure::Money { "cost" } else { "take" };
+                let text = |units| budget.measure.text(units);
+                format!("has {} left, and this request may {verb} {}", text(left), text(needed))
             };
             let strike = Strike {
                 held,
-                stop: matches!(budget.on_exceeded, OnExceeded::Refuse | OnExceeded::Clamp | OnExceeded::End),
+                stop: budget.on_exceeded != OnExceeded::Local,
                 retry_after: held.then_some(Duration::from_secs(1)),
                 ..Constraint::Budget.strike(format!("budget `{}` {what}", budget.scope))
             };

@@ -151,6 +151,14 @@ impl World {
         wanted.min(candidate.max_output.unwrap_or(u64::MAX)).saturating_mul(choices)
     }
 
+    /// Output tokens that this request is likely to have at most: what is set aside before it is dialled. A hold grows
+    /// before a stream passes it; until enough is known of the caller and the model it is the ceiling.
+    pub fn likely_output(&self, facts: &Facts, candidate: &Candidate) -> u64 {
+        let most = self.output_ceiling(facts, candidate);
+        let alone = facts.needs.choices <= 1;
+        candidate.expected_output.filter(|_| alone).map_or(most, |expected| expected.min(most))
+    }
+
     /// The most this request can cost with that candidate; `None` without a price.
     pub fn ceiling(&self, facts: &Facts, candidate: &Candidate) -> Result<Option<NanoDollars>, MoneyError> {
         candidate.pricing.ceiling(facts.prompt.ceiling, self.output_ceiling(facts, candidate))

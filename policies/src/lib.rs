@@ -28,7 +28,7 @@ mod signals;
 mod steering;
 mod usage;
 
-pub use budget::{Account, BudgetView, HoldError, OnExceeded};
+pub use budget::{Account, Amount, BudgetView, HoldError, Measure, OnExceeded, counts};
 pub use candidate::{Candidate, Capabilities, Location, Readiness, Side};
 pub use constraint::{Constraint, Strike, strikes};
 pub use decide::{Admission, Considered, Reason, Refusal, RoutingDecision, World, admit, decide};

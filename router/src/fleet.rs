@@ -78,6 +78,7 @@ impl Model {
             pricing: self.pricing.clone(),
             readiness,
             first_token_in: backend.first_token_in(prompt_tokens),
+            expected_output: None,
         }
     }
 }

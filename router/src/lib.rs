@@ -21,7 +21,7 @@ mod tool_loop;
 
 pub use affinity::Affinity;
 pub use ask::{Ask, endpoint_word};
-pub use budgets::{BudgetSpec, BudgetState, Budgets, Scope, Window};
+pub use budgets::{BudgetSpec, BudgetState, Budgets, Calendar, Scope, Window};
 pub use classify::{
     Classifier, Control, Evidence, Label, Lane, LaneRule, MoneyRate, Risk, RiskGoal, RiskState, Second, Share, Spender,
     WINDOW as RISK_WINDOW, encoder, heuristic_need, probe,

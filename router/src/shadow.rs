@@ -12,7 +12,7 @@ use crate::observe::Observer;
 use adapters::wire::Seen;
 use adapters::{BackendError, Call, Event};
 use futures::StreamExt;
-use policies::{Counted, ModelName, NanoDollars, Usage};
+use policies::{Amount, Counted, ModelName, NanoDollars, Usage};
 use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -57,7 +57,7 @@ impl Shadow {
 impl Drop for ShadowSeed {
     fn drop(&mut self) {
         if let Some(hold) = self.hold.take() {
-            hold.settle(NanoDollars::ZERO);
+            hold.settle(Amount::default());
         }
     }
 }
@@ -87,7 +87,9 @@ impl ShadowSeed {
         let counted = seen.usage.unwrap_or(Counted::AtLeast(Usage::default()));
         let cost = self.model.pricing.cost(counted.usage()).unwrap_or(self.open.ceiling);
         if let Some(hold) = self.hold.take() {
-            hold.settle(cost.unwrap_or(NanoDollars::ZERO));
+            let usage = counted.usage();
+            let tokens = usage.input.0.saturating_add(usage.output.0);
+            hold.settle(Amount { money: cost.unwrap_or(NanoDollars::ZERO), tokens });
         }
         let closed = AttemptClose {
             open: self.open.clone(),

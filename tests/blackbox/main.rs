@@ -3,6 +3,7 @@
 mod admin;
 mod bad_input;
 mod bad_start;
+mod budgets;
 mod classifier;
 mod config;
 mod conformance;

@@ -4,12 +4,14 @@
 //! reads; an answer is bytes with what was [`Seen`] in them. Nothing unknown is dropped on the way.
 
 mod chat;
+mod closing;
 mod fold;
 mod json;
 mod seen;
 pub mod sse;
 
 pub use chat::{Format, Message, Prompt, Role, Sampling, Tool, ToolChoice, View, WireRequest};
+pub use closing::closing;
 pub use fold::Fold;
 pub use json::{MAX_DEPTH, RawObject};
 pub use seen::{Certainty, Seen, error_in, seen_in_chunk, seen_in_whole};

@@ -80,7 +80,9 @@ pub fn check(setting: &Setting) -> Result<(), Failure> {
         say(format!("data class {}: may go to {}", rule.name, places.join(", ")));
     }
     for budget in &settings.budgets {
-        say(format!("budget {}: ${} a {:?}", budget.scope, budget.limit, budget.window).to_lowercase());
+        let limit = budget.measure.text(budget.limit);
+        let (window, zone) = (budget.window.word(), budget.calendar.zone_name());
+        say(format!("budget {}: {limit}, window {window} ({zone}), then {}", budget.scope, budget.on_exceeded));
     }
     for warning in &settings.warnings {
         say(format!("note: {warning}"));

@@ -112,7 +112,7 @@ fn create(
         team: wanted.team.clone(),
         user: wanted.user.clone(),
         models: wanted.models.as_ref().map(|names| names.iter().map(|name| name.as_str().into()).collect()),
-        budget: budget.map(|(limit, window)| (limit, budget_text::word(window).to_owned())),
+        budget: budget.map(|(limit, window)| (limit, window.word().to_owned())),
         expires_us: expires,
     };
     let (record, secret) = ledger.create_key(&key)?;

@@ -10,14 +10,14 @@ use super::load::nearest;
 use super::providers::{Findings, ProviderKind, ProviderSettings};
 use super::settings::{ModelSettings, RouterSettings};
 use super::spec::{
-    BudgetEntry, CascadeMode, CascadeSpec, DurabilityWord, ExperimentSpec, LedgerSpec, ModelSpec, ResidencySpec,
-    RouterSpec, RuleSpec, SecondOpinion,
+    CascadeMode, CascadeSpec, DurabilityWord, ExperimentSpec, LedgerSpec, ModelSpec, ResidencySpec, RouterSpec,
+    RuleSpec, SecondOpinion,
 };
 use super::units::Names;
 use policies::{ClassRule, Classes, Location, ModelName, Price, PriceSource, Pricing, RouteWish, Rule};
 use router::ledger::{Durability, Retention};
 use router::prices::PriceTable;
-use router::{BudgetSpec, CascadeConfig, Scope, Shadow};
+use router::{CascadeConfig, Shadow};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -303,30 +303,6 @@ pub(super) fn read_ledger(spec: &LedgerSpec, folder: &Path, found: &mut Findings
         bytes: max_size.map_or(defaults::LEDGER_BYTES, |size| size.0),
     };
     (path, durability, retention)
-}
-
-pub(super) fn read_budgets(entries: &[BudgetEntry], found: &mut Findings) -> Vec<BudgetSpec> {
-    let mut budgets: Vec<BudgetSpec> = Vec::new();
-    for (at, entry) in entries.iter().enumerate() {
-        let Some(scope) = Scope::parse(&entry.scope) else {
-            found.problems.push(format!(
-                "`budgets[{at}].scope`: `{}` is not org, team:NAME, key:NAME, user:NAME, tag:K=V or model:NAME",
-                entry.scope
-            ));
-            continue;
-        };
-        if budgets.iter().any(|known| known.scope == scope && known.window == entry.window) {
-            found.problems.push(format!("`budgets[{at}]`: `{scope}` has a budget for that window already"));
-            continue;
-        }
-        budgets.push(BudgetSpec {
-            scope,
-            limit: entry.limit_usd.0,
-            window: entry.window,
-            on_exceeded: entry.on_exceeded,
-        });
-    }
-    budgets
 }
 
 pub(super) fn read_experiments(

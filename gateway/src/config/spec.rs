@@ -1,8 +1,8 @@
 //! The configuration as it is typed: everything optional, unknown keys refused.
 
+use super::budgets::BudgetEntry;
 use super::units::{Dollars, Names, Need, PerMillion, Share, Size, Time};
-use policies::{Location, OnExceeded, RouteWish, Unsure};
-use router::Window;
+use policies::{Location, RouteWish, Unsure};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ pub struct ConfigSpec {
     pub learning: LearningSpec,
     /// Which data may go where.
     pub residency: ResidencySpec,
-    /// Limits in dollars.
+    /// Limits in dollars and tokens.
     pub budgets: Vec<BudgetEntry>,
     /// Sizes and counts.
     pub limits: LimitsSpec,
@@ -330,21 +330,6 @@ pub struct ClassSpec {
     pub regions: Option<Vec<String>>,
     /// Hosted providers by name.
     pub providers: Option<Vec<String>>,
-}
-
-/// `[[budgets]]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BudgetEntry {
-    /// Whose money.
-    pub scope: String,
-    /// How much.
-    pub limit_usd: Dollars,
-    /// For how long.
-    pub window: Window,
-    /// What happens when it is gone.
-    #[serde(default)]
-    pub on_exceeded: OnExceeded,
 }
 
 /// `[limits]`

@@ -249,7 +249,7 @@ async fn create_key(State(app): State<Shared>, body: axum::body::Bytes) -> Answe
             team: wanted.team.filter(|team| !team.is_empty()),
             user: wanted.user.filter(|user| !user.is_empty()),
             models: wanted.models.map(|models| models.into_iter().map(Into::into).collect()),
-            budget: budget.map(|(limit, window)| (limit, budget_text::word(window).to_owned())),
+            budget: budget.map(|(limit, window)| (limit, window.word().to_owned())),
             expires_us: None,
         };
         let name = key.name.clone();

@@ -228,6 +228,7 @@ impl Fault {
             },
             Kind::Unsupported(_) => new(StatusCode::UNPROCESSABLE_ENTITY, INVALID, "unsupported"),
             Kind::Invalid(_) => new(StatusCode::BAD_REQUEST, INVALID, "invalid_request"),
+            Kind::Budget(_) => new(StatusCode::PAYMENT_REQUIRED, "insufficient_quota", error.label()),
             Kind::Internal(_) => new(StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal"),
         }
     }
@@ -267,6 +268,7 @@ impl Fault {
             score: None,
             attempts: 0,
             overhead,
+            budget: None,
         };
         let mut response = self.response(shape);
         headers::put_head(response.headers_mut(), &head);

@@ -84,6 +84,9 @@ pub(super) fn put_head(out: &mut HeaderMap, head: &Head) {
     if let Some(score) = head.score {
         put(out, "x-sluice-score", &format!("{score:.4}"));
     }
+    if let Some(budget) = &head.budget {
+        put(out, "x-sluice-budget-warning", budget);
+    }
     put(out, "x-sluice-attempts", &head.attempts.to_string());
     put(out, "x-sluice-overhead-ms", &format!("{:.3}", head.overhead.as_secs_f64() * 1000.0));
 }

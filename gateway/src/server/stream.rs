@@ -114,8 +114,11 @@ impl Pump {
             let (bytes, last) = match piece {
                 None => return,
                 Some(Piece::Frame(frame)) => (frame, false),
-                Some(Piece::End { cost }) => {
-                    let end = format!(": sluice-cost-usd={}\n\ndata: [DONE]\n\n", headers::cost_text(cost));
+                Some(Piece::End { cost, note }) => {
+                    // A comment is one line, and a scope may hold what a configuration file lets it hold.
+                    let note = note.map(|note| note.replace(['\r', '\n'], " "));
+                    let note = note.map(|note| format!(": sluice-note={note}\n\n")).unwrap_or_default();
+                    let end = format!("{note}: sluice-cost-usd={}\n\ndata: [DONE]\n\n", headers::cost_text(cost));
                     (Bytes::from(end), true)
                 }
                 Some(Piece::Error(error)) => {

@@ -10,7 +10,13 @@ const WINDOWS = [["", "No budget"], ["hour", "an hour"], ["day", "a day"], ["wee
   ["total", "in total"]];
 const POLICIES = {
   refuse: "refuse (402)", local: "answer locally", clamp: "clamp the answer's length", end: "end the stream",
+  warn: "say so, refuse nothing",
 };
+
+/** A budget's units, whatever it counts: nano-dollars or tokens. */
+function units(row, name) {
+  return row.measure === "tokens" ? BigInt(row[`${name}_tokens`]) : nanos(row[`${name}_usd`]);
+}
 
 export function budgets(app) {
   const budgetList = budgetTable();
@@ -39,21 +45,23 @@ export function budgets(app) {
 function budgetTable() {
   let digits = 2;
   const problem = el("p", { class: "bad" });
-  const money = (name) => (row) => amount(nanos(row[name]), digits);
+  const money = (name) => (row) => (row.measure === "tokens"
+    ? [count(Number(units(row, name))), el("span", { class: "under" }, "tokens")] : amount(units(row, name), digits));
   const view = table({
     caption: "Every budget and what is left of it",
     empty: "No budget is configured. Add a [[budgets]] section, or give a key its own budget.",
     stack: true,
-    key: (row) => `${row.scope} ${row.window}`,
+    key: (row) => `${row.scope} ${row.window} ${row.measure}`,
     columns: [
       { head: "Scope", row: true, cell: (row) => [row.scope, el("span", { class: "under" }, row.window)] },
       { head: "Used", cell: used },
-      { head: "Limit, $", num: true, cell: money("limit_usd") },
-      { head: "Spent, $", num: true, cell: money("spent_usd") },
-      { head: "Held, $", num: true, title: "Set aside for running calls", cell: money("held_usd") },
-      { head: "Left, $", num: true, cell: money("left_usd") },
+      { head: "Limit, $", num: true, cell: money("limit") },
+      { head: "Spent, $", num: true, cell: money("spent") },
+      { head: "Held, $", num: true, title: "Set aside for running calls", cell: money("held") },
+      { head: "Left, $", num: true, cell: money("left") },
       { head: "When exceeded", cell: (row) => POLICIES[row.on_exceeded] ?? row.on_exceeded },
-      { head: "Since", cell: (row) => (row.window === "total" ? "" : time(row.since)) },
+      { head: "Since", title: "Windows begin at midnight of the budget's time zone",
+        cell: (row) => (row.window === "total" ? "" : [time(row.since), el("span", { class: "under" }, row.time_zone)]) },
       { head: "Until", cell: (row) => (row.until ? time(row.until) : quiet("never")) },
     ],
   });
@@ -63,16 +71,17 @@ function budgetTable() {
       problem.textContent = error ? `Budgets cannot be shown: ${error.message}` : "";
       view.node.hidden = Boolean(error);
       const rows = data?.budgets ?? [];
-      digits = decimals(rows.map((row) => nanos(row.limit_usd)));
+      digits = decimals(rows.filter((row) => row.measure !== "tokens").map((row) => units(row, "limit")));
       view.show(rows, digits);
     },
   };
 }
 
 function used(row) {
-  const [limit, spent, held] = [nanos(row.limit_usd), nanos(row.spent_usd), nanos(row.held_usd)];
+  const [limit, spent, held] = [units(row, "limit"), units(row, "spent"), units(row, "held")];
   const part = (value) => (limit > 0n ? Math.min(100, (Number(value) / Number(limit)) * 100) : 100);
-  const level = spent >= limit ? "over" : spent * 5n >= limit * 4n ? "near" : "spent";
+  const near = row.warn_at === null ? 0.8 : row.warn_at;
+  const level = spent >= limit ? "over" : row.used >= near ? "near" : "spent";
   const said = percent(spent, limit) || "–";
   const label = `${said} spent, ${percent(held, limit) || "0%"} held`;
   const wide = (share) => `${Math.min(100, share).toFixed(2)}%`;

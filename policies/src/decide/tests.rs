@@ -1,7 +1,7 @@
 //! Tables and laws of the decision.
 
 use super::*;
-use crate::budget::{Account, OnExceeded};
+use crate::budget::{Account, Measure, OnExceeded};
 use crate::candidate::{Capabilities, Location, Readiness};
 use crate::exploration::Exploration;
 use crate::facts::{Endpoint, Needs, Principal, TokenEstimate};
@@ -24,6 +24,7 @@ fn candidate(model: &str, location: Location) -> Candidate {
         pricing: if local { Pricing::Free } else { Pricing::Priced(price, PriceSource::Config) },
         readiness: Readiness::Ready,
         first_token_in: local.then_some(Duration::from_millis(300)),
+        expected_output: None,
     }
 }
 
@@ -221,8 +222,10 @@ fn a_spent_budget_refuses_or_goes_local_as_the_policy_says() {
     let budget = |on_exceeded, spent| BudgetView {
         scope: "org".into(),
         only_model: None,
-        account: Account { limit: NanoDollars(1_000_000), spent: NanoDollars(spent), held: NanoDollars::ZERO },
+        account: Account { limit: 1_000_000, spent, held: 0 },
+        measure: Measure::Money,
         on_exceeded,
+        near: None,
     };
     let mut world = world();
     world.budgets = vec![budget(OnExceeded::Refuse, 999_999)];
@@ -284,9 +287,11 @@ proptest! {
         if !region { narrow.candidates[1].region = None; }
         narrow.budgets = vec![BudgetView {
             scope: "org".into(),
-        only_model: None,
-            account: Account { limit: NanoDollars(1_000_000), spent: NanoDollars(spent), held: NanoDollars::ZERO },
+            only_model: None,
+            measure: Measure::Money,
+            account: Account { limit: 1_000_000, spent, held: 0 },
             on_exceeded: OnExceeded::Local,
+            near: None,
         }];
         let signals = need.and_then(judged);
         let wide = decide(admit(&loose, &world()), signals.clone()).unwrap();
@@ -331,8 +336,15 @@ fn nothing_is_explored_where_there_is_no_choice_or_no_judgement() {
     check(&Facts { choice: Choice::Pinned("big".into()), ..facts() }, &world, judged(0.1), "big pinned");
     check(&Facts { wish: RouteWish::Local, ..facts() }, &world, judged(0.9), "small header");
     let mut spent = explored(1.0, true);
-    let account = Account { limit: NanoDollars(1), spent: NanoDollars(1), held: NanoDollars::ZERO };
-    let budget = BudgetView { scope: "org".into(), only_model: None, account, on_exceeded: OnExceeded::Refuse };
+    let account = Account { limit: 1, spent: 1, held: 0 };
+    let budget = BudgetView {
+        scope: "org".into(),
+        only_model: None,
+        measure: Measure::Money,
+        account,
+        on_exceeded: OnExceeded::Refuse,
+        near: None,
+    };
     spent.budgets = vec![budget];
     check(&facts(), &spent, judged(0.9), "!budget");
     check(&facts(), &spent, judged(0.1), "small classifier");

@@ -47,6 +47,7 @@ pub(super) async fn judge(
             | Kind::Protocol(_)
             | Kind::ContextLength { .. }
             | Kind::Invalid(_)
+            | Kind::Budget(_)
             | Kind::Internal(_) => "failed",
         }),
         Ok(Ok(need)) => Ok(Signals {

@@ -1,11 +1,12 @@
 //! What the router gives back.
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Settled, Stopped};
+use crate::budgets::Exceeded;
 use crate::ledger::{LedgerError, Outcome};
 use adapters::{BackendError, Event, Events};
 use bytes::Bytes;
 use futures::StreamExt;
-use policies::{Location, ModelName, NanoDollars, ProviderName, Refusal, RequestId};
+use policies::{Location, ModelName, NanoDollars, OnExceeded, ProviderName, Refusal, RequestId};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub struct Head {
     pub attempts: u32,
     /// Time that Sluice itself took.
     pub overhead: Duration,
+    /// The budget that is nearest to its end, where that is worth saying: `team:research month 83%`.
+    pub budget: Option<String>,
 }
 
 /// An answer.
@@ -62,6 +65,8 @@ pub enum Piece {
     End {
         /// What it cost; `None`: unpriced.
         cost: Option<NanoDollars>,
+        /// Why it ended before its time.
+        note: Option<String>,
     },
     /// The one error that ends a stream.
     Error(BackendError),
@@ -74,6 +79,10 @@ pub struct AnswerStream {
     first: Option<Event>,
     /// Events that were held back for a second look; the attempt has seen them.
     held: VecDeque<Event>,
+    /// The latest event's bytes, where the stream may have to be ended.
+    latest: Bytes,
+    /// The end of a stream that had to be ended.
+    ending: VecDeque<Piece>,
     include_usage: bool,
 }
 
@@ -110,13 +119,15 @@ impl std::fmt::Debug for AnswerStream {
 // === impl AnswerStream ===
 
 impl AnswerStream {
+    /// A stream whose first event is there.
     pub(super) fn new(first: Event, events: Events, attempt: Attempt, include_usage: bool) -> Self {
-        Self { events, attempt: Some(attempt), first: Some(first), held: VecDeque::new(), include_usage }
+        Self { first: Some(first), ..Self::held(VecDeque::new(), events, attempt, include_usage) }
     }
 
     /// A stream whose beginning was held back.
     pub(super) fn held(held: VecDeque<Event>, events: Events, attempt: Attempt, include_usage: bool) -> Self {
-        Self { events, attempt: Some(attempt), first: None, held, include_usage }
+        let (latest, ending) = (Bytes::new(), VecDeque::new());
+        Self { events, attempt: Some(attempt), first: None, held, latest, ending, include_usage }
     }
 
     /// The next piece; `None` after [`Piece::End`] or [`Piece::Error`].
@@ -125,6 +136,9 @@ impl AnswerStream {
     /// A dropped future ends the stream: the attempt is closed, as its end or as `disconnected`.
     pub async fn next(&mut self) -> Option<Piece> {
         loop {
+            if let Some(piece) = self.ending.pop_front() {
+                return Some(piece);
+            }
             let attempt = self.attempt.as_mut()?;
             let known = !self.held.is_empty();
             let event = match self.first.take().or_else(|| self.held.pop_front()) {
@@ -135,6 +149,12 @@ impl AnswerStream {
                 Some(Ok(Event::Delta { frame, seen })) => {
                     if !known {
                         attempt.see(&seen);
+                        if attempt.grows() {
+                            self.latest = frame.clone();
+                            if let Err(stopped) = attempt.afford(&seen).await {
+                                self.stop(stopped).await;
+                            }
+                        }
                     }
                     if seen.usage_only && !self.include_usage {
                         continue;
@@ -151,7 +171,7 @@ impl AnswerStream {
                 Some(Ok(Event::Done)) => {
                     let attempt = self.attempt.take()?;
                     return Some(match attempt.finish(Outcome::Ok, None, Some(200)).await {
-                        Ok(cost) => Piece::End { cost },
+                        Ok(Settled { cost, .. }) => Piece::End { cost, note: None },
                         Err(error) => Piece::Error(ledger_failed(&error)),
                     });
                 }
@@ -174,6 +194,28 @@ impl AnswerStream {
                 }
             }
         }
+    }
+}
+
+impl AnswerStream {
+    /// Stops the upstream and prepares the end that the client gets after what has come.
+    async fn stop(&mut self, stopped: Stopped) {
+        self.events = futures::stream::empty().boxed();
+        let Some(attempt) = self.attempt.take() else { return };
+        let settled = attempt.finish(Outcome::Ended, Some("budget"), Some(200)).await;
+        let pieces = match (stopped, settled) {
+            (Stopped::Unwritten(error), _) | (_, Err(error)) => vec![Piece::Error(ledger_failed(&error))],
+            (Stopped::Exceeded(Exceeded { scope, on_exceeded: OnExceeded::Refuse, .. }), Ok(_)) => {
+                vec![Piece::Error(BackendError::streaming(adapters::Kind::Budget(scope)))]
+            }
+            (Stopped::Exceeded(Exceeded { scope, .. }), Ok(Settled { cost, usage })) => {
+                let last = adapters::wire::sse::data(&self.latest).unwrap_or_default();
+                let frames = adapters::wire::closing(&last, self.include_usage.then_some(&usage));
+                let end = Piece::End { cost, note: Some(format!("budget `{scope}` ended this stream")) };
+                frames.into_iter().map(Piece::Frame).chain([end]).collect()
+            }
+        };
+        self.ending = pieces.into();
     }
 }
 

@@ -1,14 +1,15 @@
 //! The guard of one attempt: meter, money and its line on the ledger.
 
 use super::cascade::Look;
+use super::growth::Growth;
 use super::story::now_us;
-use crate::budgets::Hold;
+use crate::budgets::{Budgets, Exceeded, Hold};
 use crate::classify::Spender;
 use crate::health::Breaker;
 use crate::ledger::{AttemptClose, AttemptOpen, Ledger, LedgerError, Outcome, RequestRecord};
 use crate::observe::Observer;
 use adapters::wire::{Seen, WireRequest};
-use policies::{Counted, Location, NanoDollars, Pricing, Usage};
+use policies::{Amount, Counted, Location, NanoDollars, Pricing, Usage};
 use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -23,6 +24,22 @@ pub(super) struct Desk {
     pub(super) observer: Arc<dyn Observer>,
     pub(super) tasks: TaskTracker,
     pub(super) spender: Option<Arc<Spender>>,
+    pub(super) budgets: Arc<Budgets>,
+}
+
+/// What an attempt came to.
+pub(super) struct Settled {
+    /// What it cost; `None`: unpriced.
+    pub(super) cost: Option<NanoDollars>,
+    pub(super) usage: Usage,
+}
+
+/// Why a stream cannot go on.
+pub(super) enum Stopped {
+    /// A budget has no more.
+    Exceeded(Exceeded),
+    /// The ledger does not take what was set aside.
+    Unwritten(LedgerError),
 }
 
 /// One running attempt. Exactly one of [`Attempt::finish`], [`Attempt::fail`] and `Drop` closes it.
@@ -38,6 +55,7 @@ struct Running {
     pricing: Pricing,
     baseline: Pricing,
     hold: Option<Hold>,
+    growth: Option<Growth>,
     breaker: Arc<Breaker>,
     /// The request's record, written with the attempt that is its last.
     record: Option<RequestRecord>,
@@ -62,6 +80,7 @@ pub(super) struct Start {
     pub(super) pricing: Pricing,
     pub(super) baseline: Pricing,
     pub(super) hold: Option<Hold>,
+    pub(super) growth: Option<Growth>,
     pub(super) breaker: Arc<Breaker>,
     pub(super) record: RequestRecord,
     pub(super) received: Instant,
@@ -73,7 +92,8 @@ pub(super) struct Start {
 impl Attempt {
     /// Opens an attempt; a priced one is on the ledger when this returns.
     pub(super) async fn open(start: Start) -> Result<Self, (LedgerError, Self)> {
-        let Start { desk, open, request, location, pricing, baseline, hold, breaker, record, received, shadow } = start;
+        let Start { desk, open, request, location, pricing, baseline, hold, growth, breaker, record, received, shadow } =
+            start;
         let spends = pricing != Pricing::Free;
         let open = Arc::new(open);
         let opening = spends.then(|| open.clone());
@@ -87,6 +107,7 @@ impl Attempt {
                 pricing,
                 baseline,
                 hold,
+                growth,
                 breaker,
                 record: Some(record),
                 started: Instant::now(),
@@ -119,7 +140,7 @@ impl Attempt {
         let mut running = self.inner.take()?;
         running.breaker.inconclusive();
         if let Some(hold) = running.hold.take() {
-            hold.settle(NanoDollars::ZERO);
+            hold.settle(Amount::default());
         }
         running.record.take()
     }
@@ -141,6 +162,25 @@ impl Attempt {
         }
     }
 
+    /// Whether the stream holds less than the most it can cost.
+    pub(super) fn grows(&self) -> bool {
+        self.inner.as_ref().is_some_and(|running| running.growth.is_some())
+    }
+
+    /// Sets more aside where the answer comes near what is: before the client gets the event.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves the hold as large as it has grown.
+    pub(super) async fn afford(&mut self, seen: &Seen) -> Result<(), Stopped> {
+        let Some(running) = &mut self.inner else { return Ok(()) };
+        let (Some(growth), Some(hold)) = (&mut running.growth, &mut running.hold) else { return Ok(()) };
+        if !growth.see(seen) {
+            return Ok(());
+        }
+        let held = growth.grow(hold, &running.text, running.text_beyond).await.map_err(Stopped::Exceeded)?;
+        running.desk.ledger.raise(running.open.clone(), held).await.map_err(Stopped::Unwritten)
+    }
+
     /// Puts on record what a second look at the answer found.
     pub(super) fn looked_at(&mut self, look: Option<&Look>) {
         let Some(record) = self.inner.as_mut().and_then(|running| running.record.as_mut()) else { return };
@@ -160,7 +200,7 @@ impl Attempt {
         Ok(record)
     }
 
-    /// Closes the request's last attempt; returns the cost once the line is durable.
+    /// Closes the request's last attempt; returns what it came to once the line is durable.
     ///
     /// # Cancel safety
     /// A dropped future leaves either a queued line or the guard, which closes the attempt as `disconnected`.
@@ -169,7 +209,7 @@ impl Attempt {
         outcome: Outcome,
         error: Option<&'static str>,
         status: Option<u16>,
-    ) -> Result<Option<NanoDollars>, LedgerError> {
+    ) -> Result<Settled, LedgerError> {
         // Counted first: a future that is dropped here still has its guard.
         let counted = match &mut self.inner {
             Some(running) => running.counted().await,
@@ -179,14 +219,14 @@ impl Attempt {
         let shadow = running.shadow.take().filter(|_| outcome == Outcome::Ok);
         let text = std::mem::take(&mut running.text);
         let (closed, record) = running.closed(outcome, error, status, counted);
-        let cost = closed.cost;
+        let settled = Settled { cost: closed.cost, usage: *closed.usage() };
         running.tell(&closed, record.as_ref());
         let ledger = running.desk.ledger.clone();
         ledger.close(closed, record).await?;
         if let Some(shadow) = shadow {
             shadow.run(text);
         }
-        Ok(cost)
+        Ok(settled)
     }
 
     /// Closes an attempt that gave nothing to the client; the record is handed back for the next one.
@@ -259,7 +299,11 @@ impl Running {
         // An overflow is charged at the ceiling: never less than what is owed.
         let cost = self.pricing.cost(usage).unwrap_or(self.open.ceiling);
         if let Some(hold) = self.hold.take() {
-            hold.settle(cost.unwrap_or(NanoDollars::ZERO));
+            let tokens = usage.input.0.saturating_add(usage.output.0);
+            hold.settle(Amount { money: cost.unwrap_or(NanoDollars::ZERO), tokens });
+        }
+        if outcome == Outcome::Ok {
+            self.desk.budgets.answered(self.open.payer.key.as_ref(), &self.open.model, usage);
         }
         // Only what served is compared: a failed attempt has a successor with a baseline of its own.
         let baseline = match (outcome, self.location) {

@@ -270,7 +270,7 @@ async fn whole(
         return Ok(Tried::Rejected(attempt));
     }
     Ok(match attempt.finish(Outcome::Ok, None, Some(200)).await {
-        Ok(cost) => Tried::Answered(AnswerBody::Whole { body, cost }),
+        Ok(settled) => Tried::Answered(AnswerBody::Whole { body, cost: settled.cost }),
         Err(error) => Tried::Unwritten(error),
     })
 }

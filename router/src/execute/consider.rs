@@ -5,7 +5,9 @@ use super::walk::Router;
 use crate::affinity::Conversation;
 use crate::ask::{Ask, facts};
 use crate::classify::{Classifier, Control, Evidence};
-use policies::{Choice, Exploration, Facts, Pricing, Refusal, RoutingDecision, Steering, World, admit, decide};
+use policies::{
+    BudgetView, Choice, Exploration, Facts, Pricing, Refusal, RoutingDecision, Steering, World, admit, decide,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -27,6 +29,8 @@ pub(super) struct Considering {
     pub(super) outcome: Result<RoutingDecision, Box<Refusal>>,
     pub(super) evidence: Option<Arc<Evidence>>,
     pub(super) looked_from: Option<f32>,
+    /// The budget that is nearest to its end, where that is worth saying.
+    pub(super) near: Option<String>,
 }
 
 // === impl Seat ===
@@ -73,8 +77,9 @@ impl Router {
         };
         let (signals, evidence) = judgement.map(|judgement| (judgement.signals, judgement.evidence)).unzip();
         let looked_from = world.steering.uncertain.map(|(from, _)| from);
+        let near = nearest(&world.budgets);
         let (outcome, evidence) = (decide(admission, signals), evidence.flatten());
-        Ok(Considering { outcome, facts, seat: seat.clone(), conversation, evidence, looked_from })
+        Ok(Considering { outcome, facts, seat: seat.clone(), conversation, evidence, looked_from, near })
     }
 
     pub(super) fn world(&self, facts: &Facts, share: &Control) -> World {
@@ -82,6 +87,7 @@ impl Router {
         let healthy = self.desk.ledger.healthy();
         let candidates = self.fleet.models().map(|model| {
             let mut candidate = model.candidate(facts.prompt.likely);
+            candidate.expected_output = self.budgets.expected_output(facts.principal.key.as_ref(), &model.name);
             if !healthy && candidate.pricing != Pricing::Free {
                 let why = "the ledger cannot be written".to_owned();
                 candidate.readiness = policies::Readiness::Down { why, retry_after: Some(Duration::from_secs(1)) };
@@ -108,4 +114,11 @@ impl Router {
             },
         }
     }
+}
+
+/// As a header says it: `team:research month 83%`.
+fn nearest(budgets: &[BudgetView]) -> Option<String> {
+    let near = budgets.iter().filter_map(|budget| budget.near.map(|(window, used)| (budget, window, used)));
+    let (budget, window, used) = near.max_by(|one, two| one.2.total_cmp(&two.2))?;
+    Some(format!("{} {window} {:.0}%", budget.scope, (used * 100.0).floor()))
 }

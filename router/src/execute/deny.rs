@@ -18,6 +18,7 @@ impl Router {
             score: None,
             attempts: 0,
             overhead: ask.received.elapsed(),
+            budget: None,
         }
     }
 

@@ -12,6 +12,7 @@ mod attempt;
 mod cascade;
 mod consider;
 mod deny;
+mod growth;
 mod learning;
 mod reserve;
 mod settings;

@@ -1,66 +1,111 @@
 //! Money is set aside before an attempt is dialled.
 //!
-//! A priced attempt under a budget holds the most that it can cost; where nothing bounds its output, a ceiling is imposed.
-//! Where the policy clamps, the ceiling is what the money left can pay for.
+//! **A whole answer** cannot be stopped once it is dialled: it holds the most that it can cost. Where that is more than is
+//! left, its `max_tokens` is clamped to what the rest pays for, if the policy says so, or if answers of this caller and
+//! model have been that short.
+//!
+//! **A stream** can be stopped: it holds what answers of this caller and model hardly pass ([`World::likely_output`]; until
+//! enough is known the most), and its hold grows before it passes it ([`Growth`]). Where not a token more is left it is
+//! ended as the policy says.
+//!
+//! Where nothing bounds the output a ceiling is imposed. The prompt is always held at its most.
+//!
+//! [`World::likely_output`]: policies::World::likely_output
 
+use super::growth::Growth;
 use super::walk::{Router, WAIT_FOR_HELD};
 use crate::budgets::{Exceeded, Hold};
 use policies::{
-    Candidate, Considered, Constraint, Facts, HoldError, ModelName, NanoDollars, OnExceeded, Pricing, Refusal,
+    Amount, BudgetView, Candidate, Considered, Constraint, Facts, HoldError, NanoDollars, OnExceeded, Pricing, Refusal,
     RoutingDecision,
 };
 
 /// What was set aside.
+#[derive(Default)]
 pub(super) struct Reserved {
     pub(super) hold: Option<Hold>,
     pub(super) max_output: Option<u64>,
+    /// How the hold grows, where it is less than the most.
+    pub(super) growth: Option<Growth>,
+}
+
+/// What a number of output tokens takes at most, the prompt included.
+#[derive(Clone, Debug)]
+pub(super) struct Need {
+    pricing: Pricing,
+    prompt: u64,
+    choices: u64,
+}
+
+// === impl Need ===
+
+impl Need {
+    fn new(facts: &Facts, candidate: &Candidate) -> Self {
+        let choices = u64::from(facts.needs.choices.max(1));
+        Self { pricing: candidate.pricing.clone(), prompt: facts.prompt.ceiling, choices }
+    }
+
+    /// Money and tokens for `output` tokens a choice; what does not fit into a number fits into no budget.
+    pub(super) fn of(&self, output: u64) -> Amount {
+        let output = output.saturating_mul(self.choices);
+        let money = match self.pricing.ceiling(self.prompt, output) {
+            Ok(money) => money.unwrap_or(NanoDollars::ZERO),
+            Err(_) => NanoDollars(u64::MAX),
+        };
+        Amount { money, tokens: self.prompt.saturating_add(output) }
+    }
 }
 
 impl Router {
-    /// Sets the money aside, and says which ceiling on output that imposes.
-    pub(super) fn reserve(&self, facts: &Facts, seen: &Considered) -> Result<Reserved, Exceeded> {
+    /// Sets the money aside, and says which ceiling on output that imposes. `stoppable`: whoever dials watches the hold.
+    pub(super) fn reserve(&self, facts: &Facts, seen: &Considered, stoppable: bool) -> Result<Reserved, Exceeded> {
         let candidate = &seen.candidate;
         let now = jiff::Timestamp::now();
-        let budgets = self.budgets.view(&facts.principal, &facts.tags, now);
-        let counts = |only: &Option<ModelName>| only.as_ref().is_none_or(|only| *only == candidate.model);
-        let applying: Vec<_> = budgets.into_iter().filter(|budget| counts(&budget.only_model)).collect();
-        let limited = !applying.is_empty() || self.config.max_per_request.is_some();
-        if candidate.pricing == Pricing::Free || !limited {
-            return Ok(Reserved { hold: None, max_output: None });
+        let mut applying = self.budgets.view(&facts.principal, &facts.tags, now);
+        applying.retain(|budget| budget.counts(&candidate.model, candidate.location));
+        let need = Need::new(facts, candidate);
+        let free = candidate.pricing == Pricing::Free && applying.iter().all(|budget| budget.measure.is_money());
+        if free || (applying.is_empty() && self.config.max_per_request.is_none()) {
+            return Ok(Reserved::default());
         }
         let asked = facts.output_ceiling.unwrap_or(self.config.assumed_output);
         let most = asked.min(candidate.max_output.unwrap_or(u64::MAX));
-        let choices = u64::from(facts.needs.choices.max(1));
+        let known = candidate.expected_output.filter(|expected| *expected < most && need.choices == 1);
+        let first = known.filter(|_| stoppable).unwrap_or(most);
         let hold = |output: u64| {
-            let ceiling = candidate.pricing.ceiling(facts.prompt.ceiling, output.saturating_mul(choices));
-            let amount = ceiling.ok().flatten().unwrap_or(NanoDollars(u64::MAX));
-            self.budgets.hold(&facts.principal, &facts.tags, &candidate.model, amount, now)
+            let whose = (&candidate.model, candidate.location);
+            self.budgets.hold(&facts.principal, &facts.tags, whose, need.of(output), now)
         };
         let imposed = |output: u64| facts.output_ceiling.is_none_or(|wanted| output < wanted).then_some(output);
-        let refused = match hold(most) {
-            Ok(hold) => return Ok(Reserved { hold: Some(hold), max_output: imposed(most) }),
+        let growth = |paid: u64| (paid < most).then(|| Growth::new(paid, most, need.clone()));
+        let refused = match hold(first) {
+            Ok(hold) => return Ok(Reserved { hold: Some(hold), max_output: imposed(most), growth: growth(first) }),
             Err(exceeded) => exceeded,
         };
-        let clamps = applying.iter().all(|budget| {
-            let short = budget.account.fits(seen.ceiling.unwrap_or(NanoDollars(u64::MAX))).is_err();
-            !short || matches!(budget.on_exceeded, OnExceeded::Clamp | OnExceeded::End)
-        });
-        if !clamps {
+        let short = |budget: &&BudgetView| budget.account.fits(need.of(first).of(budget.measure)).is_err();
+        let short: Vec<&BudgetView> =
+            applying.iter().filter(|budget| budget.on_exceeded.is_hard()).filter(short).collect();
+        let least = if short.iter().all(|budget| budget.on_exceeded.shortens()) {
+            1
+        } else {
+            known.filter(|_| !stoppable).ok_or_else(|| refused.clone())?
+        };
+        let ends = stoppable && need.choices == 1 && short.iter().all(|budget| budget.on_exceeded == OnExceeded::End);
+        let affordable = affordable(&need, &applying, first);
+        if affordable < least.max(1) {
             return Err(refused);
         }
-        let left = applying.iter().map(|budget| budget.account.left()).min().unwrap_or_default();
-        let affordable = affordable(candidate, facts.prompt.ceiling, choices, left, most);
-        if affordable == 0 {
-            return Err(refused);
-        }
-        hold(affordable).map(|hold| Reserved { hold: Some(hold), max_output: imposed(affordable) })
+        hold(affordable).map(|hold| match ends {
+            true => Reserved { hold: Some(hold), max_output: imposed(most), growth: growth(affordable) },
+            false => Reserved { hold: Some(hold), max_output: imposed(affordable), growth: None },
+        })
     }
 }
 
 /// Gives back what an attempt that was never dialled had set aside.
 pub(super) fn release(hold: Option<Hold>) {
     if let Some(hold) = hold {
-        hold.settle(NanoDollars::ZERO);
+        hold.settle(Amount::default());
     }
 }
 
@@ -78,11 +123,12 @@ pub(super) fn late_refusal(exceeded: &Exceeded, decision: &RoutingDecision) -> R
     }
 }
 
-/// The most output tokens whose ceiling fits `left`, at most `most`: a search over a monotone function.
-fn affordable(candidate: &Candidate, prompt: u64, choices: u64, left: NanoDollars, most: u64) -> u64 {
+/// The most output tokens that every budget has left, at most `most`: a search over a monotone function.
+fn affordable(need: &Need, budgets: &[BudgetView], most: u64) -> u64 {
+    let hard = || budgets.iter().filter(|budget| budget.on_exceeded.is_hard());
     let fits = |output: u64| {
-        let ceiling = candidate.pricing.ceiling(prompt, output.saturating_mul(choices));
-        ceiling.ok().flatten().is_some_and(|ceiling| ceiling <= left)
+        let amount = need.of(output);
+        hard().all(|budget| budget.account.fits(amount.of(budget.measure)).is_ok())
     };
     let (mut low, mut high) = (0, most);
     while low < high {

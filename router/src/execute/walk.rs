@@ -8,7 +8,7 @@ use super::reserve::{late_refusal, release};
 use super::settings::RouterConfig;
 use super::story;
 use crate::ask::Ask;
-use crate::budgets::Budgets;
+use crate::budgets::{Budgets, Hold};
 use crate::classify::{Control, Lane, LaneRule, Wanted};
 use crate::fleet::{Fleet, Model};
 use crate::ledger::{AttemptOpen, Ledger};
@@ -57,7 +57,15 @@ impl Router {
         let lanes = lanes.map(|Lane { rule, classifier, share }| (rule, Arc::new(Seat::new(classifier, share))));
         let lanes = lanes.collect();
         let usual = Arc::new(Seat::new(config.classifier.clone(), share));
-        Self { config, fleet, usual, lanes, cascade, budgets, desk: Desk { ledger, observer, tasks, spender } }
+        Self {
+            config,
+            fleet,
+            usual,
+            lanes,
+            cascade,
+            budgets: budgets.clone(),
+            desk: Desk { ledger, observer, tasks, spender, budgets },
+        }
     }
 
     /// Everybody who judges.
@@ -143,12 +151,12 @@ impl Router {
     }
 
     async fn walk(self: &Arc<Self>, ask: &Ask, considering: Considering) -> Result<Answer, Box<Denied>> {
-        let Considering { facts, outcome, seat, conversation, evidence, looked_from } = considering;
+        let Considering { facts, outcome, seat, conversation, evidence, looked_from, near } = considering;
         let mut record = story::record(&ask.id, &facts, &self.config.classes, &outcome);
         let decision = match outcome {
             Ok(decision) => decision,
             Err(refusal) => {
-                let head = Head { score: record.score, ..self.head(ask, refusal.by.word()) };
+                let head = Head { score: record.score, budget: near, ..self.head(ask, refusal.by.word()) };
                 return Err(Box::new(Denied { head, by: DeniedBy::Refusal(refusal) }));
             }
         };
@@ -156,7 +164,7 @@ impl Router {
         let mut waited = Duration::ZERO;
         let mut attempts = 0;
         let mut last: Option<DeniedBy> = None;
-        let mut head = Head { score: record.score, ..self.head(ask, decision.reason.word()) };
+        let mut head = Head { score: record.score, budget: near, ..self.head(ask, decision.reason.word()) };
         let mut rejected = false;
         for (place, target) in places(&decision).enumerate() {
             if place >= decision.plan.targets().len() && !rejected {
@@ -168,7 +176,7 @@ impl Router {
                 // Another small model would have to be looked at, too; the strong side is what was asked for.
                 continue;
             }
-            let reserved = match self.reserve(&facts, seen) {
+            let reserved = match self.reserve(&facts, seen, facts.stream) {
                 Ok(reserved) => reserved,
                 Err(exceeded) => {
                     // Others took the money since the decision.
@@ -202,12 +210,13 @@ impl Router {
             let shadow = self.shadow_seed(ask, &facts, &decision, target);
             let start = Start {
                 desk: self.desk.clone(),
-                open: self.opening(ask, &facts, model, seen, attempts),
+                open: self.opening(ask, &facts, model, (seen, reserved.hold.as_ref()), attempts),
                 request: ask.request.clone(),
                 location: model.provider.location,
                 pricing: model.pricing.clone(),
                 baseline: self.baseline(),
                 hold: reserved.hold,
+                growth: reserved.growth,
                 breaker: model.provider.breaker.clone(),
                 record,
                 received: ask.received,
@@ -283,7 +292,15 @@ impl Router {
         Watch { cascade: self.cascade.clone(), config: self.config.cascade, wanted: Wanted { need, json } }
     }
 
-    fn opening(&self, ask: &Ask, facts: &Facts, model: &Model, seen: &Considered, attempt: u32) -> AttemptOpen {
+    fn opening(
+        &self,
+        ask: &Ask,
+        facts: &Facts,
+        model: &Model,
+        (seen, hold): (&Considered, Option<&Hold>),
+        attempt: u32,
+    ) -> AttemptOpen {
+        let held = hold.map(Hold::amount);
         AttemptOpen {
             request: ask.id.clone(),
             attempt,
@@ -294,7 +311,8 @@ impl Router {
             provider: model.provider.name.clone(),
             route: model.provider.location.word(),
             upstream: model.upstream.clone(),
-            ceiling: seen.ceiling,
+            ceiling: seen.ceiling.map(|most| held.map_or(most, |held| held.money)),
+            ceiling_tokens: held.map(|held| held.tokens),
             price: match &model.pricing {
                 Pricing::Priced(price, _) => Some(*price),
                 Pricing::Free | Pricing::Unpriced => None,
@@ -329,9 +347,9 @@ impl Router {
             .considered
             .iter()
             .find(|seen| seen.admitted() && seen.candidate.location != side && seen.candidate.model != *served)?;
-        let reserved = self.reserve(facts, other).ok()?;
+        let reserved = self.reserve(facts, other, false).ok()?;
         let model = self.fleet.get(&other.candidate.model)?;
-        let mut open = self.opening(ask, facts, model, other, crate::shadow::ATTEMPT);
+        let mut open = self.opening(ask, facts, model, (other, reserved.hold.as_ref()), crate::shadow::ATTEMPT);
         open.purpose = "shadow";
         Some(ShadowSeed {
             experiment: shadow.name.clone(),

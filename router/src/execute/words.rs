@@ -205,6 +205,7 @@ mod tests {
             pricing: Pricing::Free,
             readiness: Readiness::Ready,
             first_token_in: None,
+            expected_output: None,
         }
     }
 

@@ -19,15 +19,17 @@ mod learning;
 mod query;
 mod record;
 mod schema;
+mod spent;
 mod writer;
 
 pub use keys::{KeyRecord, NewKey};
 pub use learning::{JudgedRow, JudgementRecord, LabelRecord};
-pub(crate) use query::SpendScope;
 pub use query::{GroupBy, RequestFilter, SpendRow, SpendTable};
 pub use record::{AttemptClose, AttemptOpen, Outcome, Payer, RequestRecord, ShadowRecord};
+pub(crate) use spent::SpendScope;
 
 use parking_lot::Mutex;
+use policies::Amount;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -138,6 +140,14 @@ impl Ledger {
     /// Once called, the line is written even if the future is dropped.
     pub async fn close(&self, attempt: AttemptClose, request: Option<RequestRecord>) -> Result<(), LedgerError> {
         self.writer.commit(writer::Op::Close(Box::new(attempt), request.map(Box::new))).await
+    }
+
+    /// Raises what a running attempt can cost, because its hold has grown; returns once that is durable.
+    ///
+    /// # Cancel safety
+    /// Once called, it is written even if the future is dropped.
+    pub async fn raise(&self, attempt: Arc<AttemptOpen>, to: Amount) -> Result<(), LedgerError> {
+        self.writer.commit(writer::Op::Raise(attempt, to)).await
     }
 
     /// As [`Ledger::close`], for where nobody can wait (a dropped stream).

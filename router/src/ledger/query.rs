@@ -131,35 +131,6 @@ impl Ledger {
         })
     }
 
-    /// What a scope has spent since a time: `column` is one of the payer's, matched against `value`.
-    pub(crate) fn spent_since(&self, scope: &SpendScope, since_us: i64) -> Result<NanoDollars, LedgerError> {
-        let (condition, value): (&str, Option<&str>) = match scope {
-            SpendScope::Everything => ("1", None),
-            SpendScope::Team(team) => ("team = ?2", Some(team)),
-            SpendScope::Key(key) => ("key_id = ?2", Some(key)),
-            SpendScope::User(user) => ("user = ?2", Some(user)),
-            SpendScope::Model(model) => ("model = ?2", Some(model)),
-            SpendScope::Tag(key, tag) => {
-                return self.read(|connection| {
-                    let sql = "SELECT coalesce(sum(coalesce(cost_nd, ceiling_nd)), 0) FROM attempts \
-                               WHERE at_us >= ?1 AND outcome IS NOT NULL AND json_extract(tags, ?2) = ?3";
-                    let path = format!("$.\"{}\"", key.replace('"', ""));
-                    connection.query_row(sql, (since_us, path, tag), |row| amount(row, 0))
-                });
-            }
-        };
-        self.read(|connection| {
-            let sql = format!(
-                "SELECT coalesce(sum(coalesce(cost_nd, ceiling_nd)), 0) FROM attempts \
-                 WHERE at_us >= ?1 AND outcome IS NOT NULL AND {condition}"
-            );
-            match value {
-                None => connection.query_row(&sql, [since_us], |row| amount(row, 0)),
-                Some(value) => connection.query_row(&sql, (since_us, value), |row| amount(row, 0)),
-            }
-        })
-    }
-
     /// The latest requests.
     pub fn requests(&self, filter: &RequestFilter) -> Result<Vec<Value>, LedgerError> {
         let mut conditions = vec!["1".to_owned()];
@@ -341,16 +312,6 @@ impl Ledger {
             Ok(faults)
         })
     }
-}
-
-/// Whose spending is summed.
-pub(crate) enum SpendScope {
-    Everything,
-    Team(String),
-    Key(String),
-    User(String),
-    Model(String),
-    Tag(String, String),
 }
 
 const REQUEST_COLUMNS: &str = "r.id, r.at_us, r.key_id, r.team, r.user, r.session, r.tags, r.endpoint, r.asked, r.class, \

@@ -15,6 +15,8 @@ pub enum Outcome {
     Rejected,
     /// It broke off in the midst.
     Truncated,
+    /// A budget had no more for it; the stream was brought to its end.
+    Ended,
     /// The client left.
     Disconnected,
     /// The gateway died or was stopped while it ran; charged at its ceiling.
@@ -57,8 +59,10 @@ pub struct AttemptOpen {
     pub route: &'static str,
     /// The provider's own name of it.
     pub upstream: String,
-    /// The most it can cost.
+    /// The most it can cost: what is set aside for it, or, where nothing is, the dearest that may come.
     pub ceiling: Option<NanoDollars>,
+    /// Tokens that are set aside for it.
+    pub ceiling_tokens: Option<u64>,
     /// The rates.
     pub price: Option<Price>,
     /// Where they were read.
@@ -158,6 +162,7 @@ impl Outcome {
             Self::Error => "error",
             Self::Rejected => "rejected",
             Self::Truncated => "truncated",
+            Self::Ended => "ended",
             Self::Disconnected => "disconnected",
             Self::Unknown => "unknown",
         }

@@ -4,7 +4,7 @@ use super::LedgerError;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Each entry brings the file from its index to the next version; entries are never changed once released.
-pub(super) const MIGRATIONS: [&str; 3] = ["
+pub(super) const MIGRATIONS: [&str; 4] = ["
 CREATE TABLE requests (
     id TEXT PRIMARY KEY,
     at_us INTEGER NOT NULL,               -- microseconds since 1970, UTC
@@ -82,6 +82,8 @@ CREATE TABLE labels (
     PRIMARY KEY (request, source)
 ) STRICT;
 CREATE INDEX labels_at ON labels (at_us);
+", "
+ALTER TABLE attempts ADD COLUMN ceiling_tokens INTEGER;  -- tokens that were set aside; NULL: none were
 "];
 
 /// Brings the file to the newest version, under a lock.

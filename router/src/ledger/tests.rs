@@ -15,6 +15,7 @@ fn attempt(request: &str, number: u32) -> Arc<AttemptOpen> {
         route: "hosted",
         upstream: "gpt".into(),
         ceiling: Some(NanoDollars(9_000)),
+        ceiling_tokens: None,
         price: Some(Price { input: Rate(1_000_000), output: Rate(2_000_000), ..Price::default() }),
         price_source: "config".into(),
         traceparent: None,

@@ -4,7 +4,7 @@ use super::learning::{self, LabelRecord};
 use super::record::{AttemptClose, AttemptOpen, Payer, RequestRecord, ShadowRecord};
 use super::{LedgerError, Retention};
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use policies::NanoDollars;
+use policies::{Amount, NanoDollars};
 use rusqlite::{Connection, params};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 /// Something to write.
 pub(super) enum Op {
     Open(Arc<AttemptOpen>),
+    Raise(Arc<AttemptOpen>, Amount),
     Close(Box<AttemptClose>, Option<Box<RequestRecord>>),
     Request(Box<RequestRecord>),
     Shadow(Box<ShadowRecord>),
@@ -153,6 +154,7 @@ fn write_group(connection: &mut Connection, group: &[(Op, Option<Ack>)]) -> Resu
     for (op, _) in group {
         match op {
             Op::Open(attempt) => open(&transaction, attempt)?,
+            Op::Raise(attempt, to) => raise(&transaction, attempt, *to)?,
             Op::Close(attempt, request) => {
                 close(&transaction, attempt)?;
                 if let Some(request) = request {
@@ -175,11 +177,15 @@ fn write_group(connection: &mut Connection, group: &[(Op, Option<Ack>)]) -> Resu
 
 /// Nano-dollars as SQLite keeps them; 9.2 billion dollars fit.
 fn cell(amount: Option<NanoDollars>) -> Option<i64> {
-    amount.map(|amount| i64::try_from(amount.0).unwrap_or(i64::MAX))
+    amount.map(|amount| whole(amount.0))
 }
 
 fn tokens(count: policies::TokenCount) -> i64 {
-    i64::try_from(count.0).unwrap_or(i64::MAX)
+    whole(count.0)
+}
+
+fn whole(units: u64) -> i64 {
+    i64::try_from(units).unwrap_or(i64::MAX)
 }
 
 fn tags(payer: &Payer) -> String {
@@ -195,8 +201,8 @@ fn open(connection: &Connection, attempt: &AttemptOpen) -> Result<(), rusqlite::
     connection
         .prepare_cached(
             "INSERT OR IGNORE INTO attempts (request, attempt, at_us, purpose, key_id, team, user, session, tags, model, \
-             provider, route, upstream, ceiling_nd, price, price_source) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+             provider, route, upstream, ceiling_nd, price, price_source, ceiling_tokens) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
         )?
         .execute(params![
             attempt.request.as_str(),
@@ -215,7 +221,18 @@ fn open(connection: &Connection, attempt: &AttemptOpen) -> Result<(), rusqlite::
             cell(attempt.ceiling),
             attempt.price.and_then(|price| serde_json::to_string(&price).ok()),
             attempt.price_source,
+            attempt.ceiling_tokens.map(whole),
         ])?;
+    Ok(())
+}
+
+fn raise(connection: &Connection, attempt: &AttemptOpen, to: Amount) -> Result<(), rusqlite::Error> {
+    connection
+        .prepare_cached(
+            "UPDATE attempts SET ceiling_nd = max(ceiling_nd, ?3), ceiling_tokens = max(coalesce(ceiling_tokens, 0), ?4) \
+             WHERE request = ?1 AND attempt = ?2 AND outcome IS NULL",
+        )?
+        .execute(params![attempt.request.as_str(), attempt.attempt, whole(to.money.0), whole(to.tokens)])?;
     Ok(())
 }
 
