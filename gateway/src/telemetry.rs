@@ -237,7 +237,8 @@ impl Telemetry {
             .with_start_time(end.checked_sub(took).unwrap_or(end))
             .with_attributes(attributes)
             .start_with_context(&tracer, &parent);
-        if closed.outcome != Outcome::Ok {
+        // One that was begun beside an answer that was kept did nothing wrong.
+        if !matches!(closed.outcome, Outcome::Ok | Outcome::Cancelled) {
             span.set_status(Status::error(closed.error.unwrap_or(closed.outcome.word())));
         }
         span.end_with_timestamp(end);

@@ -135,7 +135,7 @@ impl Bench {
             lanes: vec![],
             second: None,
             spender: None,
-            cascade: CascadeConfig { width: 0.0, observe: false, hold_tokens: 1, hold: Duration::ZERO },
+            cascade: CascadeConfig { width: 0.0, observe: false, hold_tokens: 1, hold: Duration::ZERO, hedge: false },
             affinity: Arc::default(),
             switch_cost: 0.15,
             exploration: 0.5,

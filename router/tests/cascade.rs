@@ -122,7 +122,8 @@ impl Bench {
     }
 }
 
-const ON: CascadeConfig = CascadeConfig { width: 0.5, observe: false, hold_tokens: 6, hold: Duration::from_secs(5) };
+const ON: CascadeConfig =
+    CascadeConfig { width: 0.5, observe: false, hold_tokens: 6, hold: Duration::from_secs(5), hedge: false };
 
 /// All that the client gets.
 async fn text_of(answer: Answer) -> String {

@@ -70,7 +70,7 @@ impl Bench {
             assumed_output: 100,
             unsure: Unsure::Heuristic,
             classifier,
-            cascade: CascadeConfig { width: 0.0, observe: false, hold_tokens: 1, hold: Duration::ZERO },
+            cascade: CascadeConfig { width: 0.0, observe: false, hold_tokens: 1, hold: Duration::ZERO, hedge: false },
             lanes: vec![],
             second: None,
             spender: None,

@@ -8,7 +8,7 @@ use crate::upkeep;
 use adapters::wire::WireRequest;
 use policies::{Endpoint, Location, Principal, RequestId, RouteWish};
 use router::ledger::Ledger;
-use router::{Ask, Budgets, Silent};
+use router::{Ask, Budgets, CascadeConfig, Silent};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::PathBuf;
@@ -69,6 +69,10 @@ pub fn check(setting: &Setting) -> Result<(), Failure> {
         }
         (None, None) => say(format!("goal: {:.0}% hosted", router.hosted_share * 100.0)),
     }
+    // A risk target keeps every local answer.
+    if let Some(text) = cascade(&router.cascade).filter(|_| router.risk.is_none()) {
+        say(text);
+    }
     for (rule, head) in &router.lanes {
         let whom = [("team", &rule.team), ("key", &rule.key)];
         let whom: Vec<_> =
@@ -88,6 +92,22 @@ pub fn check(setting: &Setting) -> Result<(), Failure> {
         say(format!("note: {warning}"));
     }
     Ok(())
+}
+
+/// The second look at local answers in one line, where there is one.
+fn cascade(config: &CascadeConfig) -> Option<String> {
+    if config.width <= 0.0 {
+        return None;
+    }
+    let what =
+        if config.observe { "local answers are looked at and kept" } else { "doubtful local answers are escalated" };
+    let hedge = if config.hedge { ", the hosted call is begun meanwhile" } else { "" };
+    let hold = humantime::format_duration(config.hold);
+    Some(format!(
+        "cascade: {what}, {:.0}% around the threshold; at most {} tokens held, {hold} or longer{hedge}",
+        config.width * 100.0,
+        config.hold_tokens
+    ))
 }
 
 fn meaning(settings: &Settings) -> Value {
@@ -123,6 +143,11 @@ fn meaning(settings: &Settings) -> Value {
                 "name": rule.name, "head": head.version(), "team": rule.team, "key": rule.key, "part": shown(rule.part),
             })).collect::<Vec<_>>(),
             "max_usd_per_request": router.max_per_request,
+            "cascade": (router.cascade.width > 0.0 && router.risk.is_none()).then(|| json!({
+                "width": shown(router.cascade.width), "observe": router.cascade.observe,
+                "hold_tokens": router.cascade.hold_tokens, "hold_ms": router.cascade.hold.as_secs_f64() * 1e3,
+                "hedge": router.cascade.hedge,
+            })),
         },
         "default_class": settings.default_class,
         "keep_prompts": settings.keep_prompts,

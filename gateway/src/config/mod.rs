@@ -7,7 +7,8 @@
 //! **Failure behaviour.** Every problem that can be found is reported at once; nothing is opened before all is well.
 
 pub mod budgets;
-mod defaults;
+mod cascade;
+pub mod defaults;
 mod environment;
 mod goals;
 mod learning;

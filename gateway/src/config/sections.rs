@@ -10,14 +10,13 @@ use super::load::nearest;
 use super::providers::{Findings, ProviderKind, ProviderSettings};
 use super::settings::{ModelSettings, RouterSettings};
 use super::spec::{
-    CascadeMode, CascadeSpec, DurabilityWord, ExperimentSpec, LedgerSpec, ModelSpec, ResidencySpec, RouterSpec,
-    RuleSpec, SecondOpinion,
+    DurabilityWord, ExperimentSpec, LedgerSpec, ModelSpec, ResidencySpec, RouterSpec, RuleSpec, SecondOpinion,
 };
 use super::units::Names;
 use policies::{ClassRule, Classes, Location, ModelName, Price, PriceSource, Pricing, RouteWish, Rule};
+use router::Shadow;
 use router::ledger::{Durability, Retention};
 use router::prices::PriceTable;
-use router::{CascadeConfig, Shadow};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -265,24 +264,7 @@ pub(super) fn read_router(
         assumed_output: spec.assumed_output_tokens.unwrap_or(defaults::ASSUMED_OUTPUT).max(1),
         rules,
         baseline,
-        cascade: read_cascade(&spec.cascade, found),
-    }
-}
-
-fn read_cascade(spec: &CascadeSpec, found: &mut Findings) -> CascadeConfig {
-    let mode = spec.mode.unwrap_or_default();
-    let hold_tokens = spec.hold_tokens.unwrap_or(defaults::CASCADE_HOLD_TOKENS);
-    if hold_tokens == 0 {
-        found.problems.push("`router.cascade.hold_tokens` is 0: write `mode = \"off\"`".into());
-    }
-    CascadeConfig {
-        width: match mode {
-            CascadeMode::Off => 0.0,
-            CascadeMode::On | CascadeMode::Observe => spec.width.map_or(defaults::CASCADE_WIDTH, |share| share.0),
-        },
-        observe: mode == CascadeMode::Observe,
-        hold_tokens,
-        hold: spec.hold.map_or(defaults::CASCADE_HOLD, |time| time.0),
+        cascade: super::cascade::read(&spec.cascade, found),
     }
 }
 

@@ -204,6 +204,8 @@ pub struct CascadeSpec {
     pub hold_tokens: Option<usize>,
     /// How long the beginning of an answer may be held back.
     pub hold: Option<Time>,
+    /// The hosted call is begun while the local answer is judged; default: false.
+    pub hedge: bool,
 }
 
 /// Who is asked where the need is too close to call.

@@ -107,9 +107,10 @@ export function bar(share, label, kind = "local") {
 
 // === Routes ===
 
-// `disconnected` is the client's own doing.
+// `disconnected` is the client's own doing; `rejected` and `cancelled` are the cascade's, which had no use for them.
 const FAILED = ["error", "truncated", "unknown"];
 const STOPPED = "The gateway stopped while it ran";
+const UNUSED = "Local answers that were not good enough, and hosted calls begun beside those that were";
 const MEAN = "Mean of attempts that ended well";
 
 function qualityTable() {
@@ -124,6 +125,7 @@ function qualityTable() {
       { head: "Ended well", num: true, cell: (row) => of(row, "ok") },
       { head: "Error", num: true, cell: (row) => of(row, "error") },
       { head: "Cut off", num: true, wide: true, cell: (row) => of(row, "truncated") },
+      { head: "Not used", num: true, wide: true, title: UNUSED, cell: (row) => count((row.rejected ?? 0) + (row.cancelled ?? 0)) },
       { head: "Client left", num: true, wide: true, cell: (row) => of(row, "disconnected") },
       { head: "Unknown", num: true, wide: true, title: STOPPED, cell: (row) => of(row, "unknown") },
       { head: "Failed", num: true, cell: (row) => percent(row.failed, row.all) },

@@ -270,7 +270,8 @@ function attemptTable(attempts) {
 
 function outcome(row) {
   if (!row.ended) return quiet("running");
-  return [el("span", { class: row.outcome === "ok" ? "good" : "bad" }, plain(row.outcome)),
+  const kind = { ok: "good", cancelled: "quiet" }[row.outcome] ?? "bad";
+  return [el("span", { class: kind }, plain(row.outcome)),
     row.error ? el("span", { class: "under" }, plain(row.error)) : null];
 }
 

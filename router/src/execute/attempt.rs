@@ -11,6 +11,7 @@ use crate::observe::Observer;
 use adapters::wire::{Seen, WireRequest};
 use policies::{Amount, Counted, Location, NanoDollars, Pricing, Usage};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -42,7 +43,7 @@ pub(super) enum Stopped {
     Unwritten(LedgerError),
 }
 
-/// One running attempt. Exactly one of [`Attempt::finish`], [`Attempt::fail`] and `Drop` closes it.
+/// One running attempt. Exactly one of [`Attempt::finish`], [`Attempt::fail`], [`Attempt::reject`] and `Drop` closes it.
 pub(super) struct Attempt {
     inner: Option<Box<Running>>,
 }
@@ -57,8 +58,12 @@ struct Running {
     hold: Option<Hold>,
     growth: Option<Growth>,
     breaker: Arc<Breaker>,
-    /// The request's record, written with the attempt that is its last.
+    /// The request's record, written with the attempt that is its last; a hedged one has none until it is taken up.
     record: Option<RequestRecord>,
+    /// It runs beside another attempt that has the request's record.
+    hedged: bool,
+    /// The number of the attempt that was begun beside this one; 0: none.
+    beside: Arc<AtomicU32>,
     started: Instant,
     received: Instant,
     first_event_us: Option<u64>,
@@ -82,7 +87,8 @@ pub(super) struct Start {
     pub(super) hold: Option<Hold>,
     pub(super) growth: Option<Growth>,
     pub(super) breaker: Arc<Breaker>,
-    pub(super) record: RequestRecord,
+    /// `None`: it is hedged, and another attempt has the record.
+    pub(super) record: Option<RequestRecord>,
     pub(super) received: Instant,
     pub(super) shadow: Option<super::walk::ShadowSeed>,
 }
@@ -92,16 +98,25 @@ pub(super) struct Start {
 impl Attempt {
     /// Opens an attempt; a priced one is on the ledger when this returns.
     pub(super) async fn open(start: Start) -> Result<Self, (LedgerError, Self)> {
+        // The guard stands before the line is written: a client that leaves meanwhile closes it, too.
+        let mut attempt = Self::prepare(start);
+        match attempt.opening().await {
+            Ok(()) => {
+                attempt.opened();
+                Ok(attempt)
+            }
+            Err(error) => Err((error, attempt)),
+        }
+    }
+
+    /// The guard alone: nothing is on the ledger yet.
+    pub(super) fn prepare(start: Start) -> Self {
         let Start { desk, open, request, location, pricing, baseline, hold, growth, breaker, record, received, shadow } =
             start;
-        let spends = pricing != Pricing::Free;
-        let open = Arc::new(open);
-        let opening = spends.then(|| open.clone());
-        let ledger = desk.ledger.clone();
-        let mut attempt = Self {
+        Self {
             inner: Some(Box::new(Running {
                 desk,
-                open,
+                open: Arc::new(open),
                 request,
                 location,
                 pricing,
@@ -109,7 +124,9 @@ impl Attempt {
                 hold,
                 growth,
                 breaker,
-                record: Some(record),
+                hedged: record.is_none(),
+                record,
+                beside: Arc::default(),
                 started: Instant::now(),
                 received,
                 first_event_us: None,
@@ -119,20 +136,42 @@ impl Attempt {
                 dialled: false,
                 shadow,
             })),
-        };
-        // The guard stands before the line is written: a client that leaves meanwhile closes it, too.
-        let written = match opening {
-            Some(opening) => ledger.open(opening).await,
-            None => Ok(()),
-        };
-        match (written, &mut attempt.inner) {
-            (Ok(()), Some(running)) => {
-                running.dialled = true;
-                Ok(attempt)
-            }
-            (Err(error), _) => Err((error, attempt)),
-            (Ok(()), None) => Err((LedgerError::Closed, attempt)),
         }
+    }
+
+    /// Writes the opening line, where the attempt is priced; [`Attempt::opened`] has to follow.
+    ///
+    /// # Cancel safety
+    /// Once polled, the line is written even if the future is dropped.
+    pub(super) fn opening(&self) -> impl Future<Output = Result<(), LedgerError>> + Send + use<> {
+        let running = self.inner.as_ref();
+        let priced = running.filter(|running| running.pricing != Pricing::Free);
+        let opening = priced.map(|running| (running.desk.ledger.clone(), running.open.clone()));
+        async move {
+            match opening {
+                Some((ledger, open)) => ledger.open(open).await,
+                None => Ok(()),
+            }
+        }
+    }
+
+    /// The opening is on the ledger: from here on it may cost something.
+    pub(super) fn opened(&mut self) {
+        if let Some(running) = &mut self.inner {
+            running.dialled = true;
+        }
+    }
+
+    /// A hedged attempt becomes the one that answers.
+    pub(super) fn entrust(&mut self, record: RequestRecord, shadow: Option<super::walk::ShadowSeed>) {
+        if let Some(running) = &mut self.inner {
+            (running.record, running.shadow, running.hedged) = (Some(record), shadow, false);
+        }
+    }
+
+    /// Where a hedge says that it has begun, by its number.
+    pub(super) fn accompanied(&self) -> Arc<AtomicU32> {
+        self.inner.as_ref().map(|running| running.beside.clone()).unwrap_or_default()
     }
 
     /// Takes back an attempt that was never dialled: nothing is written, the hold is released, the record handed back.
@@ -190,14 +229,20 @@ impl Attempt {
     }
 
     /// Closes an attempt whose answer was not found good enough: its tokens count, the record goes to its successor.
-    pub(super) async fn reject(mut self) -> Result<Option<RequestRecord>, LedgerError> {
-        let Some(mut running) = self.inner.take() else { return Err(LedgerError::Closed) };
+    ///
+    /// The line is not waited for: lines are written in order, so it is durable once the successor's is, and the record is
+    /// never without a guard.
+    ///
+    /// # Cancel safety
+    /// A dropped future ends it as `disconnected`.
+    pub(super) async fn reject(mut self) -> Option<RequestRecord> {
+        let counted = self.inner.as_mut()?.counted().await;
+        let mut running = self.inner.take()?;
         let record = running.record.take();
-        let counted = running.counted().await;
         let (closed, _) = running.closed(Outcome::Rejected, None, None, counted);
         running.tell(&closed, None);
-        running.desk.ledger.clone().close(closed, None).await?;
-        Ok(record)
+        running.desk.ledger.close_later(closed, None);
+        record
     }
 
     /// Closes the request's last attempt; returns what it came to once the line is durable.
@@ -251,14 +296,18 @@ impl Attempt {
 }
 
 impl Drop for Attempt {
-    /// The client left, or the future was dropped: counted and written in the background.
+    /// The client left, or the future was dropped, or nobody needs it: counted and written in the background.
     fn drop(&mut self) {
         let Some(mut running) = self.inner.take() else { return };
         running.breaker.inconclusive();
         let desk = running.desk.clone();
         desk.tasks.spawn(async move {
             let counted = running.counted().await;
-            let (closed, record) = running.closed(Outcome::Disconnected, Some("client_left"), Some(499), counted);
+            let (outcome, error) = match running.hedged {
+                true => (Outcome::Cancelled, None),
+                false => (Outcome::Disconnected, Some("client_left")),
+            };
+            let (closed, record) = running.closed(outcome, error, Some(499), counted);
             running.tell(&closed, record.as_ref());
             running.desk.ledger.close_later(closed, record);
         });
@@ -307,12 +356,12 @@ impl Running {
         }
         // Only what served is compared: a failed attempt has a successor with a baseline of its own.
         let baseline = match (outcome, self.location) {
-            (Outcome::Error | Outcome::Rejected, _) => None,
+            (Outcome::Error | Outcome::Rejected | Outcome::Cancelled, _) => None,
             (_, Location::Hosted) => cost,
             (_, Location::Local) => self.baseline.cost(usage).unwrap_or(None),
         };
         let record = self.record.take().map(|mut record| {
-            record.attempts = self.open.attempt;
+            record.attempts = self.open.attempt.max(self.beside.load(Ordering::Relaxed));
             record.status = status.unwrap_or(record.status);
             record
         });

@@ -4,7 +4,7 @@
 //! is held back: at most [`CascadeConfig::hold_tokens`] tokens, and no longer than [`CascadeConfig::hold`] or half of what
 //! the first token took, whichever is more. Sure enough: the held events go out, then everything streams. Not: the
 //! generation is stopped, its tokens are on the ledger as `rejected`, and the next target is tried; no byte of it was
-//! sent. A whole answer is judged whole.
+//! sent. A whole answer is judged whole. With [`CascadeConfig::hedge`] the next target is dialled meanwhile ([`super::hedge`]).
 //!
 //! **How sure is sure.** The threshold is the running median of the doubts seen lately, so half of the requests in the
 //! symmetric band go to the strong side and `hosted_share` is kept.
@@ -13,11 +13,10 @@
 //! When everybody after a rejected answer fails, the local model is asked once more, unwatched: a weak answer is better
 //! than none.
 
-use super::answer::{AnswerBody, AnswerStream};
+use super::answer::AnswerStream;
 use super::attempt::Attempt;
 use crate::classify::{AnswerHead, Doubt, Draft, Share, Wanted};
 use crate::fleet::Model;
-use crate::ledger::{LedgerError, Outcome};
 use adapters::wire::{Fold, WireRequest};
 use adapters::{BackendError, Call, Event, Events, Kind, Phase};
 use bytes::Bytes;
@@ -42,6 +41,8 @@ pub struct CascadeConfig {
     pub hold_tokens: usize,
     /// How long a beginning may be held back at least.
     pub hold: Duration,
+    /// The hosted call is begun while the local answer is judged.
+    pub hedge: bool,
 }
 
 /// What a second look works with; outlives a reload.
@@ -71,12 +72,12 @@ pub(super) struct Look {
 
 /// What came of an attempt that did not fail.
 pub(super) enum Tried {
-    /// The client gets it.
-    Answered(AnswerBody),
+    /// The client gets this stream.
+    Streams(Box<AnswerStream>),
+    /// The client gets this body, once the attempt's end is on the ledger.
+    Whole(Bytes, Attempt),
     /// It was looked at and not found good enough; the generation is stopped.
     Rejected(Attempt),
-    /// The ledger did not take its end.
-    Unwritten(LedgerError),
 }
 
 // === impl Cascade ===
@@ -128,8 +129,8 @@ impl Look {
     }
 }
 
-/// One attempt up to its first event (a stream), to the end of its second look (a watched one) or to its end (a whole
-/// answer).
+/// One attempt up to its first event (a stream), to the end of its second look (a watched one) or to its last byte (a
+/// whole answer).
 ///
 /// # Cancel safety
 /// Dropping the future ends the attempt as `disconnected`.
@@ -146,9 +147,24 @@ pub(super) async fn attempt(
         Err(error) => return Err((error, attempt)),
     };
     match (request.view.stream, watch) {
-        (true, None) => streamed(request, events, attempt).await,
+        (_, None) => answered(request, events, attempt).await,
         (true, Some(watch)) => held(request, events, attempt, watch, began).await,
         (false, watch) => whole(request, events, attempt, watch).await,
+    }
+}
+
+/// An answer that nobody looks at.
+///
+/// # Cancel safety
+/// Dropping the future ends the attempt as `disconnected`.
+pub(super) async fn answered(
+    request: &WireRequest,
+    events: Events,
+    attempt: Attempt,
+) -> Result<Tried, (BackendError, Attempt)> {
+    match request.view.stream {
+        true => streamed(request, events, attempt).await,
+        false => whole(request, events, attempt, None).await,
     }
 }
 
@@ -160,7 +176,7 @@ async fn streamed(
     match events.next().await {
         Some(Ok(first)) => {
             let stream = AnswerStream::new(first, events, attempt, request.view.include_usage);
-            Ok(Tried::Answered(AnswerBody::Stream(Box::new(stream))))
+            Ok(Tried::Streams(Box::new(stream)))
         }
         Some(Err(error)) => Err((error, attempt)),
         None => Err((silence(), attempt)),
@@ -231,7 +247,7 @@ async fn held(
         return Ok(Tried::Rejected(attempt));
     }
     let stream = AnswerStream::held(waiting, events, attempt, request.view.include_usage);
-    Ok(Tried::Answered(AnswerBody::Stream(Box::new(stream))))
+    Ok(Tried::Streams(Box::new(stream)))
 }
 
 /// A whole answer; folded where the backend streams, judged where it is watched.
@@ -269,12 +285,9 @@ async fn whole(
     if look.is_some_and(|look| look.rejects()) {
         return Ok(Tried::Rejected(attempt));
     }
-    Ok(match attempt.finish(Outcome::Ok, None, Some(200)).await {
-        Ok(settled) => Tried::Answered(AnswerBody::Whole { body, cost: settled.cost }),
-        Err(error) => Tried::Unwritten(error),
-    })
+    Ok(Tried::Whole(body, attempt))
 }
 
-fn silence() -> BackendError {
+pub(super) fn silence() -> BackendError {
     BackendError::before_first_event(Kind::Truncated("the stream ended in silence".into()))
 }

@@ -12,9 +12,12 @@
 //!
 //! [`World::likely_output`]: policies::World::likely_output
 
+use super::answer::DeniedBy;
 use super::growth::Growth;
 use super::walk::{Router, WAIT_FOR_HELD};
 use crate::budgets::{Exceeded, Hold};
+use crate::fleet::Model;
+use adapters::{BackendError, Kind};
 use policies::{
     Amount, BudgetView, Candidate, Considered, Constraint, Facts, HoldError, NanoDollars, OnExceeded, Pricing, Refusal,
     RoutingDecision,
@@ -57,6 +60,25 @@ impl Need {
 }
 
 impl Router {
+    /// Sets the money aside and passes the provider's breaker: whatever comes next, an attempt has to close it.
+    pub(super) fn enter(
+        &self,
+        facts: &Facts,
+        decision: &RoutingDecision,
+        seen: &Considered,
+        model: &Model,
+    ) -> Result<Reserved, DeniedBy> {
+        // Others may have taken the money since the decision.
+        let late = |exceeded: Exceeded| DeniedBy::Refusal(Box::new(late_refusal(&exceeded, decision)));
+        let reserved = self.reserve(facts, seen, facts.stream).map_err(late)?;
+        if !model.provider.breaker.enter() {
+            release(reserved.hold);
+            let why = "its provider failed repeatedly".to_owned();
+            return Err(DeniedBy::Backend(BackendError::before_send(Kind::NotReady(why))));
+        }
+        Ok(reserved)
+    }
+
     /// Sets the money aside, and says which ceiling on output that imposes. `stoppable`: whoever dials watches the hold.
     pub(super) fn reserve(&self, facts: &Facts, seen: &Considered, stoppable: bool) -> Result<Reserved, Exceeded> {
         let candidate = &seen.candidate;
@@ -103,14 +125,14 @@ impl Router {
 }
 
 /// Gives back what an attempt that was never dialled had set aside.
-pub(super) fn release(hold: Option<Hold>) {
+fn release(hold: Option<Hold>) {
     if let Some(hold) = hold {
         hold.settle(Amount::default());
     }
 }
 
 /// The refusal of a request whose money others took since the decision.
-pub(super) fn late_refusal(exceeded: &Exceeded, decision: &RoutingDecision) -> Refusal {
+fn late_refusal(exceeded: &Exceeded, decision: &RoutingDecision) -> Refusal {
     let held = exceeded.why == HoldError::Held;
     let what = if held { "is held by running calls" } else { "is spent" };
     Refusal {

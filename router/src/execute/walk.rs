@@ -1,21 +1,23 @@
 //! The router itself: from a request to an answer.
 
-use super::answer::{Answer, Denied, DeniedBy, Head};
+use super::answer::{Answer, AnswerBody, Denied, DeniedBy, Head};
 use super::attempt::{Attempt, Desk, Start};
 use super::cascade::{Cascade, Tried, Watch};
 use super::consider::{Considering, Seat};
-use super::reserve::{late_refusal, release};
+use super::hedge::{Hedge, TakenUp, beside};
+use super::reserve::Reserved;
 use super::settings::RouterConfig;
 use super::story;
 use crate::ask::Ask;
 use crate::budgets::{Budgets, Hold};
 use crate::classify::{Control, Lane, LaneRule, Wanted};
 use crate::fleet::{Fleet, Model};
-use crate::ledger::{AttemptOpen, Ledger};
+use crate::ledger::{AttemptOpen, Ledger, Outcome};
 use crate::observe::Observer;
 use adapters::wire::Format;
 use adapters::{BackendError, Call, Kind};
 use policies::{Considered, Exploration, Facts, Location, ModelName, Pricing, Reason, RoutingDecision};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -25,6 +27,20 @@ pub(super) use crate::shadow::ShadowSeed;
 
 /// How long a request waits for money that running calls hold.
 pub(super) const WAIT_FOR_HELD: Duration = Duration::from_secs(1);
+
+/// How a target of the plan is come to.
+enum Way {
+    /// It is to be dialled.
+    Fresh(Reserved),
+    /// It was dialled while the first one's answer was judged.
+    Hedged(Hedge),
+}
+
+/// An attempt whose opening is on the ledger.
+enum Opened {
+    Fresh(Attempt, Call),
+    Hedged(TakenUp),
+}
 
 /// The router.
 pub struct Router {
@@ -166,7 +182,9 @@ impl Router {
         let mut last: Option<DeniedBy> = None;
         let mut head = Head { score: record.score, budget: near, ..self.head(ask, decision.reason.word()) };
         let mut rejected = false;
-        for (place, target) in places(&decision).enumerate() {
+        let mut hedge: Option<Hedge> = None;
+        let mut order: VecDeque<_> = places(&decision).enumerate().collect();
+        while let Some((place, target)) = order.pop_front() {
             if place >= decision.plan.targets().len() && !rejected {
                 break;
             }
@@ -176,21 +194,25 @@ impl Router {
                 // Another small model would have to be looked at, too; the strong side is what was asked for.
                 continue;
             }
-            let reserved = match self.reserve(&facts, seen, facts.stream) {
-                Ok(reserved) => reserved,
-                Err(exceeded) => {
-                    // Others took the money since the decision.
-                    last.get_or_insert(DeniedBy::Refusal(Box::new(late_refusal(&exceeded, &decision))));
-                    continue;
-                }
-            };
-            if !model.provider.breaker.enter() {
-                let why = "its provider failed repeatedly".to_owned();
-                last.get_or_insert(DeniedBy::Backend(BackendError::before_send(Kind::NotReady(why))));
-                release(reserved.hold);
-                continue;
+            let hedged = hedge.take_if(|hedge| hedge.target() == target);
+            if let Some((by, more)) = hedged.as_ref().and_then(Hedge::failure) {
+                // It failed while the first answer was judged.
+                last = Some(by);
+                if more { continue } else { break }
             }
-            attempts += 1;
+            let way = match hedged {
+                Some(hedge) => Way::Hedged(hedge),
+                None => match self.enter(&facts, &decision, seen, model) {
+                    Ok(reserved) => {
+                        attempts += 1;
+                        Way::Fresh(reserved)
+                    }
+                    Err(by) => {
+                        last.get_or_insert(by);
+                        continue;
+                    }
+                },
+            };
             record.route = Some(model.provider.location.word());
             record.model = Some(target.clone());
             let reason = match (place, rejected) {
@@ -208,77 +230,89 @@ impl Router {
                 ..head
             };
             let shadow = self.shadow_seed(ask, &facts, &decision, target);
-            let start = Start {
-                desk: self.desk.clone(),
-                open: self.opening(ask, &facts, model, (seen, reserved.hold.as_ref()), attempts),
-                request: ask.request.clone(),
-                location: model.provider.location,
-                pricing: model.pricing.clone(),
-                baseline: self.baseline(),
-                hold: reserved.hold,
-                growth: reserved.growth,
-                breaker: model.provider.breaker.clone(),
-                record,
-                received: ask.received,
-                shadow,
+            let opened = match way {
+                Way::Hedged(hedge) => hedge.take_up(record, shadow).await.map(Opened::Hedged),
+                Way::Fresh(reserved) => {
+                    let watch = decision.watch && place == 0;
+                    let call = Call { watch, ..self.call(ask, &facts, model, &reserved) };
+                    let start = self.start((ask, &facts), model, seen, reserved, attempts);
+                    let opened = Attempt::open(Start { record: Some(record), shadow, ..start }).await;
+                    opened
+                        .map(|attempt| Opened::Fresh(attempt, call))
+                        .map_err(|(error, attempt)| (error, attempt.abandon()))
+                }
             };
-            let attempt = match Attempt::open(start).await {
-                Ok(attempt) => attempt,
-                Err((error, attempt)) => {
-                    let Some(back) = attempt.abandon() else { break };
+            let opened = match opened {
+                Ok(opened) => opened,
+                Err((error, back)) => {
+                    let Some(back) = back else { break };
                     record = back;
                     last = Some(DeniedBy::Ledger(error));
                     continue;
                 }
             };
             let dialled = Instant::now();
-            let call = Call {
-                request: ask.request.clone(),
-                id: ask.id.clone(),
-                model: model.upstream.clone(),
-                stream: facts.stream,
-                max_output: reserved.max_output,
-                traceparent: ask.traceparent.clone(),
-                watch: decision.watch && place == 0,
-            };
-            let watch = call.watch.then(|| self.watch(ask, &decision));
-            match super::cascade::attempt(&ask.request, model, call, attempt, watch).await {
-                Ok(Tried::Answered(body)) => {
-                    waited += dialled.elapsed();
-                    head.overhead = ask.received.elapsed().saturating_sub(waited);
-                    let need = decision.signals.as_ref().and_then(|signals| signals.need);
-                    // Whoever was drawn to try the other side is not kept there.
-                    let conversation = conversation.filter(|_| decision.reason != Reason::Exploration);
-                    if let (Some(conversation), Some(need)) = (conversation, need) {
-                        let kept = decision.steering.remembered(model.provider.location, need);
-                        self.config.affinity.answered(conversation, kept, Instant::now());
+            let tried = match opened {
+                Opened::Hedged(taken) => taken.go_on(&ask.request).await,
+                Opened::Fresh(attempt, call) => {
+                    let watch = call.watch.then(|| self.watch(ask, &decision));
+                    if watch.is_some() {
+                        hedge = self.hedge((ask, &facts, &decision), &attempt, attempts + 1);
+                        attempts += u32::from(hedge.is_some());
                     }
-                    return Ok(Answer { head, body });
+                    let trying = super::cascade::attempt(&ask.request, model, call, attempt, watch);
+                    beside(&mut hedge, trying).await
+                }
+            };
+            if hedge.as_ref().is_some_and(Hedge::begun) {
+                head.attempts = attempts;
+            }
+            let body = match tried {
+                Ok(Tried::Streams(stream)) => AnswerBody::Stream(stream),
+                Ok(Tried::Whole(body, attempt)) => {
+                    // Nobody needs it any longer.
+                    drop(hedge.take());
+                    match attempt.finish(Outcome::Ok, None, Some(200)).await {
+                        Ok(settled) => AnswerBody::Whole { body, cost: settled.cost },
+                        Err(error) => return Err(Box::new(Denied { head, by: DeniedBy::Ledger(error) })),
+                    }
                 }
                 Ok(Tried::Rejected(attempt)) => {
                     waited += dialled.elapsed();
                     rejected = true;
-                    record = match attempt.reject().await {
-                        Ok(Some(back)) => back,
-                        Ok(None) => break,
-                        Err(error) => return Err(Box::new(Denied { head, by: DeniedBy::Ledger(error) })),
-                    };
-                }
-                Ok(Tried::Unwritten(error)) => {
-                    return Err(Box::new(Denied { head, by: DeniedBy::Ledger(error) }));
+                    let Some(back) = beside(&mut hedge, attempt.reject()).await else { break };
+                    record = back;
+                    continue;
                 }
                 Err((error, attempt)) => {
                     waited += dialled.elapsed();
                     let more = error.next_target_may_try();
-                    let Some(back) = attempt.fail(&error).await else { break };
+                    let Some(back) = beside(&mut hedge, attempt.fail(&error)).await else { break };
                     record = back;
                     tracing::debug!(error = %error, model = %target, "an attempt failed");
                     last = Some(DeniedBy::Backend(error));
                     if !more {
                         break;
                     }
+                    // What is under way already comes next.
+                    let under_way = hedge.as_ref().filter(|hedge| hedge.lives());
+                    let at = under_way.and_then(|hedge| order.iter().position(|(_, next)| *next == hedge.target()));
+                    if let Some(next) = at.and_then(|at| order.remove(at)) {
+                        order.push_front(next);
+                    }
+                    continue;
                 }
+            };
+            waited += dialled.elapsed();
+            head.overhead = ask.received.elapsed().saturating_sub(waited);
+            let need = decision.signals.as_ref().and_then(|signals| signals.need);
+            // Whoever was drawn to try the other side is not kept there.
+            let conversation = conversation.filter(|_| decision.reason != Reason::Exploration);
+            if let (Some(conversation), Some(need)) = (conversation, need) {
+                let kept = decision.steering.remembered(model.provider.location, need);
+                self.config.affinity.answered(conversation, kept, Instant::now());
             }
+            return Ok(Answer { head, body });
         }
         head.overhead = ask.received.elapsed().saturating_sub(waited);
         let nothing = || DeniedBy::Backend(BackendError::before_send(Kind::NotReady("no target is left".into())));
@@ -292,7 +326,7 @@ impl Router {
         Watch { cascade: self.cascade.clone(), config: self.config.cascade, wanted: Wanted { need, json } }
     }
 
-    fn opening(
+    pub(super) fn opening(
         &self,
         ask: &Ask,
         facts: &Facts,
@@ -323,7 +357,7 @@ impl Router {
     }
 
     /// The price that a local answer saved: the configured baseline's, else the first hosted one's.
-    fn baseline(&self) -> Pricing {
+    pub(super) fn baseline(&self) -> Pricing {
         let priced =
             self.config.baseline.iter().chain(self.config.hosted.iter()).filter_map(|name| self.fleet.get(name));
         priced

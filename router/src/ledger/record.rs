@@ -13,6 +13,8 @@ pub enum Outcome {
     Error,
     /// It was looked at and not found good enough; nothing of it was sent.
     Rejected,
+    /// It ran beside another one that was good enough; nothing of it was sent.
+    Cancelled,
     /// It broke off in the midst.
     Truncated,
     /// A budget had no more for it; the stream was brought to its end.
@@ -117,7 +119,7 @@ pub struct RequestRecord {
     pub score: Option<f32>,
     /// The HTTP status that was sent.
     pub status: u16,
-    /// Number of attempts.
+    /// Number of attempts, hedged ones included.
     pub attempts: u32,
     /// The decision as it was explained: JSON text.
     pub record: String,
@@ -161,6 +163,7 @@ impl Outcome {
             Self::Ok => "ok",
             Self::Error => "error",
             Self::Rejected => "rejected",
+            Self::Cancelled => "cancelled",
             Self::Truncated => "truncated",
             Self::Ended => "ended",
             Self::Disconnected => "disconnected",

@@ -1,0 +1,49 @@
+//! What an attempt is made of, and what is asked of its model.
+
+use super::attempt::Start;
+use super::reserve::Reserved;
+use super::walk::Router;
+use crate::ask::Ask;
+use crate::fleet::Model;
+use adapters::Call;
+use policies::{Considered, Facts};
+
+impl Router {
+    /// What is asked of a model.
+    pub(super) fn call(&self, ask: &Ask, facts: &Facts, model: &Model, reserved: &Reserved) -> Call {
+        Call {
+            request: ask.request.clone(),
+            id: ask.id.clone(),
+            model: model.upstream.clone(),
+            stream: facts.stream,
+            max_output: reserved.max_output,
+            traceparent: ask.traceparent.clone(),
+            watch: false,
+        }
+    }
+
+    /// What an attempt is made of, but for the record and the shadow.
+    pub(super) fn start(
+        &self,
+        (ask, facts): (&Ask, &Facts),
+        model: &Model,
+        seen: &Considered,
+        reserved: Reserved,
+        number: u32,
+    ) -> Start {
+        Start {
+            desk: self.desk.clone(),
+            open: self.opening(ask, facts, model, (seen, reserved.hold.as_ref()), number),
+            request: ask.request.clone(),
+            location: model.provider.location,
+            pricing: model.pricing.clone(),
+            baseline: self.baseline(),
+            hold: reserved.hold,
+            growth: reserved.growth,
+            breaker: model.provider.breaker.clone(),
+            record: None,
+            received: ask.received,
+            shadow: None,
+        }
+    }
+}
