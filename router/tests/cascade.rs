@@ -122,8 +122,14 @@ impl Bench {
     }
 }
 
-const ON: CascadeConfig =
-    CascadeConfig { width: 0.5, observe: false, hold_tokens: 6, hold: Duration::from_secs(5), hedge: false };
+const ON: CascadeConfig = CascadeConfig {
+    width: 0.5,
+    observe: false,
+    hold_tokens: 6,
+    hold: Duration::from_secs(5),
+    hedge: false,
+    samples: 1,
+};
 
 /// All that the client gets.
 async fn text_of(answer: Answer) -> String {

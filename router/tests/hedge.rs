@@ -167,8 +167,14 @@ struct Setting {
     at_once: Option<Play>,
 }
 
-const ON: CascadeConfig =
-    CascadeConfig { width: 0.5, observe: false, hold_tokens: 6, hold: Duration::from_secs(60), hedge: true };
+const ON: CascadeConfig = CascadeConfig {
+    width: 0.5,
+    observe: false,
+    hold_tokens: 6,
+    hold: Duration::from_secs(60),
+    hedge: true,
+    samples: 1,
+};
 
 impl Default for Setting {
     fn default() -> Self {

@@ -84,6 +84,7 @@ impl Bench {
                 hold_tokens: 6,
                 hold: Duration::from_secs(5),
                 hedge: false,
+                samples: 1,
             },
             exploration: 0.0,
             keep_prompts: false,

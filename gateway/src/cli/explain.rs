@@ -102,9 +102,10 @@ fn cascade(config: &CascadeConfig) -> Option<String> {
     let what =
         if config.observe { "local answers are looked at and kept" } else { "doubtful local answers are escalated" };
     let hedge = if config.hedge { ", the hosted call is begun meanwhile" } else { "" };
+    let again = if config.samples > 1 { ", short whole answers hard to tell are drawn twice" } else { "" };
     let hold = humantime::format_duration(config.hold);
     Some(format!(
-        "cascade: {what}, {:.0}% around the threshold; at most {} tokens held, {hold} or longer{hedge}",
+        "cascade: {what}, {:.0}% around the threshold; at most {} tokens held, {hold} or longer{hedge}{again}",
         config.width * 100.0,
         config.hold_tokens
     ))
@@ -146,7 +147,7 @@ fn meaning(settings: &Settings) -> Value {
             "cascade": (router.cascade.width > 0.0 && router.risk.is_none()).then(|| json!({
                 "width": shown(router.cascade.width), "observe": router.cascade.observe,
                 "hold_tokens": router.cascade.hold_tokens, "hold_ms": router.cascade.hold.as_secs_f64() * 1e3,
-                "hedge": router.cascade.hedge,
+                "hedge": router.cascade.hedge, "samples": router.cascade.samples,
             })),
         },
         "default_class": settings.default_class,

@@ -16,6 +16,10 @@ pub(super) fn read(spec: &CascadeSpec, found: &mut Findings) -> CascadeConfig {
         let text = "`router.cascade.hedge` does nothing where no answer is escalated: it needs `mode = \"on\"`";
         found.warnings.push(text.into());
     }
+    let samples = spec.samples.unwrap_or(1);
+    if !(1..=2).contains(&samples) {
+        found.problems.push(format!("`router.cascade.samples` is {samples}: an answer is drawn once (1) or twice (2)"));
+    }
     CascadeConfig {
         width: match mode {
             CascadeMode::Off => 0.0,
@@ -25,6 +29,7 @@ pub(super) fn read(spec: &CascadeSpec, found: &mut Findings) -> CascadeConfig {
         hold_tokens,
         hold: spec.hold.map_or(defaults::CASCADE_HOLD, |time| time.0),
         hedge: spec.hedge && mode == CascadeMode::On,
+        samples,
     }
 }
 
@@ -35,6 +40,15 @@ mod tests {
     fn told(text: &str) -> (CascadeConfig, Findings) {
         let mut found = Findings::default();
         (read(&toml::from_str(text).unwrap(), &mut found), found)
+    }
+
+    #[test]
+    fn an_answer_is_drawn_once_or_twice() {
+        assert_eq!([told("").0.samples, told("samples = 1").0.samples, told("samples = 2").0.samples], [1, 1, 2]);
+        for samples in [0, 3, 255] {
+            let (_, found) = told(&format!("samples = {samples}"));
+            assert!(found.problems[0].contains(&format!("`router.cascade.samples` is {samples}")), "{found:?}");
+        }
     }
 
     #[test]

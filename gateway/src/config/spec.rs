@@ -206,6 +206,8 @@ pub struct CascadeSpec {
     pub hold: Option<Time>,
     /// The hosted call is begun while the local answer is judged; default: false.
     pub hedge: bool,
+    /// How often a short whole answer that is hard to tell is drawn: 1 (default) or 2.
+    pub samples: Option<u8>,
 }
 
 /// Who is asked where the need is too close to call.

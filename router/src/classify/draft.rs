@@ -111,6 +111,11 @@ impl Draft {
         self.certainty.len()
     }
 
+    /// The text so far.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// There is text, or an end.
     pub fn has_text(&self) -> bool {
         !self.text.is_empty() || self.finished()

@@ -58,10 +58,10 @@ struct Running {
     hold: Option<Hold>,
     growth: Option<Growth>,
     breaker: Arc<Breaker>,
-    /// The request's record, written with the attempt that is its last; a hedged one has none until it is taken up.
+    /// The request's record, written with the attempt that is its last; one that runs beside another has none.
     record: Option<RequestRecord>,
-    /// It runs beside another attempt that has the request's record.
-    hedged: bool,
+    /// It runs beside another attempt that has the request's record: a hedge until it is taken up, or a second sample.
+    aside: bool,
     /// The number of the attempt that was begun beside this one; 0: none.
     beside: Arc<AtomicU32>,
     started: Instant,
@@ -87,7 +87,7 @@ pub(super) struct Start {
     pub(super) hold: Option<Hold>,
     pub(super) growth: Option<Growth>,
     pub(super) breaker: Arc<Breaker>,
-    /// `None`: it is hedged, and another attempt has the record.
+    /// `None`: it runs beside another attempt, which has the record.
     pub(super) record: Option<RequestRecord>,
     pub(super) received: Instant,
     pub(super) shadow: Option<super::walk::ShadowSeed>,
@@ -124,7 +124,7 @@ impl Attempt {
                 hold,
                 growth,
                 breaker,
-                hedged: record.is_none(),
+                aside: record.is_none(),
                 record,
                 beside: Arc::default(),
                 started: Instant::now(),
@@ -165,11 +165,11 @@ impl Attempt {
     /// A hedged attempt becomes the one that answers.
     pub(super) fn entrust(&mut self, record: RequestRecord, shadow: Option<super::walk::ShadowSeed>) {
         if let Some(running) = &mut self.inner {
-            (running.record, running.shadow, running.hedged) = (Some(record), shadow, false);
+            (running.record, running.shadow, running.aside) = (Some(record), shadow, false);
         }
     }
 
-    /// Where a hedge says that it has begun, by its number.
+    /// Where an attempt that runs beside this one says, by its number, that it has begun.
     pub(super) fn accompanied(&self) -> Arc<AtomicU32> {
         self.inner.as_ref().map(|running| running.beside.clone()).unwrap_or_default()
     }
@@ -235,11 +235,23 @@ impl Attempt {
     ///
     /// # Cancel safety
     /// A dropped future ends it as `disconnected`.
-    pub(super) async fn reject(mut self) -> Option<RequestRecord> {
+    pub(super) async fn reject(self) -> Option<RequestRecord> {
+        self.set_aside(Outcome::Rejected).await
+    }
+
+    /// Closes an attempt that answered somebody who judges; the record is another one's.
+    ///
+    /// # Cancel safety
+    /// A dropped future ends it as `cancelled`.
+    pub(super) async fn judged(self) {
+        self.set_aside(Outcome::Ok).await;
+    }
+
+    async fn set_aside(mut self, outcome: Outcome) -> Option<RequestRecord> {
         let counted = self.inner.as_mut()?.counted().await;
         let mut running = self.inner.take()?;
         let record = running.record.take();
-        let (closed, _) = running.closed(Outcome::Rejected, None, None, counted);
+        let (closed, _) = running.closed(outcome, None, None, counted);
         running.tell(&closed, None);
         running.desk.ledger.close_later(closed, None);
         record
@@ -303,7 +315,7 @@ impl Drop for Attempt {
         let desk = running.desk.clone();
         desk.tasks.spawn(async move {
             let counted = running.counted().await;
-            let (outcome, error) = match running.hedged {
+            let (outcome, error) = match running.aside {
                 true => (Outcome::Cancelled, None),
                 false => (Outcome::Disconnected, Some("client_left")),
             };
@@ -357,6 +369,7 @@ impl Running {
         // Only what served is compared: a failed attempt has a successor with a baseline of its own.
         let baseline = match (outcome, self.location) {
             (Outcome::Error | Outcome::Rejected | Outcome::Cancelled, _) => None,
+            (_, _) if self.open.purpose != "answer" => None,
             (_, Location::Hosted) => cost,
             (_, Location::Local) => self.baseline.cost(usage).unwrap_or(None),
         };

@@ -4,7 +4,8 @@
 //! is held back: at most [`CascadeConfig::hold_tokens`] tokens, and no longer than [`CascadeConfig::hold`] or half of what
 //! the first token took, whichever is more. Sure enough: the held events go out, then everything streams. Not: the
 //! generation is stopped, its tokens are on the ledger as `rejected`, and the next target is tried; no byte of it was
-//! sent. A whole answer is judged whole. With [`CascadeConfig::hedge`] the next target is dialled meanwhile ([`super::hedge`]).
+//! sent. A whole answer is judged whole; with `samples = 2` a short one that is hard to tell by a second sample ([`agree`]).
+//! With [`CascadeConfig::hedge`] the next target is dialled meanwhile ([`super::hedge`]).
 //!
 //! **How sure is sure.** The threshold is the running median of the doubts seen lately, so half of the requests in the
 //! symmetric band go to the strong side and `hosted_share` is kept.
@@ -13,6 +14,7 @@
 //! When everybody after a rejected answer fails, the local model is asked once more, unwatched: a weak answer is better
 //! than none.
 
+use super::agree::{self, Again, Agreement};
 use super::answer::AnswerStream;
 use super::attempt::Attempt;
 use crate::classify::{AnswerHead, Doubt, Draft, Share, Wanted};
@@ -24,6 +26,7 @@ use futures::StreamExt;
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -43,6 +46,8 @@ pub struct CascadeConfig {
     pub hold: Duration,
     /// The hosted call is begun while the local answer is judged.
     pub hedge: bool,
+    /// How often a short whole answer that is hard to tell is drawn, once or twice: see [`super::agree`].
+    pub samples: u8,
 }
 
 /// What a second look works with; outlives a reload.
@@ -52,10 +57,19 @@ pub struct Cascade {
 }
 
 /// A second look at one attempt.
-pub(super) struct Watch {
+pub(super) struct Watch<'a> {
     pub(super) cascade: Arc<Cascade>,
     pub(super) config: CascadeConfig,
     pub(super) wanted: Wanted,
+    pub(super) again: Again<'a>,
+}
+
+/// A whole answer whose doubt is too near to the threshold to settle it.
+pub(super) struct Unsure<'a> {
+    body: Bytes,
+    attempt: Attempt,
+    draft: Draft,
+    watch: Watch<'a>,
 }
 
 /// What came of a second look, as the record keeps it.
@@ -66,6 +80,9 @@ pub(super) struct Look {
     threshold: f32,
     tokens: usize,
     whole: bool,
+    /// What a second sample said, where one was wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agreement: Option<Agreement>,
     head: &'static str,
     features: Vec<(&'static str, f32)>,
 }
@@ -90,7 +107,7 @@ impl Default for Cascade {
 
 // === impl Watch ===
 
-impl Watch {
+impl Watch<'_> {
     fn doubt(&self, draft: &Draft) -> Doubt {
         AnswerHead::bundled().doubt(draft, self.wanted)
     }
@@ -103,21 +120,69 @@ impl Watch {
             return None;
         }
         let rejected = doubt.wrong >= threshold;
+        Some(self.look(draft, doubt, threshold, rejected, None))
+    }
+
+    /// Settles it by what a second sample said.
+    fn settle_by(&self, draft: &Draft, agreement: Agreement) -> Look {
+        let (doubt, threshold) = (self.doubt(draft), self.cascade.doubts.threshold());
+        let rejected = match agreement {
+            Agreement::Agreed => false,
+            Agreement::Differed => true,
+            Agreement::Failed => doubt.wrong >= threshold,
+        };
+        self.look(draft, doubt, threshold, rejected, Some(agreement))
+    }
+
+    /// Whether a second sample should settle it.
+    fn wants_another(&self, request: &WireRequest, draft: &Draft) -> bool {
+        let distance = || (self.doubt(draft).wrong - self.cascade.doubts.threshold()).abs();
+        self.config.samples > 1
+            && draft.finished()
+            && draft.tokens() <= agree::SHORT
+            && agree::tells(request, draft.text())
+            && distance() < agree::UNSURE
+    }
+
+    fn look(&self, draft: &Draft, doubt: Doubt, threshold: f32, rejected: bool, agreement: Option<Agreement>) -> Look {
         self.cascade.doubts.observe(doubt.wrong, rejected);
         let verdict = match (rejected, self.config.observe) {
             (true, false) => "escalated",
             (true, true) => "would_escalate",
             (false, _) => "kept",
         };
-        Some(Look {
+        Look {
             verdict,
             wrong: doubt.wrong,
             threshold,
             tokens: draft.tokens(),
             whole: draft.finished(),
+            agreement,
             head: &AnswerHead::bundled().version,
             features: doubt.features,
-        })
+        }
+    }
+}
+
+// === impl Unsure ===
+
+impl<'a> Unsure<'a> {
+    pub(super) fn again(&self) -> Again<'a> {
+        self.watch.again
+    }
+
+    pub(super) fn text(&self) -> &str {
+        self.draft.text()
+    }
+
+    /// Puts on record that the second sample was begun.
+    pub(super) fn accompanied_by(&self, number: u32) {
+        self.attempt.accompanied().fetch_max(number, Ordering::Relaxed);
+    }
+
+    pub(super) fn settle(self, agreement: Agreement) -> Tried {
+        let look = self.watch.settle_by(&self.draft, agreement);
+        judged(self.body, self.attempt, Some(look))
     }
 }
 
@@ -139,7 +204,7 @@ pub(super) async fn attempt(
     model: &Model,
     call: Call,
     attempt: Attempt,
-    watch: Option<Watch>,
+    watch: Option<Watch<'_>>,
 ) -> Result<Tried, (BackendError, Attempt)> {
     let began = Instant::now();
     let events = match model.provider.backend.call(call).await {
@@ -188,7 +253,7 @@ async fn held(
     request: &WireRequest,
     mut events: Events,
     mut attempt: Attempt,
-    watch: Watch,
+    watch: Watch<'_>,
     began: Instant,
 ) -> Result<Tried, (BackendError, Attempt)> {
     let mut draft = Draft::default();
@@ -255,7 +320,7 @@ async fn whole(
     request: &WireRequest,
     mut events: Events,
     mut attempt: Attempt,
-    watch: Option<Watch>,
+    watch: Option<Watch<'_>>,
 ) -> Result<Tried, (BackendError, Attempt)> {
     let mut fold = Fold::new(request.endpoint);
     let mut draft = Draft::default();
@@ -280,12 +345,21 @@ async fn whole(
             None => return Err((silence(), attempt)),
         }
     };
-    let look = watch.filter(|_| draft.tokens() > 0).and_then(|watch| watch.settle(&draft, None));
+    Ok(match watch.filter(|_| draft.tokens() > 0) {
+        None => Tried::Whole(body, attempt),
+        Some(watch) if watch.wants_another(request, &draft) => {
+            agree::settle(Unsure { body, attempt, draft, watch }).await
+        }
+        Some(watch) => judged(body, attempt, watch.settle(&draft, None)),
+    })
+}
+
+fn judged(body: Bytes, mut attempt: Attempt, look: Option<Look>) -> Tried {
     attempt.looked_at(look.as_ref());
-    if look.is_some_and(|look| look.rejects()) {
-        return Ok(Tried::Rejected(attempt));
+    match look {
+        Some(look) if look.rejects() => Tried::Rejected(attempt),
+        Some(_) | None => Tried::Whole(body, attempt),
     }
-    Ok(Tried::Whole(body, attempt))
 }
 
 pub(super) fn silence() -> BackendError {

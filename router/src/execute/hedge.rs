@@ -82,11 +82,6 @@ impl Hedge {
         !matches!(self.stage, Stage::Failed(_) | Stage::Unwritten(_) | Stage::Over)
     }
 
-    /// Whether it was ever polled: from then on it has a line.
-    pub(super) fn begun(&self) -> bool {
-        !matches!(self.stage, Stage::Waiting(_))
-    }
-
     fn abandon(&mut self) {
         if let Some(attempt) = self.attempt.take() {
             attempt.abandon();
@@ -117,7 +112,7 @@ impl Hedge {
                 Stage::Waiting(_) => {
                     let Some(attempt) = &self.attempt else { return false };
                     let opening = attempt.opening().boxed();
-                    self.accompanies.store(self.number, Ordering::Relaxed);
+                    self.accompanies.fetch_max(self.number, Ordering::Relaxed);
                     if let Stage::Waiting(call) = std::mem::replace(&mut self.stage, Stage::Over) {
                         self.stage = Stage::Opening(opening, call);
                     }
@@ -208,7 +203,8 @@ impl Hedge {
 
 impl Drop for Hedge {
     fn drop(&mut self) {
-        if !self.begun() {
+        // Never polled, it never was.
+        if matches!(self.stage, Stage::Waiting(_)) {
             self.abandon();
         }
     }

@@ -7,6 +7,7 @@
 //!
 //! **What it does not know.** HTTP: status codes are a matter of the gateway.
 
+mod agree;
 mod answer;
 mod attempt;
 mod cascade;

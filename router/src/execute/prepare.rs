@@ -1,14 +1,26 @@
-//! What an attempt is made of, and what is asked of its model.
+//! What an attempt is made of, what is asked of its model, and how its answer is looked at.
 
+use super::agree::Again;
 use super::attempt::Start;
+use super::cascade::Watch;
 use super::reserve::Reserved;
 use super::walk::Router;
 use crate::ask::Ask;
+use crate::classify::Wanted;
 use crate::fleet::Model;
 use adapters::Call;
+use adapters::wire::Format;
 use policies::{Considered, Facts};
 
 impl Router {
+    /// The second look at the first target's answer.
+    pub(super) fn watch<'a>(&self, again: Again<'a>) -> Watch<'a> {
+        let Again { ask, decision, .. } = again;
+        let need = decision.signals.as_ref().and_then(|signals| signals.need).unwrap_or(decision.steering.threshold);
+        let json = matches!(ask.request.view.format, Format::JsonSchema(_) | Format::JsonObject);
+        Watch { cascade: self.cascade.clone(), config: self.config.cascade, wanted: Wanted { need, json }, again }
+    }
+
     /// What is asked of a model.
     pub(super) fn call(&self, ask: &Ask, facts: &Facts, model: &Model, reserved: &Reserved) -> Call {
         Call {

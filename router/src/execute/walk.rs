@@ -1,8 +1,9 @@
 //! The router itself: from a request to an answer.
 
+use super::agree::Again;
 use super::answer::{Answer, AnswerBody, Denied, DeniedBy, Head};
 use super::attempt::{Attempt, Desk, Start};
-use super::cascade::{Cascade, Tried, Watch};
+use super::cascade::{Cascade, Tried};
 use super::consider::{Considering, Seat};
 use super::hedge::{Hedge, TakenUp, beside};
 use super::reserve::Reserved;
@@ -10,15 +11,15 @@ use super::settings::RouterConfig;
 use super::story;
 use crate::ask::Ask;
 use crate::budgets::{Budgets, Hold};
-use crate::classify::{Control, Lane, LaneRule, Wanted};
+use crate::classify::{Control, Lane, LaneRule};
 use crate::fleet::{Fleet, Model};
 use crate::ledger::{AttemptOpen, Ledger, Outcome};
 use crate::observe::Observer;
-use adapters::wire::Format;
 use adapters::{BackendError, Call, Kind};
 use policies::{Considered, Exploration, Facts, Location, ModelName, Pricing, Reason, RoutingDecision};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -50,7 +51,7 @@ pub struct Router {
     pub(super) usual: Arc<Seat>,
     /// Who judges in the lanes.
     pub(super) lanes: Vec<(LaneRule, Arc<Seat>)>,
-    cascade: Arc<Cascade>,
+    pub(super) cascade: Arc<Cascade>,
     pub(super) budgets: Arc<Budgets>,
     pub(super) desk: Desk,
 }
@@ -255,18 +256,21 @@ impl Router {
             let tried = match opened {
                 Opened::Hedged(taken) => taken.go_on(&ask.request).await,
                 Opened::Fresh(attempt, call) => {
-                    let watch = call.watch.then(|| self.watch(ask, &decision));
-                    if watch.is_some() {
+                    let company = attempt.accompanied();
+                    if call.watch {
                         hedge = self.hedge((ask, &facts, &decision), &attempt, attempts + 1);
                         attempts += u32::from(hedge.is_some());
                     }
+                    let number = attempts + 1;
+                    let again = Again { router: self, ask, facts: &facts, decision: &decision, model, seen, number };
+                    let watch = call.watch.then(|| self.watch(again));
                     let trying = super::cascade::attempt(&ask.request, model, call, attempt, watch);
-                    beside(&mut hedge, trying).await
+                    let tried = beside(&mut hedge, trying).await;
+                    let begun = company.load(Ordering::Relaxed);
+                    (attempts, head.attempts) = (attempts.max(begun), head.attempts.max(begun));
+                    tried
                 }
             };
-            if hedge.as_ref().is_some_and(Hedge::begun) {
-                head.attempts = attempts;
-            }
             let body = match tried {
                 Ok(Tried::Streams(stream)) => AnswerBody::Stream(stream),
                 Ok(Tried::Whole(body, attempt)) => {
@@ -317,13 +321,6 @@ impl Router {
         head.overhead = ask.received.elapsed().saturating_sub(waited);
         let nothing = || DeniedBy::Backend(BackendError::before_send(Kind::NotReady("no target is left".into())));
         Err(Box::new(Denied { head, by: last.unwrap_or_else(nothing) }))
-    }
-
-    /// The second look at the first target's answer.
-    fn watch(&self, ask: &Ask, decision: &RoutingDecision) -> Watch {
-        let need = decision.signals.as_ref().and_then(|signals| signals.need).unwrap_or(decision.steering.threshold);
-        let json = matches!(ask.request.view.format, Format::JsonSchema(_) | Format::JsonObject);
-        Watch { cascade: self.cascade.clone(), config: self.config.cascade, wanted: Wanted { need, json } }
     }
 
     pub(super) fn opening(

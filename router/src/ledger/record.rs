@@ -13,7 +13,7 @@ pub enum Outcome {
     Error,
     /// It was looked at and not found good enough; nothing of it was sent.
     Rejected,
-    /// It ran beside another one that was good enough; nothing of it was sent.
+    /// It ran beside another one and was not needed any longer; nothing of it was sent.
     Cancelled,
     /// It broke off in the midst.
     Truncated,
