@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use policies::{Capabilities, ModelName, Readiness};
 use router::ledger::{Ledger, NewKey};
 use router::{
-    Affinity, Breaker, BudgetSpec, Budgets, Cascade, Classifier, Control, Fleet, Lane, Model, MoneyRate, Observer,
-    Provider, Risk, RiskGoal, Router, RouterConfig, Scope, Second, Share, Spender,
+    Affinity, Breaker, BudgetSpec, Budgets, Cascade, Classifier, Control, Fleet, Lane, LimitSpecs, Model, MoneyRate,
+    Observer, Provider, Risk, RiskGoal, Router, RouterConfig, Scope, Second, Share, Spender,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -253,6 +253,15 @@ pub fn budget_specs(settings: &Settings, keys: &[NewKeyWithId]) -> Vec<BudgetSpe
         Some(BudgetSpec::dollars(Scope::Key(id.clone()), *limit, window))
     });
     settings.budgets.iter().cloned().chain(of_keys).collect()
+}
+
+/// The configured rate limits, and those of the keys.
+pub fn limit_specs(settings: &Settings, keys: &[NewKeyWithId]) -> LimitSpecs {
+    LimitSpecs {
+        every_key: settings.rates.clone(),
+        keys: keys.iter().map(|(id, _)| (id.as_str().into(), Vec::new())).collect(),
+        teams: settings.team_rates.clone(),
+    }
 }
 
 /// A key's id and what it is.

@@ -1,6 +1,6 @@
 //! What runs beside the requests: keys are read again, the configuration reloaded, the ledger pruned.
 
-use crate::assemble::{Ground, budget_specs};
+use crate::assemble::{Ground, budget_specs, limit_specs};
 use crate::config::{self, Environment};
 use crate::server::App;
 use router::ledger::KeyRecord;
@@ -17,12 +17,14 @@ const FILE: Duration = Duration::from_secs(1);
 /// How often the ledger is pruned.
 const PRUNE: Duration = Duration::from_secs(3_600);
 
-/// Reads the keys again and, if they changed, their budgets.
+/// Reads the keys again and, if they changed, their limits and budgets.
 pub fn refresh_keys(app: &App) {
     match app.keys.refresh(&app.ledger) {
         Ok(true) => {
             let settings = app.settings.load();
-            let specs = budget_specs(&settings, &named(&app.keys.all()));
+            let keys = named(&app.keys.all());
+            app.limits.configure(&limit_specs(&settings, &keys));
+            let specs = budget_specs(&settings, &keys);
             if let Err(error) = app.router.load().budgets().configure(specs, jiff::Timestamp::now()) {
                 tracing::error!(error = %error, "cannot take over the keys' budgets");
             }
@@ -128,11 +130,13 @@ fn reload(app: &App, ground: &Ground, path: &std::path::Path) {
             return;
         }
     };
-    let specs = budget_specs(&settings, &named(&app.keys.all()));
+    let keys = named(&app.keys.all());
+    let specs = budget_specs(&settings, &keys);
     if let Err(error) = ground.budgets.configure(specs, jiff::Timestamp::now()) {
         tracing::error!(error = %error, "the changed budgets cannot be taken over, the old configuration stays");
         return;
     }
+    app.limits.configure(&limit_specs(&settings, &keys));
     app.router.store(Arc::new(router));
     app.settings.store(Arc::new(settings));
     tracing::info!("configuration reloaded; addresses, limits and the ledger's place count after a restart");

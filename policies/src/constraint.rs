@@ -19,6 +19,8 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Constraint {
+    /// The caller's rate is used up; it speaks of the request, not of a candidate.
+    RateLimit,
     /// The model is down, loading or its breaker is open.
     Health,
     /// Its predicted time to first token is too long.
@@ -63,6 +65,7 @@ impl Constraint {
     /// The word in headers, metrics and errors.
     pub fn word(self) -> &'static str {
         match self {
+            Self::RateLimit => "rate_limit",
             Self::Health => "health",
             Self::FirstToken => "first_token",
             Self::Budget => "budget",

@@ -19,6 +19,7 @@ mod decide;
 mod exploration;
 mod facts;
 mod ids;
+mod limit;
 mod money;
 mod plan;
 mod residency;
@@ -35,6 +36,7 @@ pub use decide::{Admission, Considered, Reason, Refusal, RoutingDecision, World,
 pub use exploration::Exploration;
 pub use facts::{Choice, Endpoint, Facts, Needs, Principal, RouteWish, TokenEstimate};
 pub use ids::{KeyId, ModelName, ProviderName, RequestId, SessionId};
+pub use limit::{Bucket, Metered, Period, RateLimit, Short};
 pub use money::{MoneyError, NanoDollars, Price, PriceSource, Pricing, Rate};
 pub use plan::Plan;
 pub use residency::{ClassRule, Classes, DataClass, ResidencyError};

@@ -1,5 +1,6 @@
 //! A request as it enters the router, and the facts that are read off it.
 
+use crate::limits::{Charge, TokensWanted};
 use adapters::wire::{Format, WireRequest};
 use policies::{
     Choice, Classes, Endpoint, Facts, Needs, Principal, RequestId, ResidencyError, RouteWish, SessionId, TokenEstimate,
@@ -28,6 +29,8 @@ pub struct Ask {
     pub traceparent: Option<String>,
     /// When its head arrived.
     pub received: Instant,
+    /// What it took of its caller's rate limits.
+    pub charge: Option<Charge>,
 }
 
 /// Bytes that make one token at the very most and at the very least, and usually.
@@ -38,6 +41,25 @@ const TEMPLATE_PER_MESSAGE: u64 = 16;
 const TEMPLATE: u64 = 64;
 /// Tokens a picture can cost at most with the providers of today.
 const PICTURE: u64 = 4_096;
+
+/// Tokens of an answer whose length the client does not bound, for a rate limit: what a usual answer has. The real count
+/// takes its place.
+const USUAL_OUTPUT: u64 = 256;
+
+// === impl Ask ===
+
+impl Ask {
+    /// The tokens that it counts for at a rate limit until its answer has ended.
+    pub fn tokens_wanted(&self) -> TokensWanted {
+        let view = &self.request.view;
+        let (messages, choices) = (view.messages(), u64::from(view.sampling.n.max(1)));
+        let prompt = estimate(&self.request, messages.len() as u64, 0).likely;
+        match view.sampling.max_tokens {
+            Some(most) => TokensWanted { stated: prompt.saturating_add(most.saturating_mul(choices)), guessed: 0 },
+            None => TokensWanted { stated: prompt, guessed: USUAL_OUTPUT.saturating_mul(choices) },
+        }
+    }
+}
 
 /// Reads the facts.
 ///

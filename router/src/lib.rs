@@ -14,6 +14,7 @@ mod fleet;
 mod health;
 pub mod learn;
 pub mod ledger;
+mod limits;
 mod observe;
 pub mod prices;
 mod shadow;
@@ -32,5 +33,6 @@ pub use execute::{
 };
 pub use fleet::{Fleet, Model, Provider};
 pub use health::Breaker;
+pub use limits::{Charge, LimitSpecs, Limits, OverLimit, Standing, TokensWanted};
 pub use observe::{Observer, Silent};
 pub use shadow::Shadow;

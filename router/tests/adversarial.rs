@@ -167,6 +167,7 @@ impl Bench {
             tags: vec![],
             traceparent: None,
             received: Instant::now(),
+            charge: None,
         };
         self.router.answer(ask).await
     }

@@ -113,6 +113,7 @@ impl Bench {
             tags: vec![],
             traceparent: None,
             received: Instant::now(),
+            charge: None,
         };
         self.router.answer(ask).await.unwrap_or_else(|denied| panic!("denied: {denied:?}"))
     }

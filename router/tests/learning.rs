@@ -107,6 +107,7 @@ impl Bench {
             tags: vec![],
             traceparent: None,
             received: Instant::now(),
+            charge: None,
         }
     }
 }

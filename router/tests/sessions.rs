@@ -111,6 +111,7 @@ impl Bench {
             tags: vec![],
             traceparent: None,
             received: Instant::now(),
+            charge: None,
         };
         let answer = self.router.answer(ask).await.unwrap_or_else(|denied| panic!("denied: {denied:?}"));
         let head = answer.head;

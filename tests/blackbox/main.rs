@@ -20,6 +20,7 @@ mod idempotency;
 mod keys;
 mod learning;
 mod ledger;
+mod limits;
 mod local;
 mod money;
 mod relay;

@@ -196,6 +196,7 @@ pub fn explain(setting: &Setting, wanted: &Explain) -> Result<(), Failure> {
         tags,
         traceparent: None,
         received: Instant::now(),
+        charge: None,
     };
     let explained = decide(settings, &ask)?;
     if setting.json {

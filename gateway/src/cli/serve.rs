@@ -5,15 +5,15 @@
 //! have `timeouts.drain` to end, laggards get an error event, the ledger is closed; a second signal forces.
 
 use super::{Failure, Setting};
-use crate::assemble::{Ground, Parts, budget_specs};
+use crate::assemble::{Ground, Parts, budget_specs, limit_specs};
 use crate::config::{ProviderKind, Settings};
 use crate::server::auth::KeyRing;
 use crate::server::{App, bind, serve as serve_listeners};
 use crate::telemetry::{Telemetry, start_logs};
 use crate::upkeep;
 use arc_swap::ArcSwap;
-use router::Budgets;
 use router::ledger::Ledger;
+use router::{Budgets, Limits};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -60,7 +60,9 @@ async fn run(setting: &Setting, settings: Settings, telemetry: Arc<Telemetry>) -
         tracing::warn!(attempts = recovered, "attempts of an earlier life were charged at their ceiling");
     }
     let keys = KeyRing::start(&ledger)?;
-    let specs = budget_specs(&settings, &upkeep::named(&keys.all()));
+    let named = upkeep::named(&keys.all());
+    let limits = Limits::new(&limit_specs(&settings, &named));
+    let specs = budget_specs(&settings, &named);
     let budgets = Budgets::start(ledger.clone(), specs, jiff::Timestamp::now())?;
     let tasks = TaskTracker::new();
     let ground = Ground {
@@ -76,7 +78,9 @@ async fn run(setting: &Setting, settings: Settings, telemetry: Arc<Telemetry>) -
     }
     let app = Arc::new(App {
         router: ArcSwap::from_pointee(router),
+        limits,
         in_flight: Arc::new(Semaphore::new(settings.in_flight)),
+        refusing: Arc::new(Semaphore::new(crate::server::REFUSING)),
         settings: ArcSwap::from_pointee(settings),
         ledger: ledger.clone(),
         keys,

@@ -10,10 +10,13 @@ use super::load::nearest;
 use super::providers::{Findings, ProviderKind, ProviderSettings};
 use super::settings::{ModelSettings, RouterSettings};
 use super::spec::{
-    DurabilityWord, ExperimentSpec, LedgerSpec, ModelSpec, ResidencySpec, RouterSpec, RuleSpec, SecondOpinion,
+    DurabilityWord, ExperimentSpec, LedgerSpec, LimitsSpec, ModelSpec, ResidencySpec, RouterSpec, RuleSpec,
+    SecondOpinion,
 };
 use super::units::Names;
-use policies::{ClassRule, Classes, Location, ModelName, Price, PriceSource, Pricing, RouteWish, Rule};
+use policies::{
+    ClassRule, Classes, Location, Metered, ModelName, Price, PriceSource, Pricing, RateLimit, RouteWish, Rule,
+};
 use router::Shadow;
 use router::ledger::{Durability, Retention};
 use router::prices::PriceTable;
@@ -285,6 +288,28 @@ pub(super) fn read_ledger(spec: &LedgerSpec, folder: &Path, found: &mut Findings
         bytes: max_size.map_or(defaults::LEDGER_BYTES, |size| size.0),
     };
     (path, durability, retention)
+}
+
+/// Rate limits of each key, and of teams.
+pub(super) fn read_rates(spec: &LimitsSpec, found: &mut Findings) -> (Vec<RateLimit>, Vec<(String, Vec<RateLimit>)>) {
+    let mut rates = |at: &str, requests: Option<u64>, tokens: Option<u64>| -> Vec<RateLimit> {
+        let typed = [(Metered::Requests, requests), (Metered::Tokens, tokens)];
+        let typed = typed.into_iter().filter_map(|(measure, amount)| Some((measure, amount?)));
+        let limits = typed.filter_map(|(measure, amount)| {
+            let limit = RateLimit::per_minute(amount, measure);
+            if limit.is_none() {
+                let key = format!("{at}.{}_per_minute", measure.word());
+                found.problems.push(format!("`{key}` is 0, which lets nothing through: leave it out for no limit"));
+            }
+            limit
+        });
+        limits.collect()
+    };
+    let every_key = rates("limits", spec.requests_per_minute, spec.tokens_per_minute);
+    let teams = spec.teams.iter().map(|(team, limits)| {
+        (team.clone(), rates(&format!("limits.teams.{team}"), limits.requests_per_minute, limits.tokens_per_minute))
+    });
+    (every_key, teams.collect())
 }
 
 pub(super) fn read_experiments(

@@ -5,11 +5,13 @@ use super::defaults;
 use super::environment::Environment;
 use super::load::ConfigError;
 use super::providers::{Findings, ProviderSettings};
-use super::sections::{read_classes, read_experiments, read_ledger, read_models, read_router, read_rules};
+use super::sections::{
+    read_classes, read_experiments, read_ledger, read_models, read_rates, read_router, read_rules,
+};
 use super::spec::{ConfigSpec, LimitsSpec, LogFormat, ModeWord, ServerSpec, TelemetrySpec, TimeoutsSpec};
 use super::units::Time;
 use adapters::hosted;
-use policies::{Classes, Location, ModelName, NanoDollars, Pricing, ProviderName, Rule, Secret, Unsure};
+use policies::{Classes, Location, ModelName, NanoDollars, Pricing, ProviderName, RateLimit, Rule, Secret, Unsure};
 use router::ledger::{Durability, Retention};
 use router::probe::Head;
 use router::{BudgetSpec, CascadeConfig, LaneRule, MoneyRate, RiskGoal, Shadow};
@@ -49,6 +51,10 @@ pub struct Settings {
     pub body_bytes: u64,
     /// The largest request head.
     pub head_bytes: u64,
+    /// Rate limits of each key that has none of its own.
+    pub rates: Vec<RateLimit>,
+    /// Rate limits of teams.
+    pub team_rates: Vec<(String, Vec<RateLimit>)>,
     /// Clocks.
     pub timeouts: Timeouts,
     /// A key is needed even while none exists.
@@ -214,7 +220,8 @@ impl Settings {
         let rules = read_rules(&rules, &classes, &models, &mut found);
         let router = read_router(&router, folder, rules, savings.baseline.as_deref(), &models, &providers, &mut found);
         let (ledger_path, durability, retention) = read_ledger(&ledger, folder, &mut found);
-        let LimitsSpec { connections, in_flight, body, head } = limits;
+        let (rates, team_rates) = read_rates(&limits, &mut found);
+        let LimitsSpec { connections, in_flight, body, head, .. } = limits;
         let TelemetrySpec { log, log_format, otlp_endpoint } = telemetry;
         let settings = Self {
             server,
@@ -232,6 +239,8 @@ impl Settings {
             in_flight: in_flight.unwrap_or(defaults::IN_FLIGHT).max(1),
             body_bytes: body.map_or(defaults::BODY_BYTES, |size| size.0),
             head_bytes: head.map_or(defaults::HEAD_BYTES, |size| size.0).clamp(8 << 10, 1 << 20),
+            rates,
+            team_rates,
             timeouts,
             keep_prompts: learning.keep_prompts.unwrap_or(false),
             keys_required: keys.required.unwrap_or(false),

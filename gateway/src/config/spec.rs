@@ -348,6 +348,22 @@ pub struct LimitsSpec {
     pub body: Option<Size>,
     /// The largest request head.
     pub head: Option<Size>,
+    /// Requests of each key in a minute.
+    pub requests_per_minute: Option<u64>,
+    /// Tokens of each key in a minute, prompts and answers together.
+    pub tokens_per_minute: Option<u64>,
+    /// Of all keys of a team together.
+    pub teams: BTreeMap<String, TeamLimitsSpec>,
+}
+
+/// `[limits.teams.NAME]`
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TeamLimitsSpec {
+    /// Requests in a minute.
+    pub requests_per_minute: Option<u64>,
+    /// Tokens in a minute.
+    pub tokens_per_minute: Option<u64>,
 }
 
 /// `[timeouts]`

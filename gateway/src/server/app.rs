@@ -6,8 +6,8 @@ use crate::config::{ModelSettings, Settings};
 use crate::telemetry::Telemetry;
 use arc_swap::ArcSwap;
 use policies::Readiness;
-use router::Router;
 use router::ledger::Ledger;
+use router::{Limits, Router};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -24,8 +24,12 @@ pub struct App {
     pub ledger: Ledger,
     /// Who may come in.
     pub keys: KeyRing,
+    /// Rate limits.
+    pub limits: Arc<Limits>,
     /// Places in flight.
     pub in_flight: Arc<Semaphore>,
+    /// Places of requests that are over a rate limit, while they are read.
+    pub refusing: Arc<Semaphore>,
     /// Metrics and traces.
     pub telemetry: Arc<Telemetry>,
     /// Everything that runs beside the connections.

@@ -4,7 +4,9 @@ use super::Answered;
 use super::app::App;
 use super::fault::Fault;
 use super::feedback;
+use super::id::Id;
 use super::idempotency::{Begun, First};
+use super::limits::{self, Place};
 use super::{headers, stream};
 use adapters::wire::WireRequest;
 use axum::body::Body;
@@ -14,11 +16,11 @@ use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use policies::{Endpoint, ModelName, Principal, RequestId};
-use router::{Answer, AnswerBody, Ask};
+use router::{Answer, AnswerBody, Ask, TokensWanted};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -127,34 +129,85 @@ pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: Sock
         Route::WrongMethod => return refuse(Fault::wrong_method()),
         Route::Unknown | Route::Livez | Route::Readyz => return refuse(Fault::not_found(request.uri().path())),
     };
-    let Ok(permit) = app.in_flight.clone().try_acquire_owned() else {
-        return refuse(Fault::overloaded());
-    };
-    let decide_only = decides;
-    let caller = principal.key.as_ref().map(ToString::to_string).unwrap_or_default();
-    let (parts, body) = request.into_parts();
-    let ask = match read(&parts.headers, body, endpoint, principal, &id, &settings, received).await {
-        Ok(ask) => ask,
-        Err(fault) => return refuse(fault),
-    };
-    if decide_only {
-        return decision(&app, &ask, &id.id).await;
+    let limited = app.limits.apply_to(&principal).then(|| principal.clone());
+    let asked = Asked { endpoint, decides, shape, principal, limited: limited.as_ref(), id: &id, received };
+    let mut response = asked.answer(&app, &settings, request).await;
+    if let Some(caller) = &limited {
+        // At the very end: whatever a whole answer or a refusal gave back counts.
+        limits::put_standings(&app, caller, response.headers_mut());
     }
-    let first = match app.kept.begin(&parts.headers, &caller, parts.uri.path(), ask.request.raw.body()).await {
-        Ok(Begun::Run(first)) => first,
-        Ok(Begun::Repeat(answer)) => return answer,
-        Err(fault) => return refuse(fault),
-    };
-    let router = app.router.load_full();
-    match router.answer(ask.clone()).await {
-        Ok(answer) => {
-            let serving = Serving { permit, write: settings.timeouts.write, first };
-            answered(&app, answer, serving)
+    response
+}
+
+/// A request that is to be routed.
+struct Asked<'a> {
+    endpoint: Endpoint,
+    /// Only the decision is wanted.
+    decides: bool,
+    shape: Shape,
+    principal: Principal,
+    /// Who asks, where rate limits apply.
+    limited: Option<&'a Principal>,
+    id: &'a Id,
+    received: Instant,
+}
+
+// === impl Asked ===
+
+impl Asked<'_> {
+    async fn answer(self, app: &Arc<App>, settings: &crate::config::Settings, request: Request<Incoming>) -> Answered {
+        let Self { endpoint, decides, shape, principal, limited, id, received } = self;
+        let refuse = |fault: Fault| fault.early(shape, &id.id, received.elapsed());
+        let (parts, body) = request.into_parts();
+        let place = match Place::of(app, limited) {
+            Ok(place) => place,
+            Err(fault) => return refuse(fault),
+        };
+        let caller = principal.key.as_ref().map(ToString::to_string).unwrap_or_default();
+        let mut ask = match read(&parts.headers, body, endpoint, principal, id, settings, received).await {
+            Ok(ask) => ask,
+            Err(fault) => {
+                limited.iter().for_each(|caller| app.limits.count(caller, Instant::now()));
+                return refuse(fault);
+            }
+        };
+        let router = app.router.load_full();
+        if limited.is_some() {
+            let wanted = if decides { TokensWanted::default() } else { ask.tokens_wanted() };
+            match app.limits.enter(&ask.principal, wanted, Instant::now()) {
+                Ok(charge) => ask.charge = charge,
+                Err(over) => {
+                    let denied = router.over_limit(&ask, &over);
+                    let response = Fault::response_to(&denied, shape);
+                    if !decides {
+                        router.note_denied(&ask, &denied, response.status().as_u16());
+                    }
+                    return response;
+                }
+            }
         }
-        Err(denied) => {
-            let response = Fault::response_to(&denied, shape);
-            router.note_denied(&ask, &denied, response.status().as_u16());
-            response
+        let permit = match place.in_flight(app) {
+            Ok(permit) => permit,
+            Err(fault) => return refuse(fault),
+        };
+        if decides {
+            return decision(app, &ask, &id.id).await;
+        }
+        let first = match app.kept.begin(&parts.headers, &caller, parts.uri.path(), ask.request.raw.body()).await {
+            Ok(Begun::Run(first)) => first,
+            Ok(Begun::Repeat(answer)) => return answer,
+            Err(fault) => return refuse(fault),
+        };
+        match router.answer(ask.clone()).await {
+            Ok(answer) => {
+                let serving = Serving { permit, write: settings.timeouts.write, first };
+                answered(app, answer, serving)
+            }
+            Err(denied) => {
+                let response = Fault::response_to(&denied, shape);
+                router.note_denied(&ask, &denied, response.status().as_u16());
+                response
+            }
         }
     }
 }
@@ -183,6 +236,7 @@ async fn read(
         tags: said.tags,
         traceparent: said.traceparent,
         received,
+        charge: None,
     })
 }
 
@@ -335,48 +389,4 @@ fn json_text(status: StatusCode, text: String) -> Answered {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-}
-
-/// A request's id; one that the client chose is reserved while the request runs, so that two lines on the ledger never
-/// share it.
-struct Id {
-    id: RequestId,
-    reserved: Option<(Arc<App>, String)>,
-}
-
-impl Id {
-    fn of(app: &Arc<App>, headers: &HeaderMap) -> Self {
-        let fresh = || RequestId::from_uuid(time_ordered());
-        let Some(chosen) = headers::chosen_id(headers) else { return Self { id: fresh(), reserved: None } };
-        let taken = !app.client_ids.lock().insert(chosen.to_owned());
-        if taken {
-            return Self { id: format!("{chosen}~{}", short()).into(), reserved: None };
-        }
-        let reserved = Some((app.clone(), chosen.to_owned()));
-        match app.ledger.knows(chosen) {
-            Ok(false) => Self { id: chosen.into(), reserved },
-            Ok(true) | Err(_) => Self { id: format!("{chosen}~{}", short()).into(), reserved },
-        }
-    }
-}
-
-impl Drop for Id {
-    fn drop(&mut self) {
-        if let Some((app, chosen)) = &self.reserved {
-            app.client_ids.lock().remove(chosen);
-        }
-    }
-}
-
-/// A UUID of version 7 (RFC 9562). Its random part comes from a generator in this process: an id is no secret, and asking
-/// the system for each costs a call.
-fn time_ordered() -> uuid::Uuid {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let milliseconds = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    uuid::Builder::from_unix_timestamp_millis(milliseconds, &rand::random()).into_uuid()
-}
-
-fn short() -> String {
-    let id = uuid::Uuid::new_v4().simple().to_string();
-    id.chars().take(8).collect()
 }

@@ -140,6 +140,15 @@ impl Fault {
         Self { retry_after: Some(Duration::from_secs(1)), ..fault }
     }
 
+    /// A caller over its rate limit; without a time the request never fits, and asking again is in vain.
+    pub(super) fn over_limit(message: impl Into<String>, retry_after: Option<Duration>) -> Self {
+        let (status, kind, code) = match retry_after {
+            Some(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "rate_limit_exceeded"),
+            None => (StatusCode::BAD_REQUEST, INVALID, "request_above_rate_limit"),
+        };
+        Self { retry_after, ..Self::new(status, kind, code, message) }
+    }
+
     pub(super) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal", "something went wrong inside the gateway")
     }
@@ -169,6 +178,7 @@ impl Fault {
 
     fn refused(refusal: &Refusal) -> Self {
         let (status, kind, code) = match refusal.by {
+            Constraint::RateLimit => return Self::over_limit(refusal.message.clone(), refusal.retry_after),
             Constraint::Health => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "model_unavailable"),
             Constraint::FirstToken => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "first_token_too_late"),
             Constraint::Budget if refusal.held => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "budget_held"),

@@ -102,7 +102,7 @@ pub(super) fn cost_text(cost: Option<NanoDollars>) -> String {
 }
 
 /// A name from the configuration may hold what a header may not: such bytes become `?`.
-fn put(out: &mut HeaderMap, name: &'static str, value: &str) {
+pub(super) fn put(out: &mut HeaderMap, name: &'static str, value: &str) {
     let plain = |c: char| c.is_ascii() && !c.is_ascii_control();
     let visible = match value.chars().all(plain) {
         true => Cow::Borrowed(value),

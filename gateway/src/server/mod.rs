@@ -11,11 +11,14 @@ mod data;
 mod fault;
 mod feedback;
 mod headers;
+mod id;
 pub mod idempotency;
+mod limits;
 mod listen;
 mod stream;
 
 pub use app::App;
+pub use limits::REFUSING;
 pub use listen::{bind, serve};
 
 /// The sentence that a client would get.

@@ -7,6 +7,7 @@ use crate::budgets::{Budgets, Exceeded, Hold};
 use crate::classify::Spender;
 use crate::health::Breaker;
 use crate::ledger::{AttemptClose, AttemptOpen, Ledger, LedgerError, Outcome, RequestRecord};
+use crate::limits::Charge;
 use crate::observe::Observer;
 use adapters::wire::{Seen, WireRequest};
 use policies::{Amount, Counted, Location, NanoDollars, Pricing, Usage};
@@ -57,6 +58,8 @@ struct Running {
     baseline: Pricing,
     hold: Option<Hold>,
     growth: Option<Growth>,
+    /// What the request took of rate limits, put right by the attempt that is its last.
+    charge: Option<Charge>,
     breaker: Arc<Breaker>,
     /// The request's record, written with the attempt that is its last; one that runs beside another has none.
     record: Option<RequestRecord>,
@@ -86,6 +89,7 @@ pub(super) struct Start {
     pub(super) baseline: Pricing,
     pub(super) hold: Option<Hold>,
     pub(super) growth: Option<Growth>,
+    pub(super) charge: Option<Charge>,
     pub(super) breaker: Arc<Breaker>,
     /// `None`: it runs beside another attempt, which has the record.
     pub(super) record: Option<RequestRecord>,
@@ -111,7 +115,7 @@ impl Attempt {
 
     /// The guard alone: nothing is on the ledger yet.
     pub(super) fn prepare(start: Start) -> Self {
-        let Start { desk, open, request, location, pricing, baseline, hold, growth, breaker, record, received, shadow } =
+        let Start { desk, open, request, location, pricing, baseline, hold, growth, charge, breaker, record, received, shadow } =
             start;
         Self {
             inner: Some(Box::new(Running {
@@ -123,6 +127,7 @@ impl Attempt {
                 baseline,
                 hold,
                 growth,
+                charge,
                 breaker,
                 aside: record.is_none(),
                 record,
@@ -373,6 +378,9 @@ impl Running {
             (_, Location::Hosted) => cost,
             (_, Location::Local) => self.baseline.cost(usage).unwrap_or(None),
         };
+        if let (Some(charge), Some(_)) = (&self.charge, &self.record) {
+            charge.settle(usage.input.0.saturating_add(usage.output.0));
+        }
         let record = self.record.take().map(|mut record| {
             record.attempts = self.open.attempt.max(self.beside.load(Ordering::Relaxed));
             record.status = status.unwrap_or(record.status);

@@ -5,7 +5,8 @@ use super::story;
 use super::walk::Router;
 use crate::ask::{Ask, facts};
 use crate::ledger::RequestRecord;
-use policies::{Constraint, admit, decide};
+use crate::limits::OverLimit;
+use policies::{Constraint, Refusal, admit, decide};
 
 impl Router {
     pub(super) fn head(&self, ask: &Ask, reason: &str) -> Head {
@@ -31,6 +32,19 @@ impl Router {
             DeniedBy::Ledger(_) => "ledger",
         };
         Box::new(Denied { head: self.head(ask, reason), by })
+    }
+
+    /// The refusal of a request whose caller is over a rate limit: nothing was considered.
+    pub fn over_limit(&self, ask: &Ask, over: &OverLimit) -> Box<Denied> {
+        let refusal = Refusal {
+            by: Constraint::RateLimit,
+            message: over.to_string(),
+            retry_after: over.retry_after,
+            held: false,
+            considered: Vec::new(),
+            signals: None,
+        };
+        self.denied(ask, DeniedBy::Refusal(Box::new(refusal)))
     }
 
     /// Puts a request that got no answer on record, with the status that the client gets.

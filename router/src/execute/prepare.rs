@@ -52,6 +52,7 @@ impl Router {
             baseline: self.baseline(),
             hold: reserved.hold,
             growth: reserved.growth,
+            charge: ask.charge.clone(),
             breaker: model.provider.breaker.clone(),
             record: None,
             received: ask.received,

@@ -4,7 +4,7 @@
 //! Made from the decision alone, so that `POST /v1/route`, `sluice explain` and the record say the same; where nothing was
 //! weighed there is nothing to tell but one fixed sentence.
 
-use policies::{Considered, JudgedBy, Location, Reason, Refusal, RoutingDecision, Signals, Steering};
+use policies::{Considered, Constraint, JudgedBy, Location, Reason, Refusal, RoutingDecision, Signals, Steering};
 use std::borrow::Cow;
 
 /// Features that are named.
@@ -23,6 +23,9 @@ pub(super) fn told(outcome: &Result<RoutingDecision, Box<Refusal>>) -> Vec<Sente
                 sentences.extend(turning_point(decision));
             }
             struck(&decision.considered, &mut sentences);
+        }
+        Err(refusal) if refusal.by == Constraint::RateLimit => {
+            sentences.push(format!("Nobody was considered: {}.", refusal.message).into());
         }
         Err(refusal) => {
             sentences.push(
