@@ -247,10 +247,9 @@ impl Backend for AssumedEngine {
 
 /// The configured budgets, and those of the keys.
 pub fn budget_specs(settings: &Settings, keys: &[NewKeyWithId]) -> Vec<BudgetSpec> {
-    let of_keys = keys.iter().filter_map(|(id, key)| {
-        let (limit, window) = key.budget.as_ref()?;
-        let (_, window) = crate::budget_text::parse(&format!("0/{window}")).ok()?;
-        Some(BudgetSpec::dollars(Scope::Key(id.clone()), *limit, window))
+    let of_keys = keys.iter().flat_map(|(id, key)| {
+        let budgets = key.budgets.iter();
+        budgets.map(|(limit, window)| BudgetSpec::dollars(Scope::Key(id.clone()), *limit, *window))
     });
     settings.budgets.iter().cloned().chain(of_keys).collect()
 }
@@ -259,7 +258,7 @@ pub fn budget_specs(settings: &Settings, keys: &[NewKeyWithId]) -> Vec<BudgetSpe
 pub fn limit_specs(settings: &Settings, keys: &[NewKeyWithId]) -> LimitSpecs {
     LimitSpecs {
         every_key: settings.rates.clone(),
-        keys: keys.iter().map(|(id, _)| (id.as_str().into(), Vec::new())).collect(),
+        keys: keys.iter().map(|(id, key)| (id.as_str().into(), key.rates.clone())).collect(),
         teams: settings.team_rates.clone(),
     }
 }

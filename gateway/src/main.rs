@@ -9,6 +9,7 @@ mod engine;
 mod server;
 mod telemetry;
 mod upkeep;
+mod wanted_key;
 
 use std::process::ExitCode;
 

@@ -35,6 +35,10 @@ pub enum Constraint {
     Price,
     /// The key may not use it.
     AllowList,
+    /// The key may not go to its side.
+    KeyRoute,
+    /// The key may not send data of that class.
+    KeyClass,
     /// The data may not go there.
     Residency,
     /// The client or a rule narrowed the choice to the other side.
@@ -73,6 +77,8 @@ impl Constraint {
             Self::Capability => "capability",
             Self::Price => "price",
             Self::AllowList => "allow_list",
+            Self::KeyRoute => "key_route",
+            Self::KeyClass => "key_class",
             Self::Residency => "residency",
             Self::Route => "route",
         }
@@ -89,6 +95,8 @@ pub fn strikes(facts: &Facts, wish: RouteWish, world: &World, candidate: &Candid
         route(wish, candidate),
         residency(facts, world, candidate),
         allow_list(facts, candidate),
+        key_route(facts, candidate),
+        key_class(facts, world),
         price(facts, world, candidate),
         capability(facts, candidate),
         context(facts, candidate),
@@ -122,6 +130,19 @@ fn allow_list(facts: &Facts, candidate: &Candidate) -> Option<Strike> {
     let allowed = facts.principal.models.as_ref()?;
     (!allowed.contains(&candidate.model))
         .then(|| Constraint::AllowList.strike(format!("this key may not use model `{}`", candidate.model)))
+}
+
+fn key_route(facts: &Facts, candidate: &Candidate) -> Option<Strike> {
+    let allowed = facts.principal.routes.as_ref()?;
+    (!allowed.contains(&candidate.location))
+        .then(|| Constraint::KeyRoute.strike(format!("this key may not use {} models", candidate.location)))
+}
+
+fn key_class(facts: &Facts, world: &World) -> Option<Strike> {
+    let allowed = facts.principal.classes.as_ref()?;
+    let class = world.classes.name(facts.class);
+    (!allowed.iter().any(|known| known == class))
+        .then(|| Constraint::KeyClass.strike(format!("this key may not send data of class `{class}`")))
 }
 
 fn price(facts: &Facts, world: &World, candidate: &Candidate) -> Option<Strike> {

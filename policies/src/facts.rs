@@ -1,5 +1,6 @@
 //! What is true of a request, read once and never guessed later.
 
+use crate::candidate::Location;
 use crate::ids::{KeyId, ModelName, SessionId};
 use crate::residency::DataClass;
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,10 @@ pub struct Principal {
     pub user: Option<String>,
     /// Models the key may use; `None`: all.
     pub models: Option<Vec<ModelName>>,
+    /// Where the key's requests may go; `None`: to both sides.
+    pub routes: Option<Vec<Location>>,
+    /// Classes of data the key may send, by name; `None`: all.
+    pub classes: Option<Vec<String>>,
 }
 
 /// How many tokens a prompt has, before anybody tokenised it.

@@ -88,6 +88,12 @@ pub fn check(setting: &Setting) -> Result<(), Failure> {
         let (window, zone) = (budget.window.word(), budget.calendar.zone_name());
         say(format!("budget {}: {limit}, window {window} ({zone}), then {}", budget.scope, budget.on_exceeded));
     }
+    for rate in &settings.rates {
+        say(format!("each key without a limit of its own: {rate}"));
+    }
+    for (team, rates) in &settings.team_rates {
+        rates.iter().for_each(|rate| say(format!("team {team}: {rate}")));
+    }
     for warning in &settings.warnings {
         say(format!("note: {warning}"));
     }

@@ -135,7 +135,7 @@ pub fn run() -> ExitCode {
         Command::Check => explain::check(&setting),
         Command::Explain(explain) => explain::explain(&setting, &explain),
         Command::Models(models) => models::run(&setting, &models),
-        Command::Keys(keys) => keys::run(&setting, &keys),
+        Command::Keys(keys) => keys::run(&setting, keys),
         Command::Spend(spend) => ledger::spend(&setting, &spend),
         Command::Ledger(command) => ledger::run(&setting, &command),
         Command::Savings => not_built("savings"),

@@ -20,7 +20,7 @@ pub mod spec;
 pub mod units;
 
 pub use environment::Environment;
-pub use load::{ConfigError, load};
+pub use load::{ConfigError, load, nearest};
 #[cfg(feature = "local")]
 pub use providers::EngineSettings;
 pub use providers::{ProviderKind, ProviderSettings};

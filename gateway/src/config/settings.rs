@@ -5,9 +5,7 @@ use super::defaults;
 use super::environment::Environment;
 use super::load::ConfigError;
 use super::providers::{Findings, ProviderSettings};
-use super::sections::{
-    read_classes, read_experiments, read_ledger, read_models, read_rates, read_router, read_rules,
-};
+use super::sections::{read_classes, read_experiments, read_ledger, read_models, read_rates, read_router, read_rules};
 use super::spec::{ConfigSpec, LimitsSpec, LogFormat, ModeWord, ServerSpec, TelemetrySpec, TimeoutsSpec};
 use super::units::Time;
 use adapters::hosted;

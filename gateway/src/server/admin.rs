@@ -8,15 +8,16 @@ use super::app::App;
 use super::auth;
 use super::data::{Shape, json_response, plain};
 use super::fault::Fault;
-use crate::budget_text;
+use crate::wanted_key::{self, WantedKey, Wrong};
 use axum::Router as Routes;
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
 use axum::middleware::{self, Next};
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
-use router::ledger::{GroupBy, LedgerError, NewKey, RequestFilter};
+use policies::Secret;
+use router::ledger::{GroupBy, KeyRecord, LedgerError, RequestFilter};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -52,6 +53,7 @@ pub(super) fn routes(app: Shared) -> Routes {
         .route("/api/budgets", get(budgets))
         .route("/api/keys", get(keys).post(create_key))
         .route("/api/keys/{id}", delete(revoke_key))
+        .route("/api/keys/{id}/rotate", post(rotate_key))
         .route("/api/experiments", get(experiments))
         .route("/api/savings", get(not_built))
         .route("/api/config", get(not_built))
@@ -221,49 +223,48 @@ async fn keys(State(app): State<Shared>) -> Answered {
     shown(keys.map(|keys| json!({"keys": keys.iter().map(|key| key.shown()).collect::<Vec<_>>()})))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WantedKey {
-    name: String,
-    #[serde(default)]
-    team: Option<String>,
-    #[serde(default)]
-    user: Option<String>,
-    #[serde(default)]
-    models: Option<Vec<String>>,
-    #[serde(default)]
-    budget: Option<String>,
+/// The error of a field of a wanted key.
+fn wrong(wrong: Wrong) -> Fault {
+    Fault::invalid(format!("`{}`: {}", wrong.field, wrong.what), Some(wrong.field))
+}
+
+/// A key with its fresh secret, the only time it is shown.
+fn with_secret((record, secret): (KeyRecord, Secret)) -> Value {
+    let mut shown = record.shown();
+    shown["key"] = secret.expose().into();
+    shown
 }
 
 async fn create_key(State(app): State<Shared>, body: axum::body::Bytes) -> Answered {
     let created = async {
         let wanted: WantedKey = serde_json::from_slice(&body)
             .map_err(|error| Fault::invalid(format!("the key cannot be read: {error}"), None))?;
-        let budget = wanted.budget.as_deref().filter(|text| !text.trim().is_empty()).map(budget_text::parse);
-        let budget = budget.transpose().map_err(|error| Fault::invalid(error, Some("budget")))?;
-        if wanted.name.trim().is_empty() {
-            return Err(Fault::invalid("`name` is empty", Some("name")));
-        }
-        let key = NewKey {
-            name: wanted.name.trim().to_owned(),
-            team: wanted.team.filter(|team| !team.is_empty()),
-            user: wanted.user.filter(|user| !user.is_empty()),
-            models: wanted.models.map(|models| models.into_iter().map(Into::into).collect()),
-            budget: budget.map(|(limit, window)| (limit, window.word().to_owned())),
-            expires_us: None,
-        };
-        let name = key.name.clone();
-        let taken = ask(&app, move |app| Ok(app.ledger.keys()?.iter().any(|known| known.key.name == name))).await?;
-        if taken {
-            return Err(Fault::invalid("a key of this name exists", Some("name")));
-        }
-        let (record, secret) = ask(&app, move |app| app.ledger.create_key(&key)).await?;
+        let key = wanted.against(&app.settings.load(), jiff::Timestamp::now()).map_err(wrong)?;
+        let made = ask(&app, move |app| app.ledger.create_key(&key)).await?;
+        let made = made.ok_or_else(|| Fault::invalid("a key of this name exists", Some("name")))?;
         crate::upkeep::refresh_keys(&app);
-        let mut shown = record.shown();
-        shown["key"] = secret.expose().into();
-        Ok(shown)
+        Ok(with_secret(made))
     };
     shown(created.await)
+}
+
+/// The body of a rotation; empty: the usual overlap.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Rotation {
+    overlap: Option<String>,
+}
+
+async fn rotate_key(State(app): State<Shared>, Path(id): Path<String>, body: axum::body::Bytes) -> Answered {
+    let rotated = async {
+        let wanted = if body.is_empty() { Ok(Rotation::default()) } else { serde_json::from_slice(&body) };
+        let wanted = wanted.map_err(|error| Fault::invalid(format!("the rotation cannot be read: {error}"), None))?;
+        let overlap = wanted_key::overlap(wanted.overlap.as_deref().unwrap_or(wanted_key::OVERLAP)).map_err(wrong)?;
+        let rotated = ask(&app, move |app| app.ledger.rotate_key(&id, overlap)).await?;
+        crate::upkeep::refresh_keys(&app);
+        rotated.map(with_secret).ok_or_else(|| Fault::unknown_id("key"))
+    };
+    shown(rotated.await)
 }
 
 async fn revoke_key(State(app): State<Shared>, Path(id): Path<String>) -> Answered {

@@ -2,14 +2,15 @@
 //!
 //! **Promise.** A presented key is hashed first and looked up by its full digest in memory, compared in constant time; no
 //! SQL runs in this path. With no key in the ledger only loopback is served and a presented key is ignored; from the
-//! first key on every request needs one. A key made or revoked by another process counts within a second.
+//! first key on every request needs one. A key that another process made, rotated or revoked counts
+//! within a second.
 
 use super::fault::Fault;
 use arc_swap::ArcSwap;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use policies::{Principal, Secret};
-use router::ledger::{KeyRecord, Ledger, LedgerError};
+use router::ledger::{KeyDigest, KeyRecord, Ledger, LedgerError};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,12 +19,39 @@ use subtle::ConstantTimeEq;
 /// The longest key that is looked at.
 const LONGEST_KEY: usize = 512;
 
-type Keys = HashMap<[u8; 32], KeyRecord>;
+/// Keys, and by digest which of them a secret is of, and until when (microseconds since 1970) if it was replaced.
+#[derive(Default)]
+struct Keys {
+    all: Vec<KeyRecord>,
+    secrets: HashMap<KeyDigest, (usize, Option<i64>)>,
+}
 
 /// All keys, in memory.
 pub struct KeyRing {
     keys: ArcSwap<Keys>,
+    /// The version of the ledger's file that was read last.
     version: parking_lot::Mutex<i64>,
+}
+
+// === impl Keys ===
+
+impl Keys {
+    fn of(all: Vec<KeyRecord>) -> Self {
+        let mut secrets = HashMap::new();
+        for (at, key) in all.iter().enumerate() {
+            secrets.insert(key.digest, (at, None));
+            secrets.extend(key.old.iter().map(|old| (old.digest, (at, Some(old.until_us)))));
+        }
+        Self { all, secrets }
+    }
+
+    /// The key that a secret with this digest opens at that time.
+    fn opened_by(&self, digest: &KeyDigest, now_us: i64) -> Option<&KeyRecord> {
+        let (stored, (at, until)) = self.secrets.get_key_value(digest)?;
+        let record = self.all.get(*at)?;
+        let current = until.is_none_or(|until| now_us < until) && record.valid_at(now_us);
+        (bool::from(stored.ct_eq(digest)) && current).then_some(record)
+    }
 }
 
 // === impl KeyRing ===
@@ -38,31 +66,30 @@ impl KeyRing {
 
     /// Reads the keys again if anybody wrote to the ledger's file; says whether they changed.
     pub fn refresh(&self, ledger: &Ledger) -> Result<bool, LedgerError> {
+        // Held while reading: of two readers the later one must not be overtaken by what the earlier one saw.
+        let mut known = self.version.lock();
         let version = ledger.version()?;
-        {
-            let mut known = self.version.lock();
-            if *known == version {
-                return Ok(false);
-            }
-            *known = version;
+        if *known == version {
+            return Ok(false);
         }
-        let keys: Keys = ledger.keys()?.into_iter().map(|key| (key.digest, key)).collect();
-        let old = self.keys.load();
-        let same = old.len() == keys.len()
-            && keys.iter().all(|(digest, key)| old.get(digest).is_some_and(|known| known.revoked_us == key.revoked_us));
-        self.keys.store(Arc::new(keys));
-        Ok(!same)
+        let keys = ledger.keys()?;
+        *known = version;
+        let changed = self.keys.load().all != keys;
+        if changed {
+            self.keys.store(Arc::new(Keys::of(keys)));
+        }
+        Ok(changed)
     }
 
     /// All keys.
     pub fn all(&self) -> Vec<KeyRecord> {
-        self.keys.load().values().cloned().collect()
+        self.keys.load().all.clone()
     }
 
     /// Says who asks, or why nobody may.
     pub fn identify(&self, headers: &HeaderMap, peer: IpAddr, required: bool) -> Result<Principal, Fault> {
         let keys = self.keys.load();
-        if keys.is_empty() && !required {
+        if keys.all.is_empty() && !required {
             return if peer.is_loopback() { Ok(Principal::default()) } else { Err(Fault::no_keys_and_not_loopback()) };
         }
         let Some(presented) = presented(headers) else { return Err(Fault::no_key()) };
@@ -70,17 +97,16 @@ impl KeyRing {
             return Err(Fault::bad_key());
         }
         let digest = KeyRecord::digest_of(presented);
-        let Some(record) = keys.get(&digest) else { return Err(Fault::bad_key()) };
-        let same = bool::from(record.digest.ct_eq(&digest));
-        if !same || !record.valid_at(jiff::Timestamp::now().as_microsecond()) {
-            return Err(Fault::bad_key());
-        }
+        let now = jiff::Timestamp::now().as_microsecond();
+        let Some(record) = keys.opened_by(&digest, now) else { return Err(Fault::bad_key()) };
         Ok(Principal {
             key: Some(record.id.clone()),
             key_name: Some(record.key.name.clone()),
             team: record.key.team.clone(),
             user: record.key.user.clone(),
             models: record.key.models.clone(),
+            routes: record.key.routes.clone(),
+            classes: record.key.classes.clone(),
         })
     }
 }
@@ -137,9 +163,45 @@ fn is_loopback(authority: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use router::ledger::{NewKey, OldSecret};
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_replaced_secret_opens_until_its_overlap_ends_and_none_opens_an_ended_or_revoked_key() {
+        let digest = |secret: &str| KeyRecord::digest_of(secret);
+        let record = |id: &str, expires_us, revoked_us| KeyRecord {
+            id: id.into(),
+            digest: digest(&format!("{id}-new")),
+            old: vec![OldSecret { digest: digest(&format!("{id}-old")), until_us: 100 }],
+            key: NewKey { expires_us, ..NewKey::default() },
+            created_us: 0,
+            revoked_us,
+        };
+        let keys = Keys::of(vec![
+            record("good", None, None),
+            record("ending", Some(50), None),
+            record("revoked", None, Some(10)),
+        ]);
+        for (secret, now, opens) in [
+            ("good-new", 0, true),
+            ("good-new", i64::MAX, true),
+            ("good-old", 99, true),
+            ("good-old", 100, false),
+            ("ending-new", 49, true),
+            ("ending-old", 49, true),
+            ("ending-new", 50, false),
+            ("ending-old", 50, false),
+            ("revoked-new", 0, false),
+            ("revoked-old", 0, false),
+            ("good-ne", 0, false),
+            ("", 0, false),
+        ] {
+            let opened = keys.opened_by(&digest(secret), now).map(|key| key.id.as_str());
+            assert_eq!(opened, opens.then(|| secret.split('-').next().unwrap()), "{secret} at {now}");
+        }
     }
 
     #[test]

@@ -188,6 +188,8 @@ impl Fault {
             Constraint::Price => (StatusCode::UNPROCESSABLE_ENTITY, INVALID, "price"),
             Constraint::Route => (StatusCode::UNPROCESSABLE_ENTITY, INVALID, "route"),
             Constraint::AllowList => (StatusCode::FORBIDDEN, PERMISSION, "model_not_allowed"),
+            Constraint::KeyRoute => (StatusCode::FORBIDDEN, PERMISSION, "route_not_allowed"),
+            Constraint::KeyClass => (StatusCode::FORBIDDEN, PERMISSION, "class_not_allowed"),
             Constraint::Residency => (StatusCode::FORBIDDEN, PERMISSION, "residency"),
         };
         let fault = Self::new(status, kind, code, refusal.message.clone());

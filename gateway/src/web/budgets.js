@@ -113,8 +113,10 @@ function keyTable(app) {
       { head: "Team", cell: (row) => row.team ?? "" },
       { head: "User", cell: (row) => row.user ?? "" },
       { head: "Models", cell: (row) => (row.models ? row.models.join(", ") || quiet("none") : quiet("all")) },
-      { head: "Budget", num: true, cell: (row) => (row.budget
-        ? [exactly(nanos(row.budget.limit_usd)), el("span", { class: "under" }, row.budget.window)] : quiet("none")) },
+      { head: "Budget", num: true, cell: (row) => (row.budgets.length
+        ? row.budgets.flatMap((budget) => [exactly(nanos(budget.limit_usd)), el("span", { class: "under" }, budget.window)])
+        : quiet("none")) },
+      { head: "Rate", cell: (row) => row.rates.join(", ") || quiet("default") },
       { head: "Created", cell: (row) => time(row.created) },
       { head: "Expires", cell: (row) => (row.expires ? time(row.expires) : quiet("never")) },
       { head: "State", cell: (row) => el("span", { class: state(row) === "active" ? "good" : "quiet" }, state(row)) },

@@ -188,6 +188,27 @@ fn a_pin_or_a_header_narrows_and_never_widens() {
 }
 
 #[test]
+fn a_keys_routes_and_classes_only_take_away() {
+    let routed = |route| Principal { routes: Some(vec![route]), ..Principal::default() };
+    let sending = |class: &str| Principal { classes: Some(vec![class.into()]), ..Principal::default() };
+    let class = |name: &str| Classes::standard().named(name).unwrap();
+    let pinned = Choice::Pinned("big".into());
+    for (facts, expected) in [
+        (Facts { principal: routed(Location::Local), ..facts() }, "small key_route"),
+        (Facts { principal: routed(Location::Hosted), ..facts() }, "big key_route"),
+        (Facts { principal: routed(Location::Local), choice: pinned, ..facts() }, "!key_route"),
+        (Facts { principal: routed(Location::Local), wish: RouteWish::Hosted, ..facts() }, "!key_route"),
+        (Facts { principal: Principal { routes: Some(vec![]), ..Principal::default() }, ..facts() }, "!key_route"),
+        (Facts { principal: sending("public"), class: class("internal"), ..facts() }, "!key_class"),
+        (Facts { principal: sending("internal"), class: class("internal"), ..facts() }, "small>big unsure"),
+        (Facts { principal: sending("public"), class: class("restricted"), ..facts() }, "!key_class"),
+        (Facts { principal: sending("restricted"), class: class("restricted"), ..facts() }, "small residency"),
+    ] {
+        check(&facts, &world(), None, expected);
+    }
+}
+
+#[test]
 fn the_first_matching_rule_narrows() {
     let mut world = world();
     world.rules = [
@@ -258,7 +279,7 @@ proptest! {
     fn constraints_only_take_away(
         class in 0usize..4, wish in 0u8..3, tools: bool, vision: bool, choices in 1u32..3, floor in 0u64..4_000,
         ready in 0u8..3, region: bool, drawn: bool, need in proptest::option::of(0f32..1f32), spent in 0u64..2_000_000,
-        listed: bool, kept in proptest::option::of((any::<bool>(), 0f32..1f32)), tool_loop: bool,
+        listed: bool, home: bool, sends in 0usize..5, kept in proptest::option::of((any::<bool>(), 0f32..1f32)), tool_loop: bool,
     ) {
         let classes = Classes::standard();
         let names = ["public", "internal", "confidential", "restricted"];
@@ -273,7 +294,12 @@ proptest! {
             needs: Needs { tools, vision, choices, ..Needs::default() },
             prompt: TokenEstimate { floor, likely: floor * 2, ceiling: floor * 8 },
             tool_loop,
-            principal: Principal { models: listed.then(|| vec!["small".into()]), ..Principal::default() },
+            principal: Principal {
+                models: listed.then(|| vec!["small".into()]),
+                routes: home.then(|| vec![Location::Local]),
+                classes: names.get(sends).map(|name| vec![(*name).into()]),
+                ..Principal::default()
+            },
             ..facts()
         };
         let mut narrow = explored(0.5, drawn);
@@ -299,6 +325,8 @@ proptest! {
             let targets = decision.plan.targets();
             prop_assert!(targets.iter().all(|target| wide.plan.targets().contains(target)));
             prop_assert!(!(names[class] == "restricted" && targets.contains(&"big".into())));
+            prop_assert!(!(home && targets.contains(&"big".into())));
+            prop_assert!(sends == 4 || sends == class);
             prop_assert!(region || !targets.contains(&"big".into()));
             let mut seen = targets.to_vec();
             seen.sort();

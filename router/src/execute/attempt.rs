@@ -115,8 +115,21 @@ impl Attempt {
 
     /// The guard alone: nothing is on the ledger yet.
     pub(super) fn prepare(start: Start) -> Self {
-        let Start { desk, open, request, location, pricing, baseline, hold, growth, charge, breaker, record, received, shadow } =
-            start;
+        let Start {
+            desk,
+            open,
+            request,
+            location,
+            pricing,
+            baseline,
+            hold,
+            growth,
+            charge,
+            breaker,
+            record,
+            received,
+            shadow,
+        } = start;
         Self {
             inner: Some(Box::new(Running {
                 desk,

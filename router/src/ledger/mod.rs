@@ -22,7 +22,7 @@ mod schema;
 mod spent;
 mod writer;
 
-pub use keys::{KeyRecord, NewKey};
+pub use keys::{KeyDigest, KeyRecord, NewKey, OldSecret};
 pub use learning::{JudgedRow, JudgementRecord, LabelRecord};
 pub use query::{GroupBy, RequestFilter, SpendRow, SpendTable};
 pub use record::{AttemptClose, AttemptOpen, Outcome, Payer, RequestRecord, ShadowRecord};

@@ -4,7 +4,7 @@ use super::LedgerError;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Each entry brings the file from its index to the next version; entries are never changed once released.
-pub(super) const MIGRATIONS: [&str; 4] = ["
+pub(super) const MIGRATIONS: [&str; 5] = ["
 CREATE TABLE requests (
     id TEXT PRIMARY KEY,
     at_us INTEGER NOT NULL,               -- microseconds since 1970, UTC
@@ -84,6 +84,19 @@ CREATE TABLE labels (
 CREATE INDEX labels_at ON labels (at_us);
 ", "
 ALTER TABLE attempts ADD COLUMN ceiling_tokens INTEGER;  -- tokens that were set aside; NULL: none were
+", "
+ALTER TABLE keys ADD COLUMN routes TEXT;       -- JSON list of local | hosted; NULL: both
+ALTER TABLE keys ADD COLUMN classes TEXT;      -- JSON list; NULL: all
+ALTER TABLE keys ADD COLUMN budgets TEXT NOT NULL DEFAULT '[]';  -- JSON list of {limit_nd, window}
+ALTER TABLE keys ADD COLUMN rates TEXT NOT NULL DEFAULT '[]';    -- JSON list of e.g. '60 requests/minute'
+UPDATE keys SET budgets = json_array(json_object('limit_nd', limit_nd, 'window', window)) WHERE limit_nd IS NOT NULL;
+ALTER TABLE keys DROP COLUMN limit_nd;
+ALTER TABLE keys DROP COLUMN window;
+
+CREATE TABLE old_secrets (
+    digest BLOB PRIMARY KEY,              -- SHA-256 of a key that was rotated
+    key TEXT NOT NULL, until_us INTEGER NOT NULL
+) STRICT;
 "];
 
 /// Brings the file to the newest version, under a lock.

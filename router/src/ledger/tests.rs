@@ -87,23 +87,6 @@ async fn concurrent_lines_are_all_there() {
 }
 
 #[tokio::test]
-async fn keys_are_found_by_digest_and_revoked_for_good() {
-    let folder = tempfile::tempdir().unwrap();
-    let (ledger, _) = Ledger::start(&folder.path().join("l.db"), Durability::Process).unwrap();
-    let other = Ledger::attach(ledger.path()).unwrap();
-    let before = ledger.version().unwrap();
-    let wanted = NewKey { name: "n".into(), budget: Some((NanoDollars(1), "month".into())), ..NewKey::default() };
-    let (record, secret) = other.create_key(&wanted).unwrap();
-    assert_ne!(ledger.version().unwrap(), before, "another connection's write is noticed");
-    assert!(other.create_key(&wanted).is_err(), "names are unique");
-    let stored = ledger.keys().unwrap().remove(0);
-    assert_eq!((stored.id.clone(), stored.digest), (record.id, KeyRecord::digest_of(secret.expose())));
-    assert!(stored.valid_at(0) && !stored.shown().to_string().contains("sk-sluice"));
-    assert!(other.revoke_key("n").unwrap().is_some() && other.revoke_key("n").unwrap().is_none());
-    assert!(!ledger.keys().unwrap()[0].valid_at(0));
-}
-
-#[tokio::test]
 async fn old_lines_go_and_the_file_keeps_its_size() {
     let folder = tempfile::tempdir().unwrap();
     let (ledger, _) = Ledger::start(&folder.path().join("l.db"), Durability::Process).unwrap();
