@@ -53,6 +53,8 @@ fn wrong_values_are_named_with_their_path() {
         (fine_and("[router]\nhosted_share = \"130%\"\n"), vec!["hosted_share", "130%"]),
         (fine_and("[router]\nhosted_share = 0.3\n"), vec!["hosted_share"]),
         (fine_and("[router]\nmax_usd_per_request = 0.5\n"), vec!["max_usd_per_request"]),
+        (fine_and("[router.cascade]\nsamples = 3\n"), vec!["router.cascade.samples", "3"]),
+        (fine_and("[router.cascade]\nhedge = \"yes\"\n"), vec!["router.cascade.hedge"]),
         (fine_and("[timeouts]\nidle = 15\n"), vec!["timeouts.idle"]),
         (fine_and("[limits]\nbody = \"four\"\n"), vec!["limits.body", "four"]),
         (fine_and("[[budgets]]\nscope = \"nobody\"\nlimit_usd = \"1\"\nwindow = \"day\"\n"), vec!["budgets[0].scope"]),

@@ -46,7 +46,7 @@ pub struct CascadeConfig {
     pub hold: Duration,
     /// The hosted call is begun while the local answer is judged.
     pub hedge: bool,
-    /// How often a short whole answer that is hard to tell is drawn, once or twice: see [`super::agree`].
+    /// How often a short whole answer that is hard to tell is drawn: once, or twice and compared.
     pub samples: u8,
 }
 
