@@ -16,6 +16,7 @@ mod budget;
 mod candidate;
 mod constraint;
 mod decide;
+pub mod detect;
 mod exploration;
 mod facts;
 mod ids;

@@ -1,0 +1,270 @@
+//! Digits as people write them: groups with something between.
+//!
+//! A chain is as many groups of digits as follow each other; what is looked for is a window of it. A window that is tied to
+//! more digits by a hyphen or a dot is a part of something else (a UUID, a decimal number, a longer reference).
+
+use std::ops::Range;
+
+/// The most groups of a window.
+pub(super) const MOST_GROUPS: usize = 7;
+/// The most digits of a window.
+pub(super) const MOST_DIGITS: usize = 19;
+/// The most characters between two groups.
+const MOST_BETWEEN: usize = 3;
+
+/// A chain; its buffers are used again for the next.
+#[derive(Debug, Default)]
+pub(super) struct Chain {
+    /// Where each group is in the text.
+    groups: Vec<Range<usize>>,
+    /// Where the digits of each group begin.
+    begins: Vec<usize>,
+    /// Digits of each group.
+    lengths: Vec<u8>,
+    /// What is between a group and the next.
+    joints: Vec<u8>,
+    digits: Vec<u8>,
+    /// The chain hangs on something before it, or after.
+    tied: (bool, bool),
+    /// A plus goes before it.
+    pub(super) plus: bool,
+}
+
+/// Some groups of a chain.
+#[derive(Clone, Debug)]
+pub(super) struct Window<'a> {
+    pub(super) digits: &'a [u8],
+    pub(super) lengths: &'a [u8],
+    pub(super) joints: &'a [u8],
+    /// In the text.
+    pub(super) span: Range<usize>,
+    /// It stands free of what is beside it.
+    pub(super) free: bool,
+    /// It is the whole chain.
+    pub(super) whole: bool,
+    /// It goes on as it is: more groups of the same length.
+    pub(super) one_of_many: bool,
+}
+
+/// One way to write a number: lengths of its groups, and what is between.
+#[derive(Debug)]
+pub(super) struct Form {
+    lengths: Vec<u8>,
+    joints: Vec<u8>,
+}
+
+// === impl Chain ===
+
+impl Chain {
+    /// Reads the chain that begins with the digits at `start`; gives its end.
+    pub(super) fn read(&mut self, bytes: &[u8], start: usize) -> usize {
+        self.groups.clear();
+        self.begins.clear();
+        self.lengths.clear();
+        self.joints.clear();
+        self.digits.clear();
+        let mut at = start;
+        while let Some(end) = self.group(bytes, at) {
+            let Some((joint, next)) = between(bytes, end) else {
+                at = end;
+                break;
+            };
+            at = end;
+            if group_end(bytes, next).is_none() {
+                break;
+            }
+            self.joints.push(joint);
+            at = next;
+        }
+        self.joints.truncate(self.groups.len().saturating_sub(1));
+        let end = self.groups.last().map_or(at, |last| last.end);
+        self.tied = (tied_before(bytes, start), tied_after(bytes, end));
+        self.plus = plus_before(bytes, start);
+        end
+    }
+
+    fn group(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
+        let end = group_end(bytes, at)?;
+        self.begins.push(self.digits.len());
+        // Departments of Corsica: 2A counts as 19 and 2B as 18.
+        match &bytes[at..end] {
+            [b'2', b'A' | b'a'] => self.digits.extend([1, 9]),
+            [b'2', b'B' | b'b'] => self.digits.extend([1, 8]),
+            digits => self.digits.extend(digits.iter().map(|digit| digit.wrapping_sub(b'0'))),
+        }
+        self.lengths.push(u8::try_from(end - at).unwrap_or(u8::MAX));
+        self.groups.push(at..end);
+        Some(end)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// So many groups from one on; `None` where the chain ends before, or they have too many digits.
+    pub(super) fn window(&self, from: usize, count: usize) -> Option<Window<'_>> {
+        let to = from + count;
+        let (first, last) = (self.groups.get(from)?, self.groups.get(to.checked_sub(1)?)?);
+        let begin = self.begins[from];
+        let end = self.begins.get(to).copied().unwrap_or(self.digits.len());
+        if end - begin > MOST_DIGITS {
+            return None;
+        }
+        let open = |joint: &u8| matches!(joint, b' ' | b'/' | b'(' | b')' | b'\n');
+        let before = from.checked_sub(1).map(|at| (self.joints[at], self.lengths[at]));
+        let after = self.joints.get(to - 1).copied().zip(self.lengths.get(to).copied());
+        let free_before = before.map_or(!self.tied.0, |(joint, _)| open(&joint));
+        let free_after = after.map_or(!self.tied.1, |(joint, _)| open(&joint));
+        let joints = &self.joints[from..to - 1];
+        let lengths = &self.lengths[from..to];
+        let same = |(joint, length): (u8, u8)| count > 1 && joints[0] == joint && lengths[0] == length;
+        Some(Window {
+            digits: &self.digits[begin..end],
+            lengths,
+            joints,
+            span: first.start..last.end,
+            free: free_before && free_after,
+            whole: count == self.groups.len(),
+            one_of_many: before.is_some_and(same) || after.is_some_and(same),
+        })
+    }
+
+    /// The whole chain, if all its groups but the last have one length: digits that were spaced out.
+    pub(super) fn spaced_out(&self) -> Option<Window<'_>> {
+        let (first, all) = (self.lengths.first()?, self.lengths.split_last()?.1);
+        (self.len() > MOST_GROUPS && *first <= 3 && all.iter().all(|length| length == first))
+            .then(|| self.window(0, self.len()))?
+    }
+}
+
+// === impl Window ===
+
+impl Window<'_> {
+    /// Spaces, hyphens and the like between groups; a line may break once, where nothing else is there.
+    pub(super) fn even(&self) -> bool {
+        let breaks = self.joints.iter().filter(|joint| **joint == b'\n').count();
+        let brackets = self.joints.iter().any(|joint| matches!(joint, b'(' | b')'));
+        !brackets && (breaks == 0 || (breaks == 1 && self.whole))
+    }
+}
+
+// === impl Form ===
+
+impl Form {
+    /// Reads a form: numbers, and between them a mark or `~`.
+    pub(super) fn read(text: &str) -> Self {
+        let lengths =
+            text.split(|mark: char| !mark.is_ascii_digit()).filter_map(|length| length.parse().ok()).collect();
+        Self { lengths, joints: text.bytes().filter(|byte| !byte.is_ascii_digit()).collect() }
+    }
+
+    /// Digits of the whole.
+    pub(super) fn digits(&self) -> usize {
+        self.lengths.iter().map(|length| usize::from(*length)).sum()
+    }
+
+    /// Whether a window is written so.
+    pub(super) fn fits(&self, window: &Window<'_>) -> bool {
+        let fits = |(form, joint): (&u8, &u8)| match joint {
+            b'\n' => window.whole,
+            b' ' | b'-' | b'.' | b'/' | b'_' => *form == b'~' || form == joint,
+            _ => false,
+        };
+        self.lengths == window.lengths && self.joints.iter().zip(window.joints).all(fits)
+    }
+}
+
+/// The end of a group of digits that is no part of a word.
+fn group_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let digits = bytes[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let end = at + digits;
+    match (digits, &bytes[end..]) {
+        (0, _) => None,
+        (1, [b'A' | b'B' | b'a' | b'b', rest @ ..])
+            if bytes[at] == b'2' && !rest.first().is_some_and(u8::is_ascii_alphanumeric) =>
+        {
+            Some(end + 1)
+        }
+        (_, [next, ..]) if next.is_ascii_alphabetic() => None,
+        _ => Some(end),
+    }
+}
+
+/// What is between two groups, and where the next begins.
+fn between(bytes: &[u8], end: usize) -> Option<(u8, usize)> {
+    let mut joint = b' ';
+    for (count, byte) in bytes[end..].iter().enumerate() {
+        match byte {
+            b'0'..=b'9' if count > 0 => return Some((joint, end + count)),
+            b' ' | b'\t' | b'\r' if count < MOST_BETWEEN => {}
+            b'\n' if count < MOST_BETWEEN && joint == b' ' => joint = b'\n',
+            b'-' | b'.' | b'/' | b'_' | b'(' | b')' if count < MOST_BETWEEN && matches!(joint, b' ' | b')') => {
+                joint = *byte
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Whether what goes before binds digits: a dot (a decimal number), or a hyphen after something with digits in it.
+fn tied_before(bytes: &[u8], start: usize) -> bool {
+    match bytes[..start] {
+        [.., b'.'] => true,
+        [ref rest @ .., b'-' | b'_'] => {
+            let word = rest.iter().rev().take(40).take_while(|byte| byte.is_ascii_alphanumeric());
+            word.into_iter().any(u8::is_ascii_digit)
+        }
+        _ => false,
+    }
+}
+
+/// Whether what goes after binds digits: a hyphen or a dot, and then something with digits in it.
+fn tied_after(bytes: &[u8], end: usize) -> bool {
+    match &bytes[end..] {
+        [b'-' | b'_' | b'.', rest @ ..] => {
+            let mut word = rest.iter().take(40).take_while(|byte| byte.is_ascii_alphanumeric());
+            // One letter is a check letter.
+            let letters = word.clone().count();
+            letters > 1 && word.any(u8::is_ascii_digit)
+        }
+        _ => false,
+    }
+}
+
+fn plus_before(bytes: &[u8], start: usize) -> bool {
+    let mut before = bytes[..start].iter().rev().skip_while(|byte| matches!(byte, b' ' | b'('));
+    before.next() == Some(&b'+') && !before.next().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'+')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chains_end_where_words_begin_and_know_what_they_hang_on() {
+        for (text, lengths, joints, free) in [
+            ("4111 1111-1111\t1111 x", &[4, 4, 4, 4][..], &b" - "[..], true),
+            ("85.07.30-033.28", &[2, 2, 2, 3, 2], b"..-.", true),
+            ("(555) 123 - 4567", &[3, 3, 4], b")-", true),
+            ("446655440000", &[12], b"", true),
+            ("3-446655440000", &[1, 12], b"-", true),
+            ("1 85 05 2A 006 084 36", &[1, 2, 2, 2, 3, 3, 2], b"      ", true),
+            ("12 34x", &[2], b"", true),
+            ("12-34ab", &[2], b"", false),
+            ("12\n34", &[2, 2], b"\n", true),
+            ("12, 34", &[2], b"", true),
+        ] {
+            let mut chain = Chain::default();
+            let start = text.find(|letter: char| letter.is_ascii_digit()).unwrap();
+            chain.read(text.as_bytes(), start);
+            assert_eq!((&chain.lengths[..], &chain.joints[..]), (lengths, joints), "{text}");
+            assert_eq!(chain.window(0, chain.len()).unwrap().free, free, "{text}");
+        }
+        let mut chain = Chain::default();
+        for (text, free) in [("a716-4466", false), ("card-4466", true), ("0.4466", false), ("= 4466", true)] {
+            chain.read(text.as_bytes(), text.find("4466").unwrap());
+            assert_eq!(chain.window(0, 1).unwrap().free, free, "{text}");
+        }
+    }
+}

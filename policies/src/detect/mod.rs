@@ -1,0 +1,223 @@
+//! What a request's content says about its class.
+//!
+//! **Promise.** [`Detectors::scan`] looks for payment cards, IBANs, national identifiers, passports, medical records,
+//! credentials, addresses and configured patterns in texts: as they are, without disguise (NFKC, characters nobody sees,
+//! digits of other scripts), with base64, percent codes and JSON escapes resolved one level deep, and across the seams of
+//! texts that were split. It gives names and numbers of what it found and the class that follows; never the content.
+//!
+//! **Why no model.** What has a check digit or an issuer's prefix is known by arithmetic, with no threshold to tune and no
+//! instruction in the text that could talk it out of it.
+//!
+//! **Failure behaviour.** It cannot fail and does not backtrack: work grows with the text (see [`Work`]). What lies beyond
+//! the cap, and what is no text, is reported as [`Unscanned`] and counts as the class that is configured for it.
+//!
+//! **What it does not do.** It finds no names, no postal addresses, no health data in words, nothing in pictures or sound, no
+//! text in two layers of encoding, ROT13 or spelled out. A national identifier whose check digit is weak needs a word
+//! beside it. What was measured stands in `docs/detectors.md`.
+
+mod card;
+mod chain;
+mod checks;
+mod context;
+mod custom;
+mod findings;
+mod kind;
+mod machine;
+mod national;
+mod normal;
+mod phone;
+mod scan;
+mod secret;
+mod token;
+mod tools;
+
+#[cfg(test)]
+mod tests;
+
+pub use custom::{Pattern, WordList};
+pub use findings::{Finding, Findings, Unscanned};
+pub use kind::{Kind, Sensitivity};
+pub use scan::Work;
+
+use crate::residency::DataClass;
+use custom::Custom;
+use scan::Scan;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+use tools::Tools;
+
+/// Bytes on each side of a seam between texts that are read as one: more than anything has that is looked for in groups.
+const SEAM: usize = 256;
+
+/// Why detectors cannot be made.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum DetectError {
+    /// An expression is wrong, or too large.
+    #[error("pattern `{name}`: {why}")]
+    Regex {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// An expression matches the empty text, and so every request.
+    #[error("pattern `{0}` matches the empty text, and so every request")]
+    MatchesNothing(String),
+    /// A list without words, or with an empty one.
+    #[error("word list `{0}` is empty, or has an empty word")]
+    EmptyWord(String),
+    /// Too many words.
+    #[error("the words cannot be searched for: {0}")]
+    Words(#[from] aho_corasick::BuildError),
+}
+
+/// What to look for, and what follows.
+#[derive(Clone, Debug)]
+pub struct DetectConfig {
+    /// The class of each kind, in the order of [`Kind::ALL`]; `None`: it is not looked for.
+    pub kinds: [Option<DataClass>; Kind::ALL.len()],
+    /// Further expressions.
+    pub patterns: Vec<Pattern>,
+    /// Further words.
+    pub words: Vec<WordList>,
+    /// The class of what is not scanned; `None`: it is reported only.
+    pub unscanned: Option<DataClass>,
+    /// The most bytes of text of a request that are scanned.
+    pub most_bytes: u64,
+    /// Findings are reported and set no class.
+    pub observe: bool,
+}
+
+/// Texts that belong together, in order: the parts of one message, or one text alone.
+pub type Passage<'a> = Vec<Cow<'a, str>>;
+
+/// Compiled detectors.
+#[derive(Debug)]
+pub struct Detectors {
+    config: DetectConfig,
+    tools: Tools,
+    custom: Custom,
+}
+
+// === impl Detectors ===
+
+impl Detectors {
+    /// Compiles what is looked for.
+    ///
+    /// # Errors
+    /// An expression or list of the configuration that cannot be used.
+    pub fn new(config: DetectConfig) -> Result<Self, DetectError> {
+        let custom = Custom::compile(&config.patterns, &config.words)?;
+        Ok(Self { tools: Tools::compile()?, custom, config })
+    }
+
+    /// Looks through texts; `unscanned` is what the caller knows to be no text.
+    pub fn scan(&self, passages: &[Passage<'_>], unscanned: Unscanned) -> Findings {
+        let mut looking = Looking {
+            detectors: self,
+            scan: Scan::new(&self.tools, self.config.kinds.map(|class| class.is_some())),
+            custom: BTreeMap::new(),
+            seen: HashSet::new(),
+            unscanned,
+            left: self.config.most_bytes,
+        };
+        passages.iter().for_each(|passage| looking.passage(passage));
+        looking.findings()
+    }
+
+    /// What is said of a request that could not be looked at: everything is unscanned, and counts as the most sensitive
+    /// class that anything sets.
+    pub fn blind(&self, bytes: u64) -> Findings {
+        let classes = self.config.kinds.iter().flatten().chain(&self.config.unscanned);
+        let class = classes.chain(self.custom.rules.iter().map(|(_, class)| class)).max().copied();
+        let unscanned = Unscanned { text_bytes: bytes, ..Unscanned::default() };
+        Findings { found: vec![], unscanned, class, observed: false, work: Work::default() }
+    }
+}
+
+/// A scan on its way.
+struct Looking<'d> {
+    detectors: &'d Detectors,
+    scan: Scan<'d>,
+    /// How often each configured rule was met.
+    custom: BTreeMap<usize, u32>,
+    /// Configured words that were met, by rule.
+    seen: HashSet<(usize, String)>,
+    unscanned: Unscanned,
+    left: u64,
+}
+
+// === impl Looking ===
+
+impl Looking<'_> {
+    fn passage(&mut self, passage: &Passage<'_>) {
+        let total: u64 = passage.iter().map(|part| part.len() as u64).sum();
+        let text: Cow<'_, str> = match passage.as_slice() {
+            [one] => Cow::Borrowed(one.as_ref()),
+            parts => Cow::Owned(parts.join("\n")),
+        };
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let read = &text[..context::floor(&text, most)];
+        self.left -= (read.len() as u64).min(self.left);
+        self.unscanned.text_bytes += total.saturating_sub(read.len() as u64);
+        self.text(read);
+        if passage.len() > 1 && read.len() == text.len() {
+            self.text(&seams(passage));
+        }
+    }
+
+    /// Reads a text in every way.
+    fn text(&mut self, text: &str) {
+        self.read(text);
+        let plain = normal::plain(text);
+        if let Some(plain) = &plain {
+            self.read(plain);
+        }
+        let text = plain.as_deref().unwrap_or(text);
+        for decoded in [normal::base64(text), normal::percent(text), normal::unescaped(text)].into_iter().flatten() {
+            self.read(normal::plain(&decoded).as_deref().unwrap_or(&decoded));
+        }
+    }
+
+    fn read(&mut self, text: &str) {
+        self.scan.read(text);
+        let (custom, seen) = (&mut self.custom, &mut self.seen);
+        self.detectors.custom.find(text, |rule, word| {
+            if seen.insert((rule, word.to_owned())) {
+                *custom.entry(rule).or_default() += 1;
+            }
+        });
+    }
+
+    fn findings(self) -> Findings {
+        let config = &self.detectors.config;
+        let kinds = self.scan.counts.iter().filter_map(|((kind, variety), count)| {
+            let class = config.kinds[kind.place()]?;
+            let variety = (!variety.is_empty()).then_some(*variety);
+            Some(Finding { name: kind.word().into(), variety, class, count: *count })
+        });
+        let custom = self.custom.iter().filter_map(|(rule, count)| {
+            let (name, class) = self.detectors.custom.rules.get(*rule)?;
+            Some(Finding { name: name.clone(), variety: None, class: *class, count: *count })
+        });
+        let found: Vec<Finding> = kinds.chain(custom).collect();
+        let unscanned = config.unscanned.filter(|_| self.unscanned.any());
+        let class = found.iter().map(|finding| finding.class).chain(unscanned).max().filter(|_| !config.observe);
+        Findings { found, unscanned: self.unscanned, class, observed: config.observe, work: self.scan.work }
+    }
+}
+
+/// The parts put together without anything between, long ones without their middle: what was split is whole again.
+fn seams(passage: &Passage<'_>) -> String {
+    let mut text = String::new();
+    for part in passage {
+        if part.len() <= 2 * SEAM {
+            text.push_str(part);
+        } else {
+            text.push_str(&part[..context::floor(part, SEAM)]);
+            text.push('\n');
+            text.push_str(&part[context::ceil(part, part.len() - SEAM)..]);
+        }
+    }
+    text
+}

@@ -1,0 +1,283 @@
+//! One pass over a text.
+//!
+//! The pass goes from one digit, `@` or colon to the next; a table finds them, and between them nothing is done. Every
+//! candidate is looked at once and within fixed bounds, so that work grows with the text and never faster: [`Work`] counts
+//! it, and a test holds it to that.
+
+use super::card;
+use super::chain::{Chain, MOST_GROUPS, Window};
+use super::context::Topics;
+use super::kind::Kind;
+use super::machine::{self, Colons};
+use super::national::Proof;
+use super::phone;
+use super::token::{self, Token};
+use super::tools::Tools;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// The longest word that is looked at: nothing that is looked for is longer.
+const LONGEST: usize = 64;
+/// How far before a number a word counts that alone makes it a finding.
+const NEAR: usize = 48;
+/// How far before numbers with dots the word `version` counts.
+const RIGHT_BEFORE: usize = 16;
+
+/// What a scan did: the same for the same text, on every machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Bytes read, in all readings of all texts.
+    pub bytes: u64,
+    /// Candidates looked at.
+    pub checks: u64,
+}
+
+/// A scan of all texts of a request.
+pub(super) struct Scan<'d> {
+    tools: &'d Tools,
+    on: [bool; Kind::ALL.len()],
+    /// Digests of what was found, so that what occurs twice counts once. They are forgotten with the scan.
+    seen: HashSet<(Kind, u64)>,
+    pub(super) counts: BTreeMap<(Kind, &'static str), u32>,
+    chain: Chain,
+    pub(super) work: Work,
+}
+
+// === impl Scan ===
+
+impl<'d> Scan<'d> {
+    pub(super) fn new(tools: &'d Tools, on: [bool; Kind::ALL.len()]) -> Self {
+        Self {
+            tools,
+            on,
+            seen: HashSet::new(),
+            counts: BTreeMap::new(),
+            chain: Chain::default(),
+            work: Work::default(),
+        }
+    }
+
+    /// Looks for everything in one reading of a text.
+    pub(super) fn read(&mut self, text: &str) {
+        self.work.bytes += text.len() as u64;
+        if self.is_on(Kind::Secret) {
+            for found in self.tools.secrets.find(text) {
+                self.work.checks += 1;
+                if let Some((name, span)) = found {
+                    self.hit(Kind::Secret, name, &text.as_bytes()[span]);
+                }
+            }
+        }
+        let (bytes, mut at) = (text.as_bytes(), 0);
+        while let Some(step) = bytes[at..].iter().position(|byte| matches!(byte, b'0'..=b'9' | b'@' | b':')) {
+            let found = at + step;
+            at = match bytes[found] {
+                b'@' => self.email(bytes, found),
+                b':' => self.colons(text, found),
+                _ => self.word(text, found),
+            };
+        }
+    }
+
+    fn is_on(&self, kind: Kind) -> bool {
+        self.on[kind.place()]
+    }
+
+    fn hit(&mut self, kind: Kind, variety: &'static str, value: &[u8]) {
+        let mut hasher = DefaultHasher::new();
+        value.hash(&mut hasher);
+        if self.is_on(kind) && self.seen.insert((kind, hasher.finish())) {
+            *self.counts.entry((kind, variety)).or_default() += 1;
+        }
+    }
+
+    fn email(&mut self, bytes: &[u8], at: usize) -> usize {
+        self.work.checks += 1;
+        match machine::email(bytes, at) {
+            Some(span) => {
+                let end = span.end;
+                self.hit(Kind::Email, "", &bytes[span].to_ascii_lowercase());
+                end
+            }
+            None => at + 1,
+        }
+    }
+
+    fn colons(&mut self, text: &str, at: usize) -> usize {
+        let bytes = text.as_bytes();
+        self.work.checks += 1;
+        let (span, short) = machine::colons(bytes, at);
+        let outside = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+        let bounded = !outside(bytes.get(span.end)) && !outside(span.start.checked_sub(1).and_then(|at| bytes.get(at)));
+        match (short && bounded).then(|| machine::read_colons(&text[span.clone()])).flatten() {
+            Some(Colons::Mac) => self.hit(Kind::MacAddress, "", &bytes[span.clone()].to_ascii_lowercase()),
+            Some(Colons::Ipv6) => self.hit(Kind::IpAddress, "ipv6", &bytes[span.clone()].to_ascii_lowercase()),
+            None => return at + 1,
+        }
+        span.end
+    }
+
+    /// The word of letters and digits in which a digit stands; gives where to go on.
+    fn word(&mut self, text: &str, digit: usize) -> usize {
+        let bytes = text.as_bytes();
+        let back = bytes[..digit].iter().rev().take(LONGEST).take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        let start = digit - back;
+        let end = digit + bytes[digit..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        self.work.checks += 1;
+        if end - start > LONGEST {
+            return end;
+        }
+        let word = &bytes[start..end];
+        if let Some(span) = machine::mac_around(bytes, start, word.len()) {
+            let end = span.end;
+            self.hit(Kind::MacAddress, "", &bytes[span].to_ascii_lowercase());
+            return end;
+        }
+        if word.iter().all(u8::is_ascii_digit) {
+            let mut chain = std::mem::take(&mut self.chain);
+            let end = chain.read(bytes, start).max(end);
+            self.numbers(text, &chain);
+            self.chain = chain;
+            return end;
+        }
+        if let [one, two, three, four, ..] = word
+            && one.is_ascii_alphabetic()
+            && two.is_ascii_alphabetic()
+            && three.is_ascii_digit()
+            && four.is_ascii_digit()
+            && let Some((letters, span)) = token::iban(bytes, start)
+        {
+            self.hit(Kind::Iban, "", letters.as_bytes());
+            return span.end;
+        }
+        self.mixed(text, start, end);
+        end
+    }
+
+    fn mixed(&mut self, text: &str, start: usize, end: usize) {
+        let bytes = text.as_bytes();
+        let word = &bytes[start..end];
+        if let ([date @ .., b'-' | b'+'], 4) = (&bytes[start.saturating_sub(7)..start], word.len())
+            && token::fi_hetu_parts(date, word)
+            && !start.checked_sub(8).is_some_and(|at| bytes[at].is_ascii_alphanumeric())
+        {
+            self.hit(Kind::NationalId, "fi_hetu", &bytes[start - 7..end]);
+            return;
+        }
+        match token::read(word) {
+            Some(Token::National(name)) => return self.hit(Kind::NationalId, name, &word.to_ascii_uppercase()),
+            Some(Token::Worded(name)) if self.tools.words.around(text, &(start..end)).has(Topics::ID) => {
+                return self.hit(Kind::NationalId, name, &word.to_ascii_uppercase());
+            }
+            Some(Token::Worded(_)) | None => {}
+        }
+        let (passport, medical) = (token::passport(word), token::medical(word));
+        if passport || medical {
+            let topics = self.tools.words.before(text, start, NEAR);
+            if passport && topics.has(Topics::PASSPORT) {
+                self.hit(Kind::Passport, "", word);
+            } else if medical && topics.has(Topics::MEDICAL) {
+                self.hit(Kind::MedicalRecord, "", word);
+            }
+        }
+    }
+
+    fn numbers(&mut self, text: &str, chain: &Chain) {
+        if let Some(window) = chain.spaced_out()
+            && let Some((network, _)) = card::network(window.digits)
+        {
+            return self.hit(Kind::PaymentCard, network, window.digits);
+        }
+        let mut from = 0;
+        while from < chain.len() {
+            let mut before = None;
+            let windows = (1..=MOST_GROUPS.min(chain.len() - from)).rev();
+            let found =
+                windows.filter_map(|count| Some((count, chain.window(from, count)?))).find_map(|(count, window)| {
+                    self.work.checks += 1;
+                    let abroad = from == 0 && chain.plus;
+                    let (kind, variety) =
+                        if abroad && !window.joints.contains(&b'\n') && phone::international(window.digits) {
+                            (Kind::Phone, "")
+                        } else {
+                            self.number(text, &window, &mut before)?
+                        };
+                    Some((count, kind, variety, window))
+                });
+            match found {
+                Some((count, kind, variety, window)) => {
+                    self.hit(kind, variety, window.digits);
+                    from += count;
+                }
+                None => from += 1,
+            }
+        }
+    }
+
+    /// What a window is. Topics before it are the same for all windows that begin there: they are read once.
+    fn number(&self, text: &str, window: &Window<'_>, before: &mut Option<Topics>) -> Option<(Kind, &'static str)> {
+        if !window.free {
+            return None;
+        }
+        let around = || self.tools.words.around(text, &window.span);
+        if let Some(octets) = machine::ipv4(window) {
+            let bytes = text.as_bytes();
+            let product = matches!(&bytes[..window.span.start], [.., letter, b'/'] if letter.is_ascii_alphabetic());
+            let version = self.tools.words.before(text, window.span.start, RIGHT_BEFORE).has(Topics::VERSION);
+            let sure = !product && !version && (!machine::like_a_version(octets) || around().has(Topics::MACHINE));
+            return sure.then_some((Kind::IpAddress, "ipv4"));
+        }
+        if let Some((network, proof)) = card::network(window.digits) {
+            let sure = proof == Proof::Form && card::printed(window.lengths) && window.even() && !window.one_of_many;
+            if sure || around().has(Topics::CARD) {
+                return Some((Kind::PaymentCard, network));
+            }
+        }
+        if let Some(name) = self.tools.national(window, around) {
+            return Some((Kind::NationalId, name));
+        }
+        if let Some(name) = lettered(text, window)
+            && (name == "es_nif" || around().has(Topics::ID))
+        {
+            return Some((Kind::NationalId, name));
+        }
+        let total = window.digits.len();
+        let single = window.lengths.len() == 1;
+        let passport = (single && matches!(total, 8 | 9)) || matches!(window.lengths, [4, 6] | [2, 2, 6]);
+        let medical = (5..=12).contains(&total) && (single || window.joints.iter().all(|joint| *joint == b'-'));
+        let phone = phone::national(window) && !window.joints.contains(&b'\n');
+        if !passport && !medical && !phone {
+            return None;
+        }
+        let topics = *before.get_or_insert_with(|| self.tools.words.before(text, window.span.start, NEAR));
+        if passport && topics.has(Topics::PASSPORT) {
+            Some((Kind::Passport, ""))
+        } else if medical && topics.has(Topics::MEDICAL) {
+            Some((Kind::MedicalRecord, ""))
+        } else {
+            (phone && topics.has(Topics::PHONE)).then_some((Kind::Phone, ""))
+        }
+    }
+}
+
+/// Identifiers whose letters stand apart from their digits: `12.345.678-Z`, `X-1234567-L`, `AB 12 34 56 C`.
+fn lettered(text: &str, window: &Window<'_>) -> Option<&'static str> {
+    let bytes = text.as_bytes();
+    let digits: Vec<u8> = window.digits.iter().map(|digit| digit + b'0').collect();
+    let (before, after) = (&bytes[..window.span.start], &bytes[window.span.end..]);
+    let ends = |byte: Option<&u8>| !byte.is_some_and(u8::is_ascii_alphanumeric);
+    let last = match after {
+        [b'-', letter, rest @ ..] | [b' ', letter @ b'A'..=b'Z', rest @ ..] if ends(rest.first()) => *letter,
+        _ => return None,
+    };
+    match (window.lengths, before) {
+        ([8] | [2, 3, 3], _) => token::es_nif(&[&digits[..], &[last]].concat()).then_some("es_nif"),
+        ([7], [rest @ .., first, b'-']) if ends(rest.last()) => {
+            token::es_nif(&[&[*first], &digits[..], &[last]].concat()).then_some("es_nif")
+        }
+        ([2, 2, 2], [rest @ .., one, two, b' ']) if ends(rest.last()) => {
+            token::gb_nino(&[&[*one, *two], &digits[..], &[last]].concat()).then_some("gb_nino")
+        }
+        _ => None,
+    }
+}
