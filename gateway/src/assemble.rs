@@ -189,6 +189,7 @@ impl Ground {
             hosted,
             classes: settings.classes.clone(),
             default_class: settings.default_class.clone(),
+            detectors: settings.detectors.clone(),
             rules,
             max_per_request,
             max_first_token: Some(max_first_token),

@@ -10,7 +10,7 @@
 use crate::budget::{Amount, BudgetView, HoldError, Measure, OnExceeded};
 use crate::candidate::{Candidate, Location, Readiness};
 use crate::decide::World;
-use crate::facts::{Facts, RouteWish};
+use crate::facts::{ClassedBy, Facts, RouteWish};
 use crate::money::NanoDollars;
 use serde::Serialize;
 use std::time::Duration;
@@ -123,7 +123,16 @@ fn residency(facts: &Facts, world: &World, candidate: &Candidate) -> Option<Stri
         .classes
         .permits(facts.class, &candidate.provider, candidate.location, candidate.region.as_deref())
         .err()
-        .map(|rule| Constraint::Residency.strike(rule))
+        .map(|rule| Constraint::Residency.strike(format!("{rule}{}", classed(facts))))
+}
+
+/// Why the data has that class, where its content set it: names of what was found, never the content.
+fn classed(facts: &Facts) -> String {
+    match facts.classed.by {
+        ClassedBy::Default | ClassedBy::Header => String::new(),
+        ClassedBy::Content => format!(" (its content: {})", facts.classed.found(facts.class).join(", ")),
+        ClassedBy::Unscanned => " (not all of its content could be looked at)".into(),
+    }
 }
 
 fn allow_list(facts: &Facts, candidate: &Candidate) -> Option<Strike> {

@@ -1,9 +1,11 @@
 //! What is true of a request, read once and never guessed later.
 
 use crate::candidate::Location;
+use crate::detect::Findings;
 use crate::ids::{KeyId, ModelName, SessionId};
 use crate::residency::DataClass;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The endpoint that was called; its shape is the shape of answers and errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +88,32 @@ pub struct Needs {
     pub choices: u32,
 }
 
+/// What set the data class of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassedBy {
+    /// Nothing asked for more than the default.
+    #[default]
+    Default,
+    /// The client's header.
+    Header,
+    /// What was found in its content.
+    Content,
+    /// What could not be looked at.
+    Unscanned,
+}
+
+/// How a request came to its data class.
+#[derive(Clone, Debug, Default)]
+pub struct Classed {
+    /// What set it.
+    pub by: ClassedBy,
+    /// The class that the client named, also where it was too low to count.
+    pub named: Option<DataClass>,
+    /// What was found in its content; `None`: nobody looked.
+    pub findings: Option<Arc<Findings>>,
+}
+
 /// The facts of one request. Text is not among them: `decide()` cannot read a prompt.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -99,6 +127,8 @@ pub struct Facts {
     pub wish: RouteWish,
     /// How sensitive the data is.
     pub class: DataClass,
+    /// How it came to that class.
+    pub classed: Classed,
     /// The session, if the client named one.
     pub session: Option<SessionId>,
     /// Labels for spend (`a=b`), sorted, no key twice.
@@ -115,6 +145,22 @@ pub struct Facts {
     pub messages: usize,
     /// An agent repeats a call of a tool that fails.
     pub tool_loop: bool,
+}
+
+// === impl Classed ===
+
+impl Classed {
+    /// Names of what was found and set this class: kinds and configured names, never content.
+    pub fn found(&self, class: DataClass) -> Vec<&str> {
+        let mut names: Vec<&str> = match (&self.by, &self.findings) {
+            (ClassedBy::Content, Some(findings)) => {
+                findings.found.iter().filter(|finding| finding.class == class).map(|finding| &*finding.name).collect()
+            }
+            _ => vec![],
+        };
+        names.dedup();
+        names
+    }
 }
 
 // === impl Choice ===

@@ -35,7 +35,7 @@ pub use candidate::{Candidate, Capabilities, Location, Readiness, Side};
 pub use constraint::{Constraint, Strike, strikes};
 pub use decide::{Admission, Considered, Reason, Refusal, RoutingDecision, World, admit, decide};
 pub use exploration::Exploration;
-pub use facts::{Choice, Endpoint, Facts, Needs, Principal, RouteWish, TokenEstimate};
+pub use facts::{Choice, Classed, ClassedBy, Endpoint, Facts, Needs, Principal, RouteWish, TokenEstimate};
 pub use ids::{KeyId, ModelName, ProviderName, RequestId, SessionId};
 pub use limit::{Bucket, Metered, Period, RateLimit, Short};
 pub use money::{MoneyError, NanoDollars, Price, PriceSource, Pricing, Rate};

@@ -1,6 +1,7 @@
 //! A request as it enters the router, and the facts that are read off it.
 
 use crate::limits::{Charge, TokensWanted};
+use crate::look::Looked;
 use adapters::wire::{Format, WireRequest};
 use policies::{
     Choice, Classes, Endpoint, Facts, Needs, Principal, RequestId, ResidencyError, RouteWish, SessionId, TokenEstimate,
@@ -31,6 +32,8 @@ pub struct Ask {
     pub received: Instant,
     /// What it took of its caller's rate limits.
     pub charge: Option<Charge>,
+    /// What was found in its content, once somebody looked.
+    pub looked: Looked,
 }
 
 /// Bytes that make one token at the very most and at the very least, and usually.
@@ -67,11 +70,8 @@ impl Ask {
 /// A data class that nobody configured: unknown means refused.
 pub(crate) fn facts(ask: &Ask, classes: &Classes, default_class: &str) -> Result<Facts, ResidencyError> {
     let view = &ask.request.view;
-    let least = classes.named(default_class)?;
-    let class = match &ask.class {
-        Some(name) => classes.named(name)?.max(least),
-        None => least,
-    };
+    let named = ask.class.as_deref().map(|name| classes.named(name)).transpose()?;
+    let (class, classed) = ask.looked.class(classes.named(default_class)?, named);
     let messages = view.messages();
     let some = |has: fn(&adapters::wire::Message) -> bool| messages.iter().any(has);
     let needs = Needs {
@@ -93,6 +93,7 @@ pub(crate) fn facts(ask: &Ask, classes: &Classes, default_class: &str) -> Result
         },
         wish: ask.wish,
         class,
+        classed,
         session: ask.session.clone(),
         tags: ask.tags.clone(),
         prompt: estimate(&ask.request, messages.len() as u64, pictures),

@@ -15,6 +15,7 @@ mod health;
 pub mod learn;
 pub mod ledger;
 mod limits;
+mod look;
 mod observe;
 pub mod prices;
 mod shadow;
@@ -34,5 +35,6 @@ pub use execute::{
 pub use fleet::{Fleet, Model, Provider};
 pub use health::Breaker;
 pub use limits::{Charge, LimitSpecs, Limits, OverLimit, Standing, TokensWanted};
+pub use look::Looked;
 pub use observe::{Observer, Silent};
 pub use shadow::Shadow;

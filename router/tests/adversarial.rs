@@ -126,6 +126,7 @@ impl Bench {
             hosted: names("big"),
             classes: Arc::new(Classes::standard()),
             default_class: "internal".into(),
+            detectors: None,
             rules: rules.into(),
             max_per_request: most.map(policies::NanoDollars),
             max_first_token: None,
@@ -168,6 +169,7 @@ impl Bench {
             traceparent: None,
             received: Instant::now(),
             charge: None,
+            looked: router::Looked::default(),
         };
         self.router.answer(ask).await
     }

@@ -75,6 +75,7 @@ impl Bench {
             hosted: names(HOSTED),
             classes: Arc::new(Classes::standard()),
             default_class: "internal".into(),
+            detectors: None,
             rules: [].into(),
             max_per_request: None,
             max_first_token: None,
@@ -114,6 +115,7 @@ impl Bench {
             traceparent: None,
             received: Instant::now(),
             charge: None,
+            looked: router::Looked::default(),
         };
         self.router.answer(ask).await.unwrap_or_else(|denied| panic!("denied: {denied:?}"))
     }

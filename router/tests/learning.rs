@@ -64,6 +64,7 @@ impl Bench {
             hosted: names("big"),
             classes: Arc::new(Classes::standard()),
             default_class: "internal".into(),
+            detectors: None,
             rules: [].into(),
             max_per_request: None,
             max_first_token: None,
@@ -108,6 +109,7 @@ impl Bench {
             traceparent: None,
             received: Instant::now(),
             charge: None,
+            looked: router::Looked::default(),
         }
     }
 }

@@ -67,6 +67,7 @@ impl Bench {
             hosted: names("big"),
             classes: Arc::new(Classes::standard()),
             default_class: "internal".into(),
+            detectors: None,
             rules: [].into(),
             max_per_request: None,
             max_first_token: None,
@@ -112,6 +113,7 @@ impl Bench {
             traceparent: None,
             received: Instant::now(),
             charge: None,
+            looked: router::Looked::default(),
         };
         let answer = self.router.answer(ask).await.unwrap_or_else(|denied| panic!("denied: {denied:?}"));
         let head = answer.head;

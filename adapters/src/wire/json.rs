@@ -126,6 +126,13 @@ impl RawObject {
         read.collect::<Result<_, _>>().map(Some)
     }
 
+    /// All fields in their order, each with its JSON text.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.fields
+            .iter()
+            .filter_map(|(key, span)| Some((key.as_str(), std::str::from_utf8(&self.body[span.clone()]).ok()?)))
+    }
+
     /// The bytes as they came.
     pub fn body(&self) -> &Bytes {
         &self.body

@@ -5,6 +5,7 @@
 
 mod chat;
 mod closing;
+mod content;
 mod fold;
 mod json;
 mod seen;
@@ -12,6 +13,7 @@ pub mod sse;
 
 pub use chat::{Format, Message, Prompt, Role, Sampling, Tool, ToolChoice, View, WireRequest};
 pub use closing::closing;
+pub use content::Content;
 pub use fold::Fold;
 pub use json::{MAX_DEPTH, RawObject};
 pub use seen::{Certainty, Seen, error_in, seen_in_chunk, seen_in_whole};

@@ -157,6 +157,9 @@ fn meaning(settings: &Settings) -> Value {
             })),
         },
         "default_class": settings.default_class,
+        "detectors": settings.detectors.as_ref().map(|detectors| json!({
+            "mode": if detectors.observe() { "observe" } else { "on" }, "look_for": detectors.names(),
+        })),
         "keep_prompts": settings.keep_prompts,
         "warnings": settings.warnings,
     })
@@ -203,6 +206,7 @@ pub fn explain(setting: &Setting, wanted: &Explain) -> Result<(), Failure> {
         traceparent: None,
         received: Instant::now(),
         charge: None,
+        looked: router::Looked::default(),
     };
     let explained = decide(settings, &ask)?;
     if setting.json {
@@ -254,6 +258,11 @@ fn tell(explained: &Value) {
     }
     if let Some(score) = explained["score"].as_f64() {
         say(format!("score {score:.4}, threshold {}", explained["threshold"]));
+    }
+    for finding in explained["facts"]["detected"].as_array().into_iter().flatten() {
+        let word = |key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+        let variety = finding["variety"].as_str().map(|variety| format!(" ({variety})")).unwrap_or_default();
+        say(format!("  found {} {}{variety}: {}", finding["count"], word("kind"), word("class")));
     }
     for candidate in explained["candidates"].as_array().into_iter().flatten() {
         let verdict = match candidate["refused_because"].as_str() {

@@ -14,6 +14,8 @@ pub const LEDGER_AGE: Duration = Duration::from_secs(400 * 86_400);
 pub const LEDGER_BYTES: u64 = 10 << 30;
 /// The data class of a request that names none.
 pub const DEFAULT_CLASS: &str = "internal";
+/// Bytes of text of a request that detectors look at: as many as a body has at most.
+pub const DETECTOR_BYTES: u64 = BODY_BYTES;
 /// Share of judged requests that go to the hosted side first.
 pub const HOSTED_SHARE: f32 = 0.30;
 /// How far the need has to move before a conversation changes sides.

@@ -9,6 +9,7 @@
 pub mod budgets;
 mod cascade;
 pub mod defaults;
+mod detectors;
 mod environment;
 mod goals;
 mod learning;

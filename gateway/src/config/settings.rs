@@ -2,6 +2,7 @@
 
 use super::budgets::read_budgets;
 use super::defaults;
+use super::detectors::read_detectors;
 use super::environment::Environment;
 use super::load::ConfigError;
 use super::providers::{Findings, ProviderSettings};
@@ -9,6 +10,7 @@ use super::sections::{read_classes, read_experiments, read_ledger, read_models, 
 use super::spec::{ConfigSpec, LimitsSpec, LogFormat, ModeWord, ServerSpec, TelemetrySpec, TimeoutsSpec};
 use super::units::Time;
 use adapters::hosted;
+use policies::detect::Detectors;
 use policies::{Classes, Location, ModelName, NanoDollars, Pricing, ProviderName, RateLimit, Rule, Secret, Unsure};
 use router::ledger::{Durability, Retention};
 use router::probe::Head;
@@ -39,6 +41,8 @@ pub struct Settings {
     pub classes: Arc<Classes>,
     /// The class of a request that names none.
     pub default_class: String,
+    /// What is looked for in content; `None`: nobody looks.
+    pub detectors: Option<Arc<Detectors>>,
     /// Limits in dollars.
     pub budgets: Vec<BudgetSpec>,
     /// Connections at once.
@@ -215,6 +219,7 @@ impl Settings {
         }
         let models = read_models(&models, &providers, &mut found);
         let (classes, default_class) = read_classes(&residency, &mut found);
+        let detectors = read_detectors(&residency, &classes, folder, &mut found);
         let rules = read_rules(&rules, &classes, &models, &mut found);
         let router = read_router(&router, folder, rules, savings.baseline.as_deref(), &models, &providers, &mut found);
         let (ledger_path, durability, retention) = read_ledger(&ledger, folder, &mut found);
@@ -233,6 +238,7 @@ impl Settings {
             retention,
             classes: Arc::new(classes),
             default_class,
+            detectors,
             connections: connections.unwrap_or(defaults::CONNECTIONS).max(1),
             in_flight: in_flight.unwrap_or(defaults::IN_FLIGHT).max(1),
             body_bytes: body.map_or(defaults::BODY_BYTES, |size| size.0),

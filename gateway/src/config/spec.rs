@@ -1,6 +1,7 @@
 //! The configuration as it is typed: everything optional, unknown keys refused.
 
 use super::budgets::BudgetEntry;
+pub use super::detectors::DetectorsSpec;
 use super::units::{Dollars, Names, Need, PerMillion, Share, Size, Time};
 use policies::{Location, RouteWish, Unsure};
 use serde::Deserialize;
@@ -312,6 +313,8 @@ pub struct ResidencySpec {
     pub order: Option<Vec<String>>,
     /// Where each may go.
     pub classes: BTreeMap<String, ClassSpec>,
+    /// What is looked for in content: `"on"`, `"observe"`, `"off"`, or a table.
+    pub detectors: Option<DetectorsSpec>,
 }
 
 /// Whether hosted providers may be used at all.

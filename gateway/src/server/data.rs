@@ -237,6 +237,7 @@ async fn read(
         traceparent: said.traceparent,
         received,
         charge: None,
+        looked: router::Looked::default(),
     })
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::budget::{Account, Measure, OnExceeded};
 use crate::candidate::{Capabilities, Location, Readiness};
 use crate::exploration::Exploration;
-use crate::facts::{Endpoint, Needs, Principal, TokenEstimate};
+use crate::facts::{Classed, Endpoint, Needs, Principal, TokenEstimate};
 use crate::money::{Price, PriceSource, Pricing, Rate};
 use crate::signals::JudgedBy;
 use crate::steering::Kept;
@@ -57,6 +57,7 @@ fn facts() -> Facts {
         choice: Choice::Auto,
         wish: RouteWish::Auto,
         class: Classes::standard().named("internal").unwrap(),
+        classed: Classed::default(),
         session: None,
         tags: vec![],
         prompt: TokenEstimate { floor: 10, likely: 20, ceiling: 80 },

@@ -44,6 +44,7 @@ use custom::Custom;
 use scan::Scan;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use tools::Tools;
 
 /// Bytes on each side of a seam between texts that are read as one: more than anything has that is looked for in groups.
@@ -92,7 +93,6 @@ pub struct DetectConfig {
 pub type Passage<'a> = Vec<Cow<'a, str>>;
 
 /// Compiled detectors.
-#[derive(Debug)]
 pub struct Detectors {
     config: DetectConfig,
     tools: Tools,
@@ -100,6 +100,13 @@ pub struct Detectors {
 }
 
 // === impl Detectors ===
+
+impl fmt::Debug for Detectors {
+    /// Nothing of what is looked for: a list of customers is confidential itself.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Detectors").finish_non_exhaustive()
+    }
+}
 
 impl Detectors {
     /// Compiles what is looked for.
@@ -109,6 +116,18 @@ impl Detectors {
     pub fn new(config: DetectConfig) -> Result<Self, DetectError> {
         let custom = Custom::compile(&config.patterns, &config.words)?;
         Ok(Self { tools: Tools::compile()?, custom, config })
+    }
+
+    /// Whether findings are reported only.
+    pub fn observe(&self) -> bool {
+        self.config.observe
+    }
+
+    /// Words of the kinds that are looked for, then the configured names.
+    pub fn names(&self) -> Vec<String> {
+        let kinds = Kind::ALL.into_iter().filter(|kind| self.config.kinds[kind.place()].is_some());
+        let custom = self.custom.rules.iter().map(|(name, _)| name.to_string());
+        kinds.map(|kind| kind.word().to_owned()).chain(custom).collect()
     }
 
     /// Looks through texts; `unscanned` is what the caller knows to be no text.

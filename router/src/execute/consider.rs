@@ -5,6 +5,7 @@ use super::walk::Router;
 use crate::affinity::Conversation;
 use crate::ask::{Ask, facts};
 use crate::classify::{Classifier, Control, Evidence};
+use crate::look::look;
 use policies::{
     BudgetView, Choice, Exploration, Facts, Pricing, Refusal, RoutingDecision, Steering, World, admit, decide,
 };
@@ -47,6 +48,7 @@ impl Seat {
 impl Router {
     /// Decides on a request: facts, constraints, judgement, plan.
     pub(super) async fn consider(&self, ask: &Ask, exploration: Exploration) -> Result<Considering, DeniedBy> {
+        look(ask, self.config.detectors.as_ref()).await;
         let facts = facts(ask, &self.config.classes, &self.config.default_class)
             .map_err(|error| DeniedBy::UnknownClass(error.to_string()))?;
         if let Choice::Pinned(model) = &facts.choice

@@ -11,6 +11,7 @@ mod agree;
 mod answer;
 mod attempt;
 mod cascade;
+mod classed;
 mod consider;
 mod deny;
 mod growth;

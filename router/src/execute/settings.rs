@@ -4,6 +4,7 @@ use super::cascade::CascadeConfig;
 use crate::affinity::Affinity;
 use crate::classify::{Classifier, Lane, Second, Spender};
 use crate::shadow::Shadow;
+use policies::detect::Detectors;
 use policies::{Classes, ModelName, NanoDollars, Rule, Unsure};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub struct RouterConfig {
     pub classes: Arc<Classes>,
     /// The class of a request that names none.
     pub default_class: String,
+    /// What is looked for in content; `None`: nobody looks.
+    pub detectors: Option<Arc<Detectors>>,
     /// Rules in order.
     pub rules: Arc<[Rule]>,
     /// The most a request may cost.

@@ -1,5 +1,6 @@
 //! A request's story: what is shown, and kept, of a decision.
 
+use super::classed::{self, ClassedShown};
 use super::words;
 use crate::ask::endpoint_word;
 use crate::ledger::{Payer, RequestRecord};
@@ -59,6 +60,8 @@ struct CandidateShown<'a> {
 struct FactsShown<'a> {
     endpoint: &'static str,
     class: &'a str,
+    #[serde(flatten)]
+    classed: ClassedShown<'a>,
     asked: &'a str,
     route_wish: RouteWish,
     prompt_tokens: TokenEstimate,
@@ -76,8 +79,9 @@ struct FactsShown<'a> {
 impl<'a> Explanation<'a> {
     /// Tells a decision or a refusal.
     pub fn new(facts: &'a Facts, classes: &'a Classes, outcome: &'a Result<RoutingDecision, Box<Refusal>>) -> Self {
-        let facts = FactsShown::new(facts, classes);
-        let explanation = words::told(outcome);
+        let (told, facts) = (facts, FactsShown::new(facts, classes));
+        let mut explanation = words::told(outcome);
+        explanation.extend(classed::told(told, classes));
         match outcome {
             Ok(decision) => Self {
                 route: decision.considered.iter().find(|seen| seen.rank == Some(0)).map(|seen| seen.candidate.location),
@@ -145,6 +149,7 @@ impl<'a> FactsShown<'a> {
         Self {
             endpoint: endpoint_word(facts.endpoint),
             class: classes.name(facts.class),
+            classed: ClassedShown::new(facts, classes),
             asked: facts.choice.pinned().map_or("auto", |model| model.as_str()),
             route_wish: facts.wish,
             prompt_tokens: facts.prompt,

@@ -191,8 +191,8 @@ fn struck(considered: &[Considered], sentences: &mut Vec<Sentence>) {
 mod tests {
     use super::*;
     use policies::{
-        Candidate, Capabilities, Choice, Classes, Endpoint, Exploration, Facts, Kept, Needs, Pricing, Principal,
-        Readiness, RouteWish, Side, TokenEstimate, Unsure, World, admit, decide,
+        Candidate, Capabilities, Choice, Classed, Classes, Endpoint, Exploration, Facts, Kept, Needs, Pricing,
+        Principal, Readiness, RouteWish, Side, TokenEstimate, Unsure, World, admit, decide,
     };
     use std::sync::Arc;
 
@@ -220,6 +220,7 @@ mod tests {
             choice: Choice::Auto,
             wish: RouteWish::Auto,
             class: classes.named(class).unwrap(),
+            classed: Classed::default(),
             session: None,
             tags: vec![],
             prompt: TokenEstimate { floor: 1, likely: 1, ceiling: 1 },
