@@ -7,6 +7,7 @@ mod budgets;
 mod classifier;
 mod config;
 mod conformance;
+mod detectors;
 mod direction;
 mod drain;
 mod errors;
