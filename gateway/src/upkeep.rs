@@ -79,10 +79,10 @@ async fn watch(app: Arc<App>, ground: Ground, config: PathBuf) {
             return;
         }
     };
-    // The file and the heads it names: a head that is trained anew is taken over, too.
+    // The file and what it names: a head that is trained anew and a new price table are taken over, too.
     let changed = || -> Option<Vec<(PathBuf, SystemTime)>> {
         let settings = app.settings.load();
-        let files = std::iter::once(&config).chain(&settings.router.head_files);
+        let files = std::iter::once(&config).chain(&settings.router.head_files).chain(&settings.prices.file);
         let stamped =
             |file: &PathBuf| Some((file.clone(), std::fs::metadata(file).and_then(|meta| meta.modified()).ok()?));
         files.map(stamped).collect()

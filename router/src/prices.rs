@@ -1,7 +1,9 @@
-//! The bundled price table.
+//! The price table: the bundled one, or a file that `sluice prices import` made ([`import`]).
 //!
-//! Facts from the `litellm` package in its own JSON format, dated and digested (see `assets/README.md`); read once, when
-//! the configuration is, for the models it names. Prices in the configuration come first.
+//! Facts in LiteLLM's JSON format, dated and digested (see `assets/README.md` for the bundled one); read once, when the
+//! configuration is, for the models it names. Prices in the configuration come first.
+
+pub mod import;
 
 use policies::{MoneyError, Price, PriceSource, Pricing, Rate};
 use serde::Deserialize;
@@ -23,7 +25,7 @@ pub struct Listed {
 }
 
 /// The table, indexed by name.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PriceTable {
     entries: HashMap<String, Box<RawValue>>,
     source: Arc<str>,
@@ -55,6 +57,19 @@ struct Entry<'a> {
     max_input_tokens: Option<u64>,
     #[serde(default)]
     max_output_tokens: Option<u64>,
+}
+
+/// What differs between two tables; only models with a price count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Models that had no price.
+    pub new: Vec<String>,
+    /// Models whose price or limits are others.
+    pub changed: Vec<String>,
+    /// Models that have no price any more.
+    pub dropped: Vec<String>,
+    /// Number of models that are as they were.
+    pub same: usize,
 }
 
 /// Why a table cannot be read.
@@ -101,6 +116,33 @@ impl PriceTable {
             context_window: entry.max_input_tokens,
             max_output: entry.max_output_tokens,
         })
+    }
+
+    /// What became of an earlier table; names in alphabetical order.
+    pub fn changes_from(&self, before: &Self) -> Changes {
+        let facts = |listed: Listed| {
+            let price = match listed.pricing {
+                Pricing::Priced(price, _) => Some(price),
+                Pricing::Free | Pricing::Unpriced => None,
+            };
+            (price, listed.context_window, listed.max_output)
+        };
+        let mut changes = Changes::default();
+        for name in self.entries.keys() {
+            match (self.find(name).map(facts), before.find(name).map(facts)) {
+                (Some(_), None) => changes.new.push(name.clone()),
+                (Some(now), Some(then)) if now != then => changes.changed.push(name.clone()),
+                (Some(_), Some(_)) => changes.same += 1,
+                (None, Some(_)) => changes.dropped.push(name.clone()),
+                (None, None) => {}
+            }
+        }
+        let gone = before.entries.keys().filter(|name| !self.entries.contains_key(*name));
+        changes.dropped.extend(gone.filter(|name| before.find(name).is_some()).cloned());
+        for names in [&mut changes.new, &mut changes.changed, &mut changes.dropped] {
+            names.sort_unstable();
+        }
+        changes
     }
 
     /// Number of models.

@@ -18,6 +18,7 @@ mod headers;
 mod heads;
 mod health;
 mod idempotency;
+mod import;
 mod keys;
 mod learning;
 mod ledger;

@@ -43,6 +43,9 @@ pub fn check(setting: &Setting) -> Result<(), Failure> {
     say(format!("{} is valid.", setting.config.display()));
     say(format!("data on {}, admin on {}", settings.server.listen, settings.server.admin_listen));
     say(format!("ledger at {}", settings.ledger_path.display()));
+    let prices = &settings.prices;
+    let place = prices.file.as_ref().map_or_else(|| "bundled".into(), |file| format!("from {}", file.display()));
+    say(format!("prices: {}, {} models, {place}", prices.source, prices.models));
     for model in &settings.models {
         let provider = settings.providers.iter().find(|provider| provider.name == model.provider);
         let place = provider.map_or("?", |provider| provider.location.word());
@@ -156,6 +159,7 @@ fn meaning(settings: &Settings) -> Value {
                 "hedge": router.cascade.hedge, "samples": router.cascade.samples,
             })),
         },
+        "prices": {"source": settings.prices.source, "models": settings.prices.models, "file": settings.prices.file},
         "default_class": settings.default_class,
         "detectors": settings.detectors.as_ref().map(|detectors| json!({
             "mode": if detectors.observe() { "observe" } else { "on" }, "look_for": detectors.names(),

@@ -8,12 +8,13 @@ mod explain;
 mod keys;
 mod ledger;
 mod models;
+mod prices;
 mod serve;
 
 use crate::config::{self, Environment, Settings};
 use clap::{Parser, Subcommand};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Wrong usage or configuration.
@@ -68,8 +69,8 @@ enum Command {
     #[command(hide = true)]
     Import(Rest),
     /// The price table.
-    #[command(hide = true)]
-    Prices(Rest),
+    #[command(subcommand)]
+    Prices(prices::Prices),
     /// Compares the ledger with a provider's bill.
     #[command(hide = true)]
     Reconcile(Rest),
@@ -143,7 +144,7 @@ pub fn run() -> ExitCode {
         Command::Compare(_) => not_built("compare"),
         Command::Replay(_) => not_built("replay"),
         Command::Import(_) => not_built("import"),
-        Command::Prices(_) => not_built("prices"),
+        Command::Prices(command) => prices::run(&setting, &command),
         Command::Reconcile(_) => not_built("reconcile"),
     };
     match done {
@@ -161,6 +162,14 @@ pub fn run() -> ExitCode {
 
 fn not_built(command: &str) -> Result<(), Failure> {
     Err(Failure::Usage(format!("`sluice {command}` is not built yet")))
+}
+
+/// Writes a file as a whole: a reader, or a crash, sees the old one or the new one.
+pub fn write_whole(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    let mut next = path.to_owned().into_os_string();
+    next.push(".next");
+    let written = std::fs::write(&next, content).and_then(|()| std::fs::rename(&next, path));
+    written.map_err(|error| Failure::Failed(format!("cannot write `{}`: {error}", path.display())))
 }
 
 /// Prints a line of a result; a closed pipe ends nothing.

@@ -9,8 +9,19 @@ use figment::providers::{Env, Format, Toml, Yaml};
 use std::path::Path;
 
 /// Sections whose plain keys the environment may set.
-const FROM_ENVIRONMENT: &[&str] =
-    &["server", "router", "ledger", "learning", "residency", "limits", "timeouts", "keys", "savings", "telemetry"];
+const FROM_ENVIRONMENT: &[&str] = &[
+    "server",
+    "router",
+    "ledger",
+    "learning",
+    "residency",
+    "limits",
+    "timeouts",
+    "keys",
+    "prices",
+    "savings",
+    "telemetry",
+];
 
 /// All keys there are, for the nearest one.
 const SECTIONS: &[&str] = &[
@@ -26,6 +37,7 @@ const SECTIONS: &[&str] = &[
     "limits",
     "timeouts",
     "keys",
+    "prices",
     "experiments",
     "savings",
     "telemetry",

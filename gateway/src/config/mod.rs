@@ -14,6 +14,7 @@ mod environment;
 mod goals;
 mod learning;
 mod load;
+mod prices;
 mod providers;
 mod sections;
 mod settings;
@@ -22,6 +23,7 @@ pub mod units;
 
 pub use environment::Environment;
 pub use load::{ConfigError, load, nearest};
+pub use prices::PriceSettings;
 #[cfg(feature = "local")]
 pub use providers::EngineSettings;
 pub use providers::{ProviderKind, ProviderSettings};

@@ -26,15 +26,9 @@ use std::sync::Arc;
 pub(super) fn read_models(
     specs: &std::collections::BTreeMap<String, ModelSpec>,
     providers: &[ProviderSettings],
+    table: &PriceTable,
     found: &mut Findings,
 ) -> Vec<ModelSettings> {
-    let table = match PriceTable::bundled() {
-        Ok(table) => table,
-        Err(error) => {
-            found.problems.push(error.to_string());
-            return vec![];
-        }
-    };
     let mut models = Vec::new();
     for (name, spec) in specs {
         if name == "auto" || name == "sluice/auto" {

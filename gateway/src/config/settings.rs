@@ -5,6 +5,7 @@ use super::defaults;
 use super::detectors::read_detectors;
 use super::environment::Environment;
 use super::load::ConfigError;
+use super::prices::{PriceSettings, read_prices};
 use super::providers::{Findings, ProviderSettings};
 use super::sections::{read_classes, read_experiments, read_ledger, read_models, read_rates, read_router, read_rules};
 use super::spec::{ConfigSpec, LimitsSpec, LogFormat, ModeWord, ServerSpec, TelemetrySpec, TimeoutsSpec};
@@ -63,6 +64,8 @@ pub struct Settings {
     pub keys_required: bool,
     /// Prompts that were judged, corrections and comments are kept.
     pub keep_prompts: bool,
+    /// The price table in force.
+    pub prices: PriceSettings,
     /// Shadow experiments.
     pub shadows: Vec<Shadow>,
     /// Logs, traces, metrics.
@@ -195,6 +198,7 @@ impl Settings {
             limits,
             timeouts,
             keys,
+            prices,
             experiments,
             savings,
             telemetry,
@@ -217,7 +221,8 @@ impl Settings {
                 found.problems.push("`telemetry.otlp_endpoint` is set, and `residency.mode` is `offline`".into());
             }
         }
-        let models = read_models(&models, &providers, &mut found);
+        let (table, prices) = read_prices(&prices, folder, &mut found);
+        let models = read_models(&models, &providers, &table, &mut found);
         let (classes, default_class) = read_classes(&residency, &mut found);
         let detectors = read_detectors(&residency, &classes, folder, &mut found);
         let rules = read_rules(&rules, &classes, &models, &mut found);
@@ -230,6 +235,7 @@ impl Settings {
             server,
             budgets: read_budgets(&budgets, &mut found),
             shadows: read_experiments(&experiments, &mut found),
+            prices,
             providers,
             models,
             router,

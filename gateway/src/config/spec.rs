@@ -36,6 +36,8 @@ pub struct ConfigSpec {
     pub timeouts: TimeoutsSpec,
     /// Virtual keys.
     pub keys: KeysSpec,
+    /// What tokens cost.
+    pub prices: PricesSpec,
     /// Shadow copies and other comparisons.
     pub experiments: BTreeMap<String, ExperimentSpec>,
     /// How savings are counted.
@@ -401,6 +403,14 @@ pub struct TimeoutsSpec {
 pub struct KeysSpec {
     /// A key is needed even while none exists (default: only once one does).
     pub required: Option<bool>,
+}
+
+/// `[prices]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PricesSpec {
+    /// A table that `sluice prices import` made, in place of the one in the binary.
+    pub file: Option<PathBuf>,
 }
 
 /// `[experiments.NAME]`
