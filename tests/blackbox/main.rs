@@ -25,6 +25,7 @@ mod ledger;
 mod limits;
 mod local;
 mod money;
+mod reconcile;
 mod relay;
 mod relay_forms;
 mod routing;

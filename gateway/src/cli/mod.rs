@@ -9,6 +9,7 @@ mod keys;
 mod ledger;
 mod models;
 mod prices;
+mod reconcile;
 mod serve;
 
 use crate::config::{self, Environment, Settings};
@@ -72,8 +73,7 @@ enum Command {
     #[command(subcommand)]
     Prices(prices::Prices),
     /// Compares the ledger with a provider's bill.
-    #[command(hide = true)]
-    Reconcile(Rest),
+    Reconcile(reconcile::Reconcile),
 }
 
 /// Arguments of a command that is not built yet.
@@ -145,7 +145,7 @@ pub fn run() -> ExitCode {
         Command::Replay(_) => not_built("replay"),
         Command::Import(_) => not_built("import"),
         Command::Prices(command) => prices::run(&setting, &command),
-        Command::Reconcile(_) => not_built("reconcile"),
+        Command::Reconcile(reconcile) => reconcile::run(&setting, &reconcile),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

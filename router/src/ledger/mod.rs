@@ -14,6 +14,7 @@
 //!
 //! **What it does not do.** No sharding, no leader election: PostgreSQL holds the ledger where there are replicas.
 
+mod daily;
 mod keys;
 mod learning;
 mod query;
@@ -22,6 +23,7 @@ mod schema;
 mod spent;
 mod writer;
 
+pub use daily::DailyRow;
 pub use keys::{KeyDigest, KeyRecord, NewKey, OldSecret};
 pub use learning::{JudgedRow, JudgementRecord, LabelRecord};
 pub use query::{GroupBy, RequestFilter, SpendRow, SpendTable};

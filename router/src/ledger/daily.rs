@@ -1,0 +1,132 @@
+//! What was spent at a provider each day, by the name that the provider knows the model by: what a bill is compared with.
+
+use super::{Ledger, LedgerError};
+use policies::NanoDollars;
+use rusqlite::params_from_iter;
+use rusqlite::types::Value;
+
+/// The sums of one UTC day and one upstream model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DailyRow {
+    /// The UTC day that the attempts began on, `2026-01-31`.
+    pub day: String,
+    /// The provider's own name of the model.
+    pub upstream: String,
+    /// Attempts that ended, however they did: a provider bills what it wrote.
+    pub attempts: u64,
+    /// Input tokens.
+    pub input: u64,
+    /// Output tokens.
+    pub output: u64,
+    /// What they cost.
+    pub cost: NanoDollars,
+    /// Attempts without a price: their cost is not in the sum.
+    pub unpriced: u64,
+    /// Attempts whose tokens are a lower bound: streams that broke off, and what a stopped gateway left open (charged at
+    /// its ceiling).
+    pub uncertain: u64,
+}
+
+// === impl Ledger: daily sums ===
+
+impl Ledger {
+    /// Sums of closed attempts at these providers, in microseconds since 1970 from `since_us` to before `until_us`,
+    /// ordered by day and model. Answers, shadow copies and judgements count: all of them are billed.
+    pub fn daily(&self, providers: &[String], since_us: i64, until_us: i64) -> Result<Vec<DailyRow>, LedgerError> {
+        let places: Vec<String> = (3..providers.len() + 3).map(|at| format!("?{at}")).collect();
+        let sql = format!(
+            "SELECT date(at_us / 1000000, 'unixepoch'), upstream, count(*), coalesce(sum(input), 0), \
+             coalesce(sum(output), 0), coalesce(sum(cost_nd), 0), count(*) FILTER (WHERE cost_nd IS NULL), \
+             count(*) FILTER (WHERE counted = 'at_least') FROM attempts \
+             WHERE outcome IS NOT NULL AND at_us >= ?1 AND at_us < ?2 AND provider IN ({}) \
+             GROUP BY 1, 2 ORDER BY 1, 2",
+            places.join(", ")
+        );
+        let times = [since_us, until_us].map(Value::from);
+        let names = providers.iter().map(|name| Value::from(name.clone()));
+        self.read(|connection| {
+            let mut statement = connection.prepare(&sql)?;
+            let rows = statement.query_map(params_from_iter(times.into_iter().chain(names)), |row| {
+                Ok(DailyRow {
+                    day: row.get(0)?,
+                    upstream: row.get(1)?,
+                    attempts: row.get(2)?,
+                    input: row.get(3)?,
+                    output: row.get(4)?,
+                    cost: NanoDollars(row.get(5)?),
+                    unpriced: row.get(6)?,
+                    uncertain: row.get(7)?,
+                })
+            })?;
+            rows.collect()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{AttemptClose, AttemptOpen, Durability, Outcome, Payer};
+    use policies::{Counted, Usage};
+    use std::sync::Arc;
+
+    const DAY: i64 = 86_400_000_000;
+
+    async fn line(ledger: &Ledger, n: u32, at_us: i64, provider: &str, upstream: &str, cost: Option<u64>) {
+        let open = Arc::new(AttemptOpen {
+            request: format!("r{n}").as_str().into(),
+            attempt: 1,
+            at_us,
+            purpose: "answer",
+            payer: Payer::default(),
+            model: "mine".into(),
+            provider: provider.into(),
+            route: "hosted",
+            upstream: upstream.into(),
+            ceiling: cost.map(NanoDollars),
+            price: None,
+            price_source: "config".into(),
+            traceparent: None,
+        });
+        ledger.open(open.clone()).await.unwrap();
+        let counted = if n == 1 { Counted::AtLeast(Usage::plain(1, 2)) } else { Counted::Exact(Usage::plain(10, 20)) };
+        let cost = cost.map(NanoDollars);
+        let outcome = Outcome::Ok;
+        let close = AttemptClose {
+            open,
+            ended_us: at_us,
+            outcome,
+            counted,
+            cost,
+            baseline: None,
+            first_event_us: None,
+            error: None,
+        };
+        ledger.close(close, None).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_day_is_utc_and_other_providers_are_not_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ledger, _) = Ledger::start(&folder.path().join("l.db"), Durability::Process).unwrap();
+        line(&ledger, 1, DAY - 1, "p", "one", Some(5)).await;
+        line(&ledger, 2, DAY, "p", "one", Some(7)).await;
+        line(&ledger, 3, 2 * DAY - 1, "q", "one", None).await;
+        line(&ledger, 4, DAY + 9, "other", "one", Some(1)).await;
+        let names = ["p".to_owned(), "q".to_owned()];
+        let rows = ledger.daily(&names, 0, i64::MAX).unwrap();
+        let row = |day: &str, attempts, input, output, cost, unpriced, uncertain| DailyRow {
+            day: day.into(),
+            upstream: "one".into(),
+            attempts,
+            input,
+            output,
+            cost: NanoDollars(cost),
+            unpriced,
+            uncertain,
+        };
+        assert_eq!(rows, [row("1970-01-01", 1, 1, 2, 5, 0, 1), row("1970-01-02", 2, 20, 40, 7, 1, 0)]);
+        assert_eq!(ledger.daily(&names, DAY, 2 * DAY).unwrap().len(), 1);
+        assert!(ledger.daily(&[], 0, i64::MAX).unwrap().is_empty());
+    }
+}
