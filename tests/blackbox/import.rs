@@ -88,3 +88,52 @@ async fn a_running_gateway_charges_by_the_table_that_its_configuration_names() {
     assert_eq!(tests::oracle::nanos(&row["cost_usd"]), Some(cost), "{row}");
     assert!(cost > 0 && row["unpriced_requests"] == Value::from(0));
 }
+
+const PROXY: &str = "\
+model_list:
+  - model_name: gpt-4o
+    litellm_params: {model: openai/gpt-4o, api_key: sk-litellm-canary, rpm: 100}
+  - model_name: gpt-4o
+    litellm_params: {model: azure/mine, api_base: https://x.openai.azure.com, api_key: os.environ/AZURE_API_KEY, api_version: 2024-10-21}
+  - model_name: house
+    litellm_params: {model: ollama/llama3.1, api_base: http://localhost:11434}
+litellm_settings: {drop_params: true, max_budget: 100, budget_duration: 30d}
+general_settings: {master_key: sk-master-canary, database_url: postgresql://u:canary@h/d}
+";
+
+#[test]
+fn litellms_configuration_becomes_one_that_passes_the_check() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    file(folder, "config.yaml", PROXY);
+    let output = run(folder, &["import", "litellm", "config.yaml", "--out", "sluice.toml"], "");
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{complaint}");
+    for says in ["rpm", "drop_params", "database_url", "OPENAI_API_KEY"] {
+        assert!(complaint.contains(says), "{says}: {complaint}");
+    }
+    let written = std::fs::read_to_string(folder.join("sluice.toml")).expect("written");
+    assert!(!written.contains("canary") && !complaint.contains("canary"), "{written}\n{complaint}");
+    let meaning = run_json(folder, &["check", "--json"], "");
+    assert_eq!(meaning["router"]["hosted"], serde_json::json!(["gpt-4o", "gpt-4o-2"]));
+    assert_eq!(meaning["router"]["local"], serde_json::json!(["house"]));
+
+    // A file that is there is not written over; nothing changes without `--out`.
+    let output = run(folder, &["import", "litellm", "config.yaml", "--out", "sluice.toml"], "");
+    assert_eq!(output.status.code(), Some(1));
+    let output = run(folder, &["import", "litellm", "config.yaml"], "");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), written);
+    let told = run_json(folder, &["import", "litellm", "config.yaml", "--json"], "");
+    assert_eq!(told["toml"].as_str(), Some(written.as_str()));
+    let named: Vec<&str> = told["not_carried_over"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|left| left["setting"].as_str())
+        .collect();
+    assert!(named.contains(&"model_list[0] (gpt-4o).litellm_params.rpm"), "{named:?}");
+    for bad in ["a: 1\n", "model_list: [\n"] {
+        file(folder, "bad.yaml", bad);
+        assert_eq!(run(folder, &["import", "litellm", "bad.yaml"], "").status.code(), Some(64), "{bad}");
+    }
+}

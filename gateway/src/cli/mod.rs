@@ -5,6 +5,7 @@
 
 mod classifier;
 mod explain;
+mod import;
 mod keys;
 mod ledger;
 mod models;
@@ -67,8 +68,8 @@ enum Command {
     #[command(hide = true)]
     Replay(Rest),
     /// Imports another gateway's configuration.
-    #[command(hide = true)]
-    Import(Rest),
+    #[command(subcommand)]
+    Import(import::Import),
     /// The price table.
     #[command(subcommand)]
     Prices(prices::Prices),
@@ -143,7 +144,7 @@ pub fn run() -> ExitCode {
         Command::Classifier(command) => classifier::run(&setting, &command),
         Command::Compare(_) => not_built("compare"),
         Command::Replay(_) => not_built("replay"),
-        Command::Import(_) => not_built("import"),
+        Command::Import(import) => import::run(&setting, &import),
         Command::Prices(command) => prices::run(&setting, &command),
         Command::Reconcile(reconcile) => reconcile::run(&setting, &reconcile),
     };

@@ -64,6 +64,15 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Settings, ConfigEr
     Settings::validate(spec, &folder, environment)
 }
 
+/// Validates a configuration that is no file yet, as it stands: variables of the environment change nothing in it.
+pub fn parse(text: &str, folder: &Path) -> Result<Settings, ConfigError> {
+    let spec = Figment::from(Toml::string(text)).extract();
+    let spec: ConfigSpec = spec.map_err(|error: FigmentError| ConfigError {
+        problems: error.into_iter().map(|error| sentence(&error, Path::new("the configuration"))).collect(),
+    })?;
+    Settings::validate(spec, folder, &Environment)
+}
+
 fn read(path: &Path) -> Result<ConfigSpec, ConfigError> {
     if !path.is_file() {
         let shown = path.display();

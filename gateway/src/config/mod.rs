@@ -22,9 +22,9 @@ pub mod spec;
 pub mod units;
 
 pub use environment::Environment;
-pub use load::{ConfigError, load, nearest};
+pub use load::{ConfigError, load, nearest, parse};
 pub use prices::PriceSettings;
 #[cfg(feature = "local")]
 pub use providers::EngineSettings;
-pub use providers::{ProviderKind, ProviderSettings};
+pub use providers::{ProviderKind, ProviderSettings, is_built};
 pub use settings::{ModelSettings, RouterSettings, Settings, TelemetrySettings};

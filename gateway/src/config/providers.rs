@@ -15,6 +15,11 @@ const KINDS: &[&str] = &["openai", "azure", "anthropic", "gemini", "bedrock", "m
 const NOT_BUILT: &[&str] = &["anthropic", "gemini", "bedrock"];
 const CAPABILITIES: &[&str] = &["tools", "vision", "audio", "files", "json_schema", "logprobs", "n"];
 
+/// Whether a kind of provider can be configured.
+pub fn is_built(kind: &str) -> bool {
+    KINDS.contains(&kind) && !NOT_BUILT.contains(&kind)
+}
+
 /// A provider, validated.
 #[derive(Clone, Debug)]
 pub struct ProviderSettings {
