@@ -343,7 +343,7 @@ fn whole(raw: &RawValue) -> Option<u64> {
     digits.parse().ok()
 }
 
-/// A rate as dollars per token, in the spelling of LiteLLM's table: `2.5e-6`.
+/// A rate as dollars per token, to the digit: `25e-7`.
 fn per_token(rate: Rate) -> String {
     // A rate is nano-dollars per million tokens: 1e-15 dollars a token.
     let (mut digits, mut exponent) = (rate.0, -15_i32);

@@ -47,7 +47,7 @@ pub fn read(text: &str, bill: &mut Bill) -> Result<(), String> {
 fn pages(text: &str, bill: &mut Bill) -> Result<(), String> {
     let pages: Vec<Page> = documents(text)?;
     if pages.last().is_some_and(|page| page.has_more) {
-        bill.note("the last page has `has_more`: further pages are missing");
+        bill.note("a page says `has_more`: the one that follows it must be among the files");
     }
     for bucket in pages.into_iter().flat_map(|page| page.data) {
         let Day(day) = bucket.starting_at;

@@ -63,7 +63,7 @@ fn answers(text: &str, bill: &mut Bill) -> Result<(), String> {
     for answer in documents::<Answer>(text)? {
         let Properties { columns, rows, next_link } = answer.properties;
         if next_link.is_some_and(|link| !link.is_empty()) {
-            bill.note("the answer has a `nextLink`: further pages are missing");
+            bill.note("an answer has a `nextLink`: the one that follows it must be among the files");
         }
         let mut writer = csv::Writer::from_writer(Vec::new());
         let failed = |error: csv::Error| error.to_string();
