@@ -206,6 +206,7 @@ impl Ground {
             keep_prompts: settings.keep_prompts,
             shadows: settings.shadows.clone(),
             baseline,
+            local_cost: settings.local_cost,
         };
         let router = Router::new(
             config,

@@ -2,10 +2,13 @@
 
 use crate::health::Breaker;
 use adapters::Backend;
-use policies::{Candidate, Capabilities, Location, ModelName, Pricing, ProviderName, Readiness};
+use policies::{
+    Candidate, Capabilities, LocalCost, Location, ModelName, NanoDollars, Pricing, ProviderName, Readiness,
+};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A configured provider.
 #[derive(Clone)]
@@ -81,6 +84,18 @@ impl Model {
             expected_output: None,
         }
     }
+}
+
+/// What the machine of a model in the house cost for so much busy time; `None` where it did not work, or nobody knows.
+///
+/// A price that the operator gave to its tokens is what it costs: the machine is in it, and not counted twice.
+pub(crate) fn local_cost(
+    (location, pricing): (Location, &Pricing),
+    machine: Option<LocalCost>,
+    busy: Duration,
+) -> Option<NanoDollars> {
+    let free = location == Location::Local && *pricing == Pricing::Free;
+    machine.filter(|_| free)?.of(busy).ok()
 }
 
 fn smaller(one: Option<u64>, other: Option<u64>) -> Option<u64> {

@@ -6,13 +6,13 @@
 
 use crate::ask::Ask;
 use crate::budgets::Hold;
-use crate::fleet::Model;
+use crate::fleet::{Model, local_cost};
 use crate::ledger::{AttemptClose, AttemptOpen, Ledger, Outcome, ShadowRecord};
 use crate::observe::Observer;
 use adapters::wire::Seen;
 use adapters::{BackendError, Call, Event};
 use futures::StreamExt;
-use policies::{Amount, Counted, ModelName, NanoDollars, Usage};
+use policies::{Amount, Counted, LocalCost, ModelName, NanoDollars, Usage};
 use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -38,6 +38,7 @@ pub(crate) struct ShadowSeed {
     pub(crate) open: Arc<AttemptOpen>,
     pub(crate) hold: Option<Hold>,
     pub(crate) max_output: Option<u64>,
+    pub(crate) local_cost: Option<LocalCost>,
     pub(crate) ledger: Ledger,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) tasks: TaskTracker,
@@ -91,12 +92,15 @@ impl ShadowSeed {
             let tokens = usage.input.0.saturating_add(usage.output.0);
             hold.settle(Amount { money: cost.unwrap_or(NanoDollars::ZERO), tokens });
         }
+        let here = (self.model.provider.location, &self.model.pricing);
+        let local_cost = local_cost(here, self.local_cost, seen.busy.unwrap_or_else(|| started.elapsed()));
         let closed = AttemptClose {
             open: self.open.clone(),
             ended_us: jiff::Timestamp::now().as_microsecond(),
             outcome: if error.is_none() { Outcome::Ok } else { Outcome::Error },
             counted,
             cost,
+            local_cost,
             baseline: None,
             first_event_us: None,
             error: error.as_ref().map(BackendError::label),
@@ -139,6 +143,7 @@ impl ShadowSeed {
                     all.text.push_str(&seen.text);
                     all.finish = seen.finish.or(all.finish);
                     all.usage = seen.usage.or(all.usage);
+                    all.busy = seen.busy.or(all.busy);
                 }
                 Ok(Event::Done) => break,
                 Err(error) => return (all, Some(error)),

@@ -150,6 +150,7 @@ impl Bench {
             keep_prompts: false,
             shadows: vec![],
             baseline: None,
+            local_cost: None,
         };
         let budgets = Budgets::start(ledger.clone(), vec![], jiff::Timestamp::now()).unwrap();
         let steering = (Arc::new(Share::new(0.5, &[0.0, 0.5, 1.0]).into()), Arc::new(Cascade::default()));

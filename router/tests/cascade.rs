@@ -92,6 +92,7 @@ impl Bench {
             keep_prompts: false,
             shadows: vec![],
             baseline: None,
+            local_cost: None,
         };
         let budgets = Budgets::start(ledger.clone(), vec![], jiff::Timestamp::now()).unwrap();
         // Every need is too close to call.

@@ -88,6 +88,7 @@ impl Bench {
             keep_prompts,
             shadows: vec![],
             baseline: None,
+            local_cost: None,
         };
         let budgets = Budgets::start(ledger.clone(), vec![], jiff::Timestamp::now()).unwrap();
         let steering = (Arc::new(control), Arc::new(Cascade::default()));

@@ -29,6 +29,7 @@ mod reconcile;
 mod relay;
 mod relay_forms;
 mod routing;
+mod savings;
 mod security;
 mod sessions;
 mod streams;

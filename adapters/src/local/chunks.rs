@@ -20,7 +20,7 @@ use policies::{Counted, Endpoint, Usage};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// An empty delta goes out after so many held tokens.
 const SIGN_OF_LIFE: u32 = 16;
@@ -49,6 +49,8 @@ enum Tools {
 pub(super) struct Composer {
     head: Head,
     created: u64,
+    /// When the engine had taken the request: the wait for a turn was over.
+    taken: Instant,
     voice: Arc<Voice>,
     names: Vec<String>,
     tools: Tools,
@@ -71,7 +73,18 @@ impl Composer {
             }
         };
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Self { head, created, voice, names, tools, began: false, held: 0, offset: 0, certainty: Vec::new() }
+        Self {
+            head,
+            created,
+            taken: Instant::now(),
+            voice,
+            names,
+            tools,
+            began: false,
+            held: 0,
+            offset: 0,
+            certainty: Vec::new(),
+        }
     }
 
     /// Turns a piece into events.
@@ -240,7 +253,8 @@ impl Composer {
 
     fn chunk(&self, choices: Vec<Value>, text: &str, finish: Option<&str>, generated: u64) -> Event {
         let usage = Some(Counted::AtLeast(Usage::plain(self.head.prompt, generated)));
-        let seen = Seen { text: text.to_owned(), finish: finish.map(Into::into), usage, ..Seen::default() };
+        let busy = Some(self.taken.elapsed());
+        let seen = Seen { text: text.to_owned(), finish: finish.map(Into::into), usage, busy, ..Seen::default() };
         Event::Delta { frame: sse::frame(self.body(choices, Value::Null).to_string().as_bytes()), seen }
     }
 
@@ -252,7 +266,8 @@ impl Composer {
             "prompt_tokens_details": {"cached_tokens": 0},
         });
         let counted = Some(Counted::Exact(Usage::plain(self.head.prompt, generated)));
-        let seen = Seen { text: String::new(), finish: None, usage: counted, usage_only: true, ..Seen::default() };
+        let busy = Some(self.taken.elapsed());
+        let seen = Seen { usage: counted, usage_only: true, busy, ..Seen::default() };
         Event::Delta { frame: sse::frame(self.body(vec![], usage).to_string().as_bytes()), seen }
     }
 

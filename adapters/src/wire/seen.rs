@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// What one event, or one whole answer, told us.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +23,9 @@ pub struct Seen {
     pub usage_only: bool,
     /// How sure the model was of each token in the event; only of a watched call ([`crate::Call::watch`]).
     pub certainty: Vec<Certainty>,
+    /// How long a machine of one's own has been at work on the answer so far, waiting for a turn left out; `None` where the
+    /// backend cannot tell.
+    pub busy: Option<Duration>,
 }
 
 /// How sure a model was of one token, in its own distribution: before temperature, penalties and masks.

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -97,6 +98,9 @@ pub fn check(setting: &Setting) -> Result<(), Failure> {
     for (team, rates) in &settings.team_rates {
         rates.iter().for_each(|rate| say(format!("team {team}: {rate}")));
     }
+    if let Some(hourly) = hourly(&settings) {
+        say(format!("local machine: ${hourly} an hour of answering"));
+    }
     for warning in &settings.warnings {
         say(format!("note: {warning}"));
     }
@@ -118,6 +122,11 @@ fn cascade(config: &CascadeConfig) -> Option<String> {
         config.width * 100.0,
         config.hold_tokens
     ))
+}
+
+/// What an hour of answers costs on the local machine.
+fn hourly(settings: &Settings) -> Option<policies::NanoDollars> {
+    settings.local_cost?.of(Duration::from_secs(3_600)).ok()
 }
 
 fn meaning(settings: &Settings) -> Value {
@@ -165,6 +174,7 @@ fn meaning(settings: &Settings) -> Value {
             "mode": if detectors.observe() { "observe" } else { "on" }, "look_for": detectors.names(),
         })),
         "keep_prompts": settings.keep_prompts,
+        "local_usd_per_busy_hour": hourly(settings),
         "warnings": settings.warnings,
     })
 }

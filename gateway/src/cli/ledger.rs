@@ -54,13 +54,18 @@ pub fn spend(setting: &Setting, wanted: &Spend) -> Result<(), Failure> {
     }
     let line = |name: &str, row: &SpendRow| {
         say(format!(
-            "{name:24} {:>9} {:>12} {:>12} {:>16} {:>16}",
-            row.requests, row.input_tokens, row.output_tokens, row.cost_usd, row.baseline_usd
+            "{name:24} {:>9} {:>12} {:>12} {:>16} {:>16} {:>16}",
+            row.requests,
+            row.input_tokens,
+            row.output_tokens,
+            row.cost_usd,
+            row.local_cost_usd.map_or("-".into(), |cost| cost.to_string()),
+            row.baseline_usd
         ));
     };
     say(format!(
-        "{:24} {:>9} {:>12} {:>12} {:>16} {:>16}",
-        wanted.group_by, "requests", "input", "output", "cost $", "baseline $"
+        "{:24} {:>9} {:>12} {:>12} {:>16} {:>16} {:>16}",
+        wanted.group_by, "requests", "input", "output", "cost $", "local cost $", "baseline $"
     ));
     for row in &table.rows {
         line(row.group.as_deref().unwrap_or("-"), row);
@@ -70,6 +75,12 @@ pub fn spend(setting: &Setting, wanted: &Spend) -> Result<(), Failure> {
         say(format!(
             "{} requests went to models without a price: their cost is not in the sums",
             table.total.unpriced_requests
+        ));
+    }
+    if table.total.local_cost_unknown > 0 {
+        say(format!(
+            "{} local requests have no known cost: set `[local_cost]` to count the machine",
+            table.total.local_cost_unknown
         ));
     }
     Ok(())

@@ -20,6 +20,7 @@ const FROM_ENVIRONMENT: &[&str] = &[
     "keys",
     "prices",
     "savings",
+    "local_cost",
     "telemetry",
 ];
 
@@ -40,6 +41,7 @@ const SECTIONS: &[&str] = &[
     "prices",
     "experiments",
     "savings",
+    "local_cost",
     "telemetry",
 ];
 

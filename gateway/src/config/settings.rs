@@ -7,12 +7,15 @@ use super::environment::Environment;
 use super::load::ConfigError;
 use super::prices::{PriceSettings, read_prices};
 use super::providers::{Findings, ProviderSettings};
+use super::savings::read_local_cost;
 use super::sections::{read_classes, read_experiments, read_ledger, read_models, read_rates, read_router, read_rules};
 use super::spec::{ConfigSpec, LimitsSpec, LogFormat, ModeWord, ServerSpec, TelemetrySpec, TimeoutsSpec};
 use super::units::Time;
 use adapters::hosted;
 use policies::detect::Detectors;
-use policies::{Classes, Location, ModelName, NanoDollars, Pricing, ProviderName, RateLimit, Rule, Secret, Unsure};
+use policies::{
+    Classes, LocalCost, Location, ModelName, NanoDollars, Pricing, ProviderName, RateLimit, Rule, Secret, Unsure,
+};
 use router::ledger::{Durability, Retention};
 use router::probe::Head;
 use router::{BudgetSpec, CascadeConfig, LaneRule, MoneyRate, RiskGoal, Shadow};
@@ -68,6 +71,8 @@ pub struct Settings {
     pub prices: PriceSettings,
     /// Shadow experiments.
     pub shadows: Vec<Shadow>,
+    /// What the machine of the local models costs.
+    pub local_cost: Option<LocalCost>,
     /// Logs, traces, metrics.
     pub telemetry: TelemetrySettings,
     /// What works, but not as one might think.
@@ -201,6 +206,7 @@ impl Settings {
             prices,
             experiments,
             savings,
+            local_cost,
             telemetry,
         } = spec;
         let mut found = Findings::default();
@@ -236,6 +242,7 @@ impl Settings {
             budgets: read_budgets(&budgets, &mut found),
             shadows: read_experiments(&experiments, &mut found),
             prices,
+            local_cost: read_local_cost(&local_cost, &mut found),
             providers,
             models,
             router,

@@ -2,7 +2,7 @@
 
 use super::budgets::BudgetEntry;
 pub use super::detectors::DetectorsSpec;
-use super::units::{Dollars, Names, Need, PerMillion, Share, Size, Time};
+use super::units::{Dollars, Names, Need, PerMillion, Share, Size, Thousandths, Time};
 use policies::{Location, RouteWish, Unsure};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -42,6 +42,8 @@ pub struct ConfigSpec {
     pub experiments: BTreeMap<String, ExperimentSpec>,
     /// How savings are counted.
     pub savings: SavingsSpec,
+    /// What the machine of the local models costs.
+    pub local_cost: LocalCostSpec,
     /// Logs, traces, metrics.
     pub telemetry: TelemetrySpec,
 }
@@ -429,6 +431,22 @@ pub struct ExperimentSpec {
 pub struct SavingsSpec {
     /// The hosted model that local answers are compared with; default: the first of `hosted` that has a price.
     pub baseline: Option<String>,
+}
+
+/// `[local_cost]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LocalCostSpec {
+    /// What the machine draws while it answers, in watts.
+    pub watts: Option<Thousandths>,
+    /// Dollars for a kilowatt-hour.
+    pub usd_per_kwh: Option<Dollars>,
+    /// What the hardware cost.
+    pub hardware_usd: Option<Dollars>,
+    /// How long it lasts.
+    pub hardware_years: Option<Thousandths>,
+    /// The share of its life in which it answers; default: all of it.
+    pub hardware_busy: Option<Share>,
 }
 
 /// `[telemetry]`

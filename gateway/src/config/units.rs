@@ -30,6 +30,10 @@ pub struct Dollars(pub NanoDollars);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PerMillion(pub Rate);
 
+/// A measured number such as watts or years, in thousandths: text or a whole number, never a float.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thousandths(pub u64);
+
 /// One name, or a list of names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names(pub Vec<String>);
@@ -99,6 +103,15 @@ from_text!(Dollars, "dollars as text or a whole number, e.g. \"0.50\"", |text| {
 from_text!(PerMillion, "dollars per million tokens as text or a whole number, e.g. \"2.50\"", |text| {
     Rate::per_million(text).map(PerMillion).map_err(|error| error.to_string())
 });
+from_text!(Thousandths, "a number as text or a whole number, e.g. \"65\" or \"3.5\"", |text| {
+    let wrong = || format!("`{text}` is not a number with at most three decimals; write e.g. \"65\" or \"3.5\"");
+    let (whole, part) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || part.len() > 3 || text.trim().ends_with('.') || !digits(whole) || !digits(part) {
+        return Err(wrong());
+    }
+    format!("{whole}{part:0<3}").parse().map(Thousandths).map_err(|_| wrong())
+});
 
 impl<'de> Deserialize<'de> for Names {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -137,12 +150,20 @@ mod tests {
         assert_eq!(from_value::<Size>(json!("4MiB")).unwrap().0, 4 << 20);
         assert_eq!(from_value::<Share>(json!("30%")).unwrap().0, 0.3);
         assert_eq!(from_value::<Dollars>(json!(500)).unwrap().0, NanoDollars::parse("500").unwrap());
+        for (typed, thousandths) in [(json!(65), 65_000), (json!("3.5"), 3_500), (json!("0.125"), 125)] {
+            assert_eq!(from_value::<Thousandths>(typed).unwrap().0, thousandths);
+        }
         assert_eq!(from_value::<Names>(json!("a")).unwrap().0, ["a"]);
-        let refused: [(&str, Result<(), serde_json::Error>); 5] = [
+        let refused: [(&str, Result<(), serde_json::Error>); 10] = [
             ("2.5", from_value::<Dollars>(json!(2.5)).map(drop)),
             ("30", from_value::<Time>(json!(30)).map(drop)),
             ("0.3", from_value::<Share>(json!("0.3")).map(drop)),
             ("-1", from_value::<Dollars>(json!("-1")).map(drop)),
+            ("65.5", from_value::<Thousandths>(json!(65.5)).map(drop)),
+            ("1.2345", from_value::<Thousandths>(json!("1.2345")).map(drop)),
+            ("5.", from_value::<Thousandths>(json!("5.")).map(drop)),
+            ("-5", from_value::<Thousandths>(json!(-5)).map(drop)),
+            ("watts", from_value::<Thousandths>(json!("many")).map(drop)),
             ("null", from_value::<Size>(Value::Null).map(drop)),
         ];
         for (text, result) in refused {

@@ -12,7 +12,8 @@ const GROUPS = [["model", "Model"], ["provider", "Provider"], ["route", "Route"]
 const MOST_ROWS = 100;
 
 const since = (days) => utcDay(days - 1).toISOString();
-const saved = (row) => nanos(row.baseline_usd) - nanos(row.cost_usd);
+const saved = (row) => nanos(row.baseline_usd) - nanos(row.cost_usd) - (nanos(row.local_cost_usd) ?? 0n);
+const LOCAL = "Energy and hardware of the local machine; – where [local_cost] is not set";
 
 export function overview(app, words) {
   let span = "week";
@@ -78,24 +79,27 @@ export function overview(app, words) {
 function card({ title, days, routes }) {
   const cost = days && add(days.map((row) => nanos(row.cost_usd)));
   const baseline = days && add(days.map((row) => nanos(row.baseline_usd)));
+  const local = days && add(days.map((row) => nanos(row.local_cost_usd)));
+  const saving = days && baseline - cost - local;
   const unpriced = days?.reduce((sum, row) => sum + row.unpriced_requests, 0);
   const sum = (pick) => (routes ?? []).filter(pick).reduce((all, row) => all + row.attempts, 0);
   const ok = sum((row) => row.outcome === "ok");
-  const local = sum((row) => row.outcome === "ok" && row.route === "local");
+  const stayed = sum((row) => row.outcome === "ok" && row.route === "local");
   const wrong = sum((row) => FAILED.includes(row.outcome));
   const digits = days && decimals([cost, baseline]);
-  const share = percent(local, ok);
+  const share = percent(stayed, ok);
   return el("section", { class: "card", "aria-label": title },
     el("h2", {}, title),
-    days && el("p", { class: "big" }, usd(baseline - cost, digits), " ",
-      quiet(["saved", percent(baseline - cost, baseline)].filter(Boolean).join(" "))),
+    days && el("p", { class: "big" }, usd(saving, digits), " ",
+      quiet(["saved", percent(saving, baseline)].filter(Boolean).join(" "))),
     facts([
       ["Spent", days && usd(cost, digits)],
+      ["Local machine", days && local > 0n && usd(local, digits)],
       ["Baseline", days && usd(baseline, digits)],
       ["Failed attempts", routes && [count(wrong), wrong > 0 ? ` (${percent(wrong, sum(() => true))})` : ""].join("")],
       ["Answered locally", routes && (ok > 0 ? `${share} of ${count(ok)}` : "–")],
     ]),
-    routes && ok > 0 && bar(local / ok, `${share} answered locally`),
+    routes && ok > 0 && bar(stayed / ok, `${share} answered locally`),
     unpriced > 0 && el("p", { class: "quiet" }, `Without ${count(unpriced)} attempts that have no price.`));
 }
 
@@ -171,6 +175,8 @@ function spendTable() {
       { head: "Output tokens", num: true, wide: true, cell: (row) => count(row.output_tokens) },
       { head: "Unpriced", num: true, wide: true, cell: (row) => count(row.unpriced_requests) },
       { head: "Spent, $", num: true, cell: money((row) => nanos(row.cost_usd)) },
+      { head: "Local cost, $", num: true, wide: true, title: LOCAL,
+        cell: (row) => (row.local_cost_usd ? amount(nanos(row.local_cost_usd), digits) : quiet("–")) },
       { head: "Baseline, $", num: true, wide: true, cell: money((row) => nanos(row.baseline_usd)) },
       { head: "Saved, $", num: true, cell: money(saved) },
     ],
@@ -188,7 +194,7 @@ function spendTable() {
       note.textContent = [more > 0 && `${count(more)} more groups are in the total.`,
         by === "tag" && rows.length > 0 && "An attempt with several tags is in several rows, once in the total.",
         rows.length > 0 && "Baseline: what the same tokens cost at the hosted baseline model. "
-          + "Saved: baseline − spent, shadow answers included."]
+          + "Saved: baseline − spent − local cost where it is known, shadow answers included."]
         .filter(Boolean).join(" ");
     },
   };

@@ -5,14 +5,17 @@ use super::growth::Growth;
 use super::story::now_us;
 use crate::budgets::{Budgets, Exceeded, Hold};
 use crate::classify::Spender;
+use crate::fleet::local_cost;
 use crate::health::Breaker;
 use crate::ledger::{AttemptClose, AttemptOpen, Ledger, LedgerError, Outcome, RequestRecord};
 use crate::limits::Charge;
 use crate::observe::Observer;
+use adapters::Phase;
 use adapters::wire::{Seen, WireRequest};
-use policies::{Amount, Counted, Location, NanoDollars, Pricing, Usage};
+use policies::{Amount, Counted, LocalCost, Location, NanoDollars, Pricing, Usage};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -27,6 +30,7 @@ pub(super) struct Desk {
     pub(super) tasks: TaskTracker,
     pub(super) spender: Option<Arc<Spender>>,
     pub(super) budgets: Arc<Budgets>,
+    pub(super) local_cost: Option<LocalCost>,
 }
 
 /// What an attempt came to.
@@ -73,6 +77,8 @@ struct Running {
     text: String,
     text_beyond: u64,
     usage: Option<Counted>,
+    /// How long a machine in the house was at work, where its backend tells; else the attempt's own time counts.
+    busy: Option<Duration>,
     /// Its opening is on the ledger: from here on it may have cost something.
     dialled: bool,
     /// Takes both texts when the request is shadowed.
@@ -151,6 +157,7 @@ impl Attempt {
                 text: String::new(),
                 text_beyond: 0,
                 usage: None,
+                busy: None,
                 dialled: false,
                 shadow,
             })),
@@ -217,6 +224,7 @@ impl Attempt {
         if seen.usage.is_some() {
             running.usage = seen.usage;
         }
+        running.busy = seen.busy.or(running.busy);
     }
 
     /// Whether the stream holds less than the most it can cost.
@@ -312,6 +320,10 @@ impl Attempt {
         } else {
             running.breaker.inconclusive()
         }
+        if error.phase == Phase::BeforeSend {
+            // It waited for a turn, and had none.
+            running.busy = Some(Duration::ZERO);
+        }
         let record = running.record.take();
         // What was seen is charged; before any event nothing is known to be.
         let counted =
@@ -394,6 +406,8 @@ impl Running {
         if let (Some(charge), Some(_)) = (&self.charge, &self.record) {
             charge.settle(usage.input.0.saturating_add(usage.output.0));
         }
+        let busy = self.busy.unwrap_or_else(|| self.started.elapsed());
+        let local_cost = local_cost((self.location, &self.pricing), self.desk.local_cost, busy);
         let record = self.record.take().map(|mut record| {
             record.attempts = self.open.attempt.max(self.beside.load(Ordering::Relaxed));
             record.status = status.unwrap_or(record.status);
@@ -405,6 +419,7 @@ impl Running {
             outcome,
             counted,
             cost,
+            local_cost,
             baseline,
             first_event_us: self.first_event_us,
             error,

@@ -5,7 +5,7 @@ use crate::affinity::Affinity;
 use crate::classify::{Classifier, Lane, Second, Spender};
 use crate::shadow::Shadow;
 use policies::detect::Detectors;
-use policies::{Classes, ModelName, NanoDollars, Rule, Unsure};
+use policies::{Classes, LocalCost, ModelName, NanoDollars, Rule, Unsure};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,4 +54,6 @@ pub struct RouterConfig {
     pub shadows: Vec<Shadow>,
     /// The hosted model that local answers are compared with; default: the first of `hosted` that has a price.
     pub baseline: Option<ModelName>,
+    /// What the machine in the house costs, where the operator says so.
+    pub local_cost: Option<LocalCost>,
 }

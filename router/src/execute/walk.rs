@@ -74,15 +74,9 @@ impl Router {
         let lanes = lanes.map(|Lane { rule, classifier, share }| (rule, Arc::new(Seat::new(classifier, share))));
         let lanes = lanes.collect();
         let usual = Arc::new(Seat::new(config.classifier.clone(), share));
-        Self {
-            config,
-            fleet,
-            usual,
-            lanes,
-            cascade,
-            budgets: budgets.clone(),
-            desk: Desk { ledger, observer, tasks, spender, budgets },
-        }
+        let local_cost = config.local_cost;
+        let desk = Desk { ledger, observer, tasks, spender, budgets: budgets.clone(), local_cost };
+        Self { config, fleet, usual, lanes, cascade, budgets, desk }
     }
 
     /// Everybody who judges.
@@ -390,6 +384,7 @@ impl Router {
             open: Arc::new(open),
             hold: reserved.hold,
             max_output: reserved.max_output,
+            local_cost: self.config.local_cost,
             ledger: self.desk.ledger.clone(),
             observer: self.desk.observer.clone(),
             tasks: self.desk.tasks.clone(),

@@ -44,6 +44,10 @@ pub struct SpendRow {
     pub unpriced_requests: u64,
     /// What was spent.
     pub cost_usd: NanoDollars,
+    /// What the machines in the house cost, beside what was spent; `None` where it is known of no attempt.
+    pub local_cost_usd: Option<NanoDollars>,
+    /// Attempts in the house of which it is not known: their cost is not in `local_cost_usd`.
+    pub local_cost_unknown: u64,
     /// What the hosted model would have cost.
     pub baseline_usd: NanoDollars,
 }
@@ -103,7 +107,8 @@ impl GroupBy {
 }
 
 const SUMS: &str = "count(*), coalesce(sum(input), 0), coalesce(sum(cached), 0), coalesce(sum(output), 0), \
-    count(*) FILTER (WHERE cost_nd IS NULL), coalesce(sum(cost_nd), 0), coalesce(sum(baseline_nd), 0)";
+    count(*) FILTER (WHERE cost_nd IS NULL), coalesce(sum(cost_nd), 0), coalesce(sum(baseline_nd), 0), \
+    sum(local_cost_nd), count(*) FILTER (WHERE local_cost_nd IS NULL AND price_source = 'in_process')";
 
 // === impl Ledger: reading ===
 
@@ -339,7 +344,7 @@ fn request_row(row: &Row<'_>) -> Result<Map<String, Value>, rusqlite::Error> {
 fn attempts_of(connection: &Connection, id: &str) -> Result<Vec<Value>, rusqlite::Error> {
     let mut statement = connection.prepare_cached(
         "SELECT attempt, at_us, ended_us, purpose, model, provider, route, upstream, ceiling_nd, outcome, counted, input, \
-         cached, cache_write, output, reasoning, cost_nd, baseline_nd, price, price_source, first_event_us, error \
+         cached, cache_write, output, reasoning, cost_nd, baseline_nd, price, price_source, first_event_us, error, local_cost_nd \
          FROM attempts WHERE request = ?1 ORDER BY attempt",
     )?;
     let rows = statement.query_map([id], |row| {
@@ -353,6 +358,7 @@ fn attempts_of(connection: &Connection, id: &str) -> Result<Vec<Value>, rusqlite
             "input_tokens": number(11)?, "cached_tokens": number(12)?, "cache_write_tokens": number(13)?,
             "output_tokens": number(14)?, "reasoning_tokens": number(15)?,
             "cost_usd": dollars(number(16)?), "baseline_usd": dollars(number(17)?),
+            "local_cost_usd": dollars(number(22)?),
             "price_nanodollars_per_mtok": price, "price_source": text(19)?,
             "first_event_ms": number(20)?.map(|us| us as f64 / 1000.0), "error": text(21)?,
         }))
@@ -370,6 +376,8 @@ fn sums(row: &Row<'_>, from: usize) -> Result<SpendRow, rusqlite::Error> {
         unpriced_requests: row.get(from + 4)?,
         cost_usd: amount(row, from + 5)?,
         baseline_usd: amount(row, from + 6)?,
+        local_cost_usd: row.get::<_, Option<u64>>(from + 7)?.map(NanoDollars),
+        local_cost_unknown: row.get(from + 8)?,
     })
 }
 

@@ -86,6 +86,8 @@ pub struct AttemptClose {
     pub counted: Counted,
     /// What it cost; `None`: unpriced.
     pub cost: Option<NanoDollars>,
+    /// What the machine in the house cost, which is in no token's price; `None`: it did not work, or nobody knows.
+    pub local_cost: Option<NanoDollars>,
     /// What the hosted model would have cost.
     pub baseline: Option<NanoDollars>,
     /// From the start to the first event, in microseconds.

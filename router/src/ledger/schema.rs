@@ -4,7 +4,7 @@ use super::LedgerError;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Each entry brings the file from its index to the next version; entries are never changed once released.
-pub(super) const MIGRATIONS: [&str; 5] = ["
+pub(super) const MIGRATIONS: [&str; 6] = ["
 CREATE TABLE requests (
     id TEXT PRIMARY KEY,
     at_us INTEGER NOT NULL,               -- microseconds since 1970, UTC
@@ -97,6 +97,8 @@ CREATE TABLE old_secrets (
     digest BLOB PRIMARY KEY,              -- SHA-256 of a key that was rotated
     key TEXT NOT NULL, until_us INTEGER NOT NULL
 ) STRICT;
+", "
+ALTER TABLE attempts ADD COLUMN local_cost_nd INTEGER;  -- energy and hardware of the machine in the house; NULL: unknown, or none
 "];
 
 /// Brings the file to the newest version, under a lock.

@@ -29,6 +29,7 @@ fn closed(open: Arc<AttemptOpen>, cost: u64) -> AttemptClose {
         outcome: Outcome::Ok,
         counted: Counted::Exact(Usage::plain(10, 20)),
         cost: Some(NanoDollars(cost)),
+        local_cost: None,
         baseline: Some(NanoDollars(cost)),
         first_event_us: Some(5),
         error: None,
@@ -254,4 +255,32 @@ fn a_ledger_of_the_version_before_gets_the_new_tables_and_keeps_its_lines() {
     let (ledger, _) = Ledger::start(&path, Durability::Process).unwrap();
     assert!(ledger.knows("r").unwrap() && ledger.judged(10).unwrap().is_empty());
     assert!(ledger.request("r").unwrap().unwrap()["labels"].as_array().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_local_machine_costs_stands_beside_what_was_spent_and_unknown_is_not_zero() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ledger, _) = Ledger::start(&folder.path().join("l.db"), Durability::Process).unwrap();
+    let line = |id: &str, model: &str, local_cost: Option<u64>| {
+        let open = AttemptOpen {
+            model: model.into(),
+            route: "local",
+            price: None,
+            price_source: "in_process".into(),
+            ..(*attempt(id, 1)).clone()
+        };
+        AttemptClose { local_cost: local_cost.map(NanoDollars), ..closed(Arc::new(open), 0) }
+    };
+    ledger.close(closed(attempt("h", 1), 70), None).await.unwrap();
+    ledger.close(line("a", "known", Some(30)), None).await.unwrap();
+    ledger.close(line("b", "known", Some(5)), None).await.unwrap();
+    ledger.close(line("c", "unknown", None), None).await.unwrap();
+    let table = all(&ledger, GroupBy::Model);
+    let of = |model: &str| table.rows.iter().find(|row| row.group.as_deref() == Some(model)).cloned().unwrap();
+    let seen = |row: &SpendRow| (row.cost_usd.0, row.local_cost_usd.map(|cost| cost.0), row.local_cost_unknown);
+    assert_eq!(seen(&of("big")), (70, None, 0), "nobody's machine");
+    assert_eq!(seen(&of("known")), (0, Some(35), 0));
+    assert_eq!(seen(&of("unknown")), (0, None, 1));
+    assert_eq!(seen(&table.total), (70, Some(35), 1));
+    assert!(ledger.verify().unwrap().is_empty());
 }

@@ -251,7 +251,8 @@ fn finish(connection: &Connection, attempt: &AttemptClose) -> Result<usize, rusq
     connection
         .prepare_cached(
             "UPDATE attempts SET ended_us = ?3, outcome = ?4, counted = ?5, input = ?6, cached = ?7, cache_write = ?8, \
-             output = ?9, reasoning = ?10, cost_nd = ?11, baseline_nd = ?12, first_event_us = ?13, error = ?14 \
+             output = ?9, reasoning = ?10, cost_nd = ?11, baseline_nd = ?12, first_event_us = ?13, error = ?14, \
+             local_cost_nd = ?15 \
              WHERE request = ?1 AND attempt = ?2 AND outcome IS NULL",
         )?
         .execute(params![
@@ -269,6 +270,7 @@ fn finish(connection: &Connection, attempt: &AttemptClose) -> Result<usize, rusq
             cell(attempt.baseline),
             attempt.first_event_us.map(|us| i64::try_from(us).unwrap_or(i64::MAX)),
             attempt.error,
+            cell(attempt.local_cost),
         ])
 }
 
