@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use policies::{Capabilities, ModelName, Readiness};
 use router::ledger::{Ledger, NewKey};
 use router::{
-    Affinity, Breaker, BudgetSpec, Budgets, Cascade, Classifier, Control, Fleet, Lane, LimitSpecs, Model, MoneyRate,
-    Observer, Provider, Risk, RiskGoal, Router, RouterConfig, Scope, Second, Share, Spender,
+    Affinity, Breaker, BudgetSpec, Budgets, Cascade, Classifier, Control, Fleet, Holdout, Lane, LimitSpecs, Model,
+    MoneyRate, Observer, Provider, Risk, RiskGoal, Router, RouterConfig, Scope, Second, Share, Spender,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -184,6 +184,8 @@ impl Ground {
         let lanes = lanes.collect();
         let spender = self.parts.spender(hosted_rate);
         let steering = (control, self.parts.cascade.clone());
+        let held_out = (settings.holdout > 0.0).then_some(settings.holdout);
+        let holdout = held_out.map(|share| self.ledger.salt().map(|salt| Holdout::new(share, salt)));
         let config = RouterConfig {
             local,
             hosted,
@@ -207,6 +209,7 @@ impl Ground {
             shadows: settings.shadows.clone(),
             baseline,
             local_cost: settings.local_cost,
+            holdout: holdout.transpose().context("cannot read the key of the holdout from the ledger")?,
         };
         let router = Router::new(
             config,

@@ -75,6 +75,8 @@ pub enum Reason {
     ToolLoop,
     /// It was drawn to take the other side than the judgement says.
     Exploration,
+    /// The session is held out, to measure what routing saves.
+    Holdout,
     /// This constraint left only one side.
     Constraint(Constraint),
 }
@@ -186,6 +188,7 @@ impl Reason {
             Self::Session => "session",
             Self::ToolLoop => "tool_loop",
             Self::Exploration => "exploration",
+            Self::Holdout => "holdout",
             Self::Constraint(constraint) => constraint.word(),
         }
     }
@@ -274,7 +277,23 @@ pub fn admit(facts: &Facts, world: &World) -> Admission {
 impl Admission {
     /// Whether both sides still have somebody, so that a judgement can change the outcome.
     pub fn needs_judgement(&self) -> bool {
-        self.viable(Side::Local) && self.viable(Side::Hosted)
+        self.viable(Side::Local) && self.viable(Side::Hosted) && !self.held_out()
+    }
+
+    /// What leaves at most one side; `None` where both have somebody who is admitted.
+    pub fn closed(&self) -> Option<Reason> {
+        let other = match (self.admitted(Side::Local), self.admitted(Side::Hosted)) {
+            (true, true) => return None,
+            (true, false) => Some(Side::Hosted),
+            (false, true) => Some(Side::Local),
+            (false, false) => None,
+        };
+        let voice = || self.voice(other).map_or(Reason::Only, |strike| Reason::Constraint(strike.by));
+        Some(self.narrowed.unwrap_or_else(voice))
+    }
+
+    fn held_out(&self) -> bool {
+        self.steering.holdout && self.closed().is_none()
     }
 
     /// Every candidate with what spoke against it.
@@ -314,6 +333,7 @@ pub fn decide(admission: Admission, signals: Option<Signals>) -> Result<RoutingD
     let steering = admission.steering;
     let (first, reason, propensity) = match (admission.viable(Side::Local), admission.viable(Side::Hosted)) {
         (false, false) => return Err(Box::new(admission.refusal(signals, None))),
+        (true, true) if admission.held_out() => (Side::Hosted, Reason::Holdout, 1.0),
         (true, true) => {
             let (side, reason) = prefer(signals.as_ref(), steering, admission.tool_loop);
             let judged = signals.as_ref().is_some_and(|signals| signals.need.is_some());

@@ -21,6 +21,8 @@ pub struct Steering {
     pub switch_cost: f32,
     /// Whether this request takes the other side than the preference says.
     pub exploration: Exploration,
+    /// The session is held out of routing: hosted goes first where both sides are admitted, and nobody judges.
+    pub holdout: bool,
 }
 
 /// The side that served a conversation's last answer.

@@ -62,6 +62,11 @@ impl Conversation {
         });
         Some(Self { digest, under_way: messages[first..].iter().any(|message| message.role == Role::Assistant) })
     }
+
+    /// What tells it from others.
+    pub(crate) fn digest(self) -> u64 {
+        self.digest
+    }
 }
 
 // === impl Affinity ===

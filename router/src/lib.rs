@@ -12,12 +12,14 @@ mod classify;
 mod execute;
 mod fleet;
 mod health;
+mod holdout;
 pub mod learn;
 pub mod ledger;
 mod limits;
 mod look;
 mod observe;
 pub mod prices;
+pub mod savings;
 mod shadow;
 mod tool_loop;
 
@@ -34,6 +36,7 @@ pub use execute::{
 };
 pub use fleet::{Fleet, Model, Provider};
 pub use health::Breaker;
+pub use holdout::Holdout;
 pub use limits::{Charge, LimitSpecs, Limits, OverLimit, Standing, TokensWanted};
 pub use look::Looked;
 pub use observe::{Observer, Silent};

@@ -151,6 +151,7 @@ impl Bench {
             shadows: vec![],
             baseline: None,
             local_cost: None,
+            holdout: None,
         };
         let budgets = Budgets::start(ledger.clone(), vec![], jiff::Timestamp::now()).unwrap();
         let steering = (Arc::new(Share::new(0.5, &[0.0, 0.5, 1.0]).into()), Arc::new(Cascade::default()));

@@ -93,6 +93,7 @@ impl Bench {
             shadows: vec![],
             baseline: None,
             local_cost: None,
+            holdout: None,
         };
         let budgets = Budgets::start(ledger.clone(), vec![], jiff::Timestamp::now()).unwrap();
         // Every need is too close to call.

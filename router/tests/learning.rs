@@ -89,6 +89,7 @@ impl Bench {
             shadows: vec![],
             baseline: None,
             local_cost: None,
+            holdout: None,
         };
         let budgets = Budgets::start(ledger.clone(), vec![], jiff::Timestamp::now()).unwrap();
         let steering = (Arc::new(control), Arc::new(Cascade::default()));

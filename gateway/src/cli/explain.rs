@@ -98,6 +98,9 @@ pub fn check(setting: &Setting) -> Result<(), Failure> {
     for (team, rates) in &settings.team_rates {
         rates.iter().for_each(|rate| say(format!("team {team}: {rate}")));
     }
+    if settings.holdout > 0.0 {
+        say(format!("holdout: {}% of sessions always go hosted, to measure savings", shown(settings.holdout * 100.0)));
+    }
     if let Some(hourly) = hourly(&settings) {
         say(format!("local machine: ${hourly} an hour of answering"));
     }
@@ -174,6 +177,7 @@ fn meaning(settings: &Settings) -> Value {
             "mode": if detectors.observe() { "observe" } else { "on" }, "look_for": detectors.names(),
         })),
         "keep_prompts": settings.keep_prompts,
+        "holdout": shown(settings.holdout),
         "local_usd_per_busy_hour": hourly(settings),
         "warnings": settings.warnings,
     })

@@ -32,6 +32,17 @@ pub enum LedgerCommand {
     },
 }
 
+/// A time in microseconds since 1970.
+pub(super) fn moment(text: &Option<String>, name: &str, default: i64) -> Result<i64, Failure> {
+    match text {
+        None => Ok(default),
+        Some(text) => text
+            .parse::<jiff::Timestamp>()
+            .map(|at| at.as_microsecond())
+            .map_err(|_| Failure::Usage(format!("`--{name} {text}` is not a time in RFC 3339"))),
+    }
+}
+
 /// Prints the sums.
 pub fn spend(setting: &Setting, wanted: &Spend) -> Result<(), Failure> {
     let settings = setting.load()?;
@@ -39,13 +50,6 @@ pub fn spend(setting: &Setting, wanted: &Spend) -> Result<(), Failure> {
         let text = "model, provider, route, key, team, tag or day";
         Failure::Usage(format!("`--group-by {}`: one of {text}", wanted.group_by))
     })?;
-    let moment = |text: &Option<String>, name: &str, default: i64| match text {
-        None => Ok(default),
-        Some(text) => text
-            .parse::<jiff::Timestamp>()
-            .map(|at| at.as_microsecond())
-            .map_err(|_| Failure::Usage(format!("`--{name} {text}` is not a time in RFC 3339"))),
-    };
     let (since, until) = (moment(&wanted.since, "since", 0)?, moment(&wanted.until, "until", i64::MAX)?);
     let table = Ledger::attach(&settings.ledger_path)?.spend(by, since, until)?;
     if setting.json {

@@ -11,6 +11,7 @@ mod ledger;
 mod models;
 mod prices;
 mod reconcile;
+mod savings;
 mod serve;
 
 use crate::config::{self, Environment, Settings};
@@ -56,8 +57,7 @@ enum Command {
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
     /// What was saved.
-    #[command(hide = true)]
-    Savings,
+    Savings(savings::Savings),
     /// The classifier.
     #[command(subcommand)]
     Classifier(classifier::Classifier),
@@ -140,7 +140,7 @@ pub fn run() -> ExitCode {
         Command::Keys(keys) => keys::run(&setting, keys),
         Command::Spend(spend) => ledger::spend(&setting, &spend),
         Command::Ledger(command) => ledger::run(&setting, &command),
-        Command::Savings => not_built("savings"),
+        Command::Savings(savings) => savings::savings(&setting, &savings),
         Command::Classifier(command) => classifier::run(&setting, &command),
         Command::Compare(_) => not_built("compare"),
         Command::Replay(_) => not_built("replay"),

@@ -1,7 +1,7 @@
-//! What savings are counted with: the cost of one's own machine.
+//! What savings are counted with: the cost of one's own machine, and sessions to compare with.
 
 use super::providers::Findings;
-use super::spec::LocalCostSpec;
+use super::spec::{LocalCostSpec, SavingsSpec};
 use policies::{LocalCost, LocalCostError, NanoDollars};
 
 /// Reads `[local_cost]`: all of it, or nothing.
@@ -39,6 +39,19 @@ pub(super) fn read_local_cost(spec: &LocalCostSpec, found: &mut Findings) -> Opt
     }
 }
 
+/// Reads `[savings] holdout`: the share of sessions that always go hosted.
+pub(super) fn read_holdout(spec: &SavingsSpec, local_cost: Option<LocalCost>, found: &mut Findings) -> f32 {
+    let share = spec.holdout.map_or(0.0, |share| share.0);
+    if share >= 1.0 {
+        found.problems.push("`savings.holdout` is 100%: nobody would be left to compare with".into());
+    }
+    if share > 0.0 && local_cost.is_none() {
+        let text = "`savings.holdout` without `[local_cost]`: savings are measured before what the local machine costs";
+        found.warnings.push(text.into());
+    }
+    share
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::units::{Dollars, Share, Thousandths};
@@ -72,6 +85,20 @@ mod tests {
         assert!(found.problems[1].contains("written off"), "{found:?}");
         let (cost, found) = read(LocalCostSpec { hardware_busy: Some(Share(0.5)), ..LocalCostSpec::default() });
         assert!(cost.is_none() && found.problems.len() == 4, "{found:?}");
+    }
+
+    #[test]
+    fn somebody_is_held_out_and_somebody_is_not() {
+        let read = |share: Option<f32>, machine| {
+            let mut found = Findings::default();
+            let spec = SavingsSpec { holdout: share.map(Share), ..SavingsSpec::default() };
+            (read_holdout(&spec, machine, &mut found), found.problems.len(), found.warnings.len())
+        };
+        let machine = read_local_cost(&whole(), &mut Findings::default());
+        assert_eq!(read(None, None), (0.0, 0, 0), "off by default");
+        assert_eq!(read(Some(0.05), machine), (0.05, 0, 0));
+        assert_eq!(read(Some(0.05), None), (0.05, 0, 1));
+        assert_eq!(read(Some(1.0), machine).1, 1);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::environment::Environment;
 use super::load::ConfigError;
 use super::prices::{PriceSettings, read_prices};
 use super::providers::{Findings, ProviderSettings};
-use super::savings::read_local_cost;
+use super::savings::{read_holdout, read_local_cost};
 use super::sections::{read_classes, read_experiments, read_ledger, read_models, read_rates, read_router, read_rules};
 use super::spec::{ConfigSpec, LimitsSpec, LogFormat, ModeWord, ServerSpec, TelemetrySpec, TimeoutsSpec};
 use super::units::Time;
@@ -73,6 +73,8 @@ pub struct Settings {
     pub shadows: Vec<Shadow>,
     /// What the machine of the local models costs.
     pub local_cost: Option<LocalCost>,
+    /// The share of sessions (0 to 1) that always go hosted, to measure what routing saves.
+    pub holdout: f32,
     /// Logs, traces, metrics.
     pub telemetry: TelemetrySettings,
     /// What works, but not as one might think.
@@ -237,12 +239,14 @@ impl Settings {
         let (rates, team_rates) = read_rates(&limits, &mut found);
         let LimitsSpec { connections, in_flight, body, head, .. } = limits;
         let TelemetrySpec { log, log_format, otlp_endpoint } = telemetry;
+        let local_cost = read_local_cost(&local_cost, &mut found);
         let settings = Self {
             server,
+            holdout: read_holdout(&savings, local_cost, &mut found),
             budgets: read_budgets(&budgets, &mut found),
             shadows: read_experiments(&experiments, &mut found),
             prices,
-            local_cost: read_local_cost(&local_cost, &mut found),
+            local_cost,
             providers,
             models,
             router,

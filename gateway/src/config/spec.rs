@@ -431,6 +431,8 @@ pub struct ExperimentSpec {
 pub struct SavingsSpec {
     /// The hosted model that local answers are compared with; default: the first of `hosted` that has a price.
     pub baseline: Option<String>,
+    /// The share of sessions that always go hosted where they may, to measure what routing saves; default: none.
+    pub holdout: Option<Share>,
 }
 
 /// `[local_cost]`

@@ -45,6 +45,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 pub(super) fn routes(app: Shared) -> Routes {
     let api = Routes::new()
         .route("/api/spend", get(spend))
+        .route("/api/savings", get(savings))
         .route("/api/overview", get(overview))
         .route("/api/requests", get(requests))
         .route("/api/requests/{id}", get(request))
@@ -55,7 +56,6 @@ pub(super) fn routes(app: Shared) -> Routes {
         .route("/api/keys/{id}", delete(revoke_key))
         .route("/api/keys/{id}/rotate", post(rotate_key))
         .route("/api/experiments", get(experiments))
-        .route("/api/savings", get(not_built))
         .route("/api/config", get(not_built))
         .route("/api/evidence/export", get(not_built))
         .route("/api/openapi.json", get(not_built))
@@ -156,6 +156,17 @@ async fn spend(State(app): State<Shared>, query: SpanQuery) -> Answered {
         serde_json::to_value(table).map_err(|_| Fault::internal())
     };
     shown(table.await)
+}
+
+async fn savings(State(app): State<Shared>, query: SpanQuery) -> Answered {
+    let told = async {
+        let span = read_span(query)?;
+        let since = Span::moment(span.since.as_deref(), "since", 0)?;
+        let until = Span::moment(span.until.as_deref(), "until", i64::MAX)?;
+        let savings = ask(&app, move |app| app.ledger.savings(since, until)).await?;
+        serde_json::to_value(savings).map_err(|_| Fault::internal())
+    };
+    shown(told.await)
 }
 
 async fn overview(State(app): State<Shared>, query: SpanQuery) -> Answered {

@@ -281,6 +281,7 @@ impl Fault {
             attempts: 0,
             overhead,
             budget: None,
+            arm: None,
         };
         let mut response = self.response(shape);
         headers::put_head(response.headers_mut(), &head);

@@ -10,6 +10,7 @@ const SPANS = [["today", "Today", 1], ["week", "Last 7 days", 7], ["month", "Las
 const GROUPS = [["model", "Model"], ["provider", "Provider"], ["route", "Route"], ["key", "Key"], ["team", "Team"],
   ["tag", "Tag"], ["day", "Day"]];
 const MOST_ROWS = 100;
+const SAVINGS_EVERY = 300_000;
 
 const since = (days) => utcDay(days - 1).toISOString();
 const saved = (row) => nanos(row.baseline_usd) - nanos(row.cost_usd) - (nanos(row.local_cost_usd) ?? 0n);
@@ -24,6 +25,7 @@ export function overview(app, words) {
   const chart = dayChart();
   const quality = qualityTable();
   const spend = spendTable();
+  const savings = savingsPanel();
   const problem = el("p", { class: "bad" });
   const spans = SPANS.map(([word, text]) => el("label", {},
     el("input", { type: "radio", name: "span", value: word, checked: word === span,
@@ -32,6 +34,7 @@ export function overview(app, words) {
   const node = el("div", {}, problem, cards,
     section("Spend per day", chart.node),
     el("fieldset", { class: "segments" }, el("legend", {}, "Tables below for"), spans),
+    section("Savings", savings.node),
     section("Routes", quality.node),
     section("Where the money went", grouping, spend.node));
 
@@ -54,6 +57,7 @@ export function overview(app, words) {
       const counts = SPANS.map(([word, , days]) => [word, get("/api/overview", { since: since(days) }, signal)]);
       return gather({
         days: get("/api/spend", { group_by: "day", since: since(30) }, signal),
+        savings: savings.load(days, signal),
         groups: get("/api/spend", { group_by: by, since: since(days) }, signal),
         ...Object.fromEntries(counts),
       }).then((ends) => ({ ends, span, by }));
@@ -68,6 +72,7 @@ export function overview(app, words) {
       chart.show(days);
       quality.show(ends[span].data?.routes ?? []);
       spend.show(ends.groups.data, by);
+      savings.show(ends.savings.data ?? null);
       const about = ends[span].data;
       if (about?.version) app.about(about.version, about.started?.slice(0, 16).replace("T", " ").concat(" UTC"));
     },
@@ -153,6 +158,45 @@ function qualityTable() {
       }
       note.hidden = rows.length === 0;
       view.show([...routes.values()].sort((one, other) => (one.route < other.route ? 1 : -1)));
+    },
+  };
+}
+
+// === Savings ===
+
+// The measured figure with its interval, or why there is none; the weaker one beside it.
+//
+// Every session of the span is read for it, so it is asked for now and then, and not with everything else.
+function savingsPanel() {
+  const node = el("div", {});
+  let kept = { days: 0, at: 0, data: null };
+  return {
+    node,
+    async load(days, signal) {
+      if (kept.days !== days || Date.now() - kept.at > SAVINGS_EVERY) {
+        kept = { days, at: Date.now(), data: await get("/api/savings", { since: since(days) }, signal) };
+      }
+      return kept.data;
+    },
+    show(data) {
+      if (!data) return node.replaceChildren();
+      const { measured, repriced } = data;
+      const money = (text, digits) => usd(nanos(text), digits);
+      const span = ({ low, high }) => [money(low), " to ", money(high)];
+      const figure = (found) => [money(found.savings_usd), " ", quiet(["(", span(found.interval_usd), ")"])];
+      const sessions = (arm) => `${count(arm.sessions)} sessions, ${count(arm.requests)} requests`;
+      node.replaceChildren(
+        facts([
+          [`Measured, ${percent(measured.confidence, 1)} interval`,
+            measured.savings_usd ? figure(measured) : quiet(measured.message)],
+          ["Adjusted for the first request's size", measured.adjusted && figure(measured.adjusted)],
+          ["Re-priced, the weaker figure", money(repriced.savings_usd)],
+          ["Routed as usual", measured.treatment.sessions > 0 && sessions(measured.treatment)],
+          ["Held out", measured.holdout.sessions > 0 && sessions(measured.holdout)],
+          ["In neither arm", measured.excluded.sessions > 0 && sessions(measured.excluded)],
+        ]),
+        el("p", { class: "quiet" }, measured.savings_usd ? `${measured.message}. ` : "",
+          "Re-priced: ", repriced.note, "."));
     },
   };
 }

@@ -46,6 +46,7 @@ fn world() -> World {
             kept: None,
             switch_cost: 0.15,
             exploration: Exploration::default(),
+            holdout: false,
         },
     }
 }
@@ -147,6 +148,32 @@ fn neither_a_conversation_nor_an_agent_in_trouble_is_explored() {
     check(&facts(), &in_session, judged(0.5), "big>small session");
     check(&Facts { tool_loop: true, ..facts() }, &drawn, judged(0.2), "big>small tool_loop");
     assert_eq!(decide(admit(&facts(), &in_session), judged(0.5)).unwrap().propensity, 1.0);
+}
+
+#[test]
+fn a_session_that_is_held_out_goes_hosted_unjudged_and_a_constraint_still_wins() {
+    let exploration = Exploration { rate: 0.1, drawn: true };
+    let kept = Some(Kept { side: Side::Local, need: 0.1 });
+    let steering = Steering { holdout: true, exploration, kept, uncertain: Some((0.0, 1.0)), ..world().steering };
+    let world = World { steering, ..world() };
+    let admission = admit(&facts(), &world);
+    assert!(!admission.needs_judgement() && admission.closed().is_none());
+    check(&facts(), &world, None, "big>small holdout");
+    check(&Facts { tool_loop: true, ..facts() }, &world, judged(0.1), "big>small holdout");
+    let decision = decide(admission, judged(0.1)).unwrap();
+    assert!(!decision.watch && decision.propensity == 1.0);
+
+    for (facts, closed, expected) in [
+        (Facts { class: restricted().0, ..facts() }, "residency", "small residency"),
+        (Facts { wish: RouteWish::Local, ..facts() }, "header", "small header"),
+        (Facts { choice: Choice::Pinned("small".into()), ..facts() }, "pinned", "small pinned"),
+    ] {
+        assert_eq!(admit(&facts, &world).closed().map(Reason::word), Some(closed));
+        check(&facts, &world, None, expected);
+    }
+    let alone = World { hosted: [].into(), ..world.clone() };
+    assert_eq!(admit(&facts(), &alone).closed(), Some(Reason::Only));
+    check(&facts(), &alone, None, "small only");
 }
 
 #[test]

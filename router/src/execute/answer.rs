@@ -2,7 +2,7 @@
 
 use super::attempt::{Attempt, Settled, Stopped};
 use crate::budgets::Exceeded;
-use crate::ledger::{LedgerError, Outcome};
+use crate::ledger::{ArmRecord, LedgerError, Outcome};
 use adapters::{BackendError, Event, Events};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -31,6 +31,8 @@ pub struct Head {
     pub overhead: Duration,
     /// The budget that is nearest to its end, where that is worth saying: `team:research month 83%`.
     pub budget: Option<String>,
+    /// The arm that the request is in, for its record.
+    pub arm: Option<Box<ArmRecord>>,
 }
 
 /// An answer.

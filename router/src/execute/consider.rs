@@ -5,6 +5,7 @@ use super::walk::Router;
 use crate::affinity::Conversation;
 use crate::ask::{Ask, facts};
 use crate::classify::{Classifier, Control, Evidence};
+use crate::ledger::ArmRecord;
 use crate::look::look;
 use policies::{
     BudgetView, Choice, Exploration, Facts, Pricing, Refusal, RoutingDecision, Steering, World, admit, decide,
@@ -32,6 +33,8 @@ pub(super) struct Considering {
     pub(super) looked_from: Option<f32>,
     /// The budget that is nearest to its end, where that is worth saying.
     pub(super) near: Option<String>,
+    /// The arm that the request is in, where sessions are held out.
+    pub(super) arm: Option<Box<ArmRecord>>,
 }
 
 // === impl Seat ===
@@ -65,7 +68,10 @@ impl Router {
         world.steering.exploration = exploration;
         world.steering.kept =
             conversation.and_then(|conversation| self.config.affinity.kept(conversation, Instant::now()));
+        let drawn = self.config.holdout.as_ref().map(|holdout| holdout.draw(ask, &facts));
+        world.steering.holdout = drawn.as_ref().is_some_and(|drawn| drawn.held_out);
         let admission = admit(&facts, &world);
+        let judging = Instant::now();
         let judgement = if admission.needs_judgement() {
             let mut judgement = seat.classifier.judge(&ask.request, self.config.unsure).await;
             if let Some(second) = &self.config.second
@@ -77,11 +83,14 @@ impl Router {
         } else {
             None
         };
+        // An upper bound: the machine may have done something else meanwhile.
+        let judging = judgement.as_ref().and(self.config.local_cost).and_then(|cost| cost.of(judging.elapsed()).ok());
+        let arm = drawn.map(|drawn| drawn.arm(admission.closed(), &facts, judging));
         let (signals, evidence) = judgement.map(|judgement| (judgement.signals, judgement.evidence)).unzip();
         let looked_from = world.steering.uncertain.map(|(from, _)| from);
         let near = nearest(&world.budgets);
         let (outcome, evidence) = (decide(admission, signals), evidence.flatten());
-        Ok(Considering { outcome, facts, seat: seat.clone(), conversation, evidence, looked_from, near })
+        Ok(Considering { outcome, facts, seat: seat.clone(), conversation, evidence, looked_from, near, arm })
     }
 
     pub(super) fn world(&self, facts: &Facts, share: &Control) -> World {
@@ -113,6 +122,7 @@ impl Router {
                 kept: None,
                 switch_cost: self.config.switch_cost,
                 exploration: Exploration::default(),
+                holdout: false,
             },
         }
     }

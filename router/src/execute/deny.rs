@@ -20,6 +20,7 @@ impl Router {
             attempts: 0,
             overhead: ask.received.elapsed(),
             budget: None,
+            arm: None,
         }
     }
 
@@ -64,6 +65,7 @@ impl Router {
         });
         let mut record: RequestRecord = story::record(&ask.id, &facts, &self.config.classes, &outcome);
         record.reason = denied.head.reason.clone();
+        record.arm = denied.head.arm.clone();
         record.attempts = denied.head.attempts;
         record.status = status;
         self.desk.observer.request(&record, ask.received.elapsed());

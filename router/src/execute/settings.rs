@@ -3,6 +3,7 @@
 use super::cascade::CascadeConfig;
 use crate::affinity::Affinity;
 use crate::classify::{Classifier, Lane, Second, Spender};
+use crate::holdout::Holdout;
 use crate::shadow::Shadow;
 use policies::detect::Detectors;
 use policies::{Classes, LocalCost, ModelName, NanoDollars, Rule, Unsure};
@@ -56,4 +57,6 @@ pub struct RouterConfig {
     pub baseline: Option<ModelName>,
     /// What the machine in the house costs, where the operator says so.
     pub local_cost: Option<LocalCost>,
+    /// Which sessions always go hosted, to measure what routing saves.
+    pub holdout: Option<Holdout>,
 }

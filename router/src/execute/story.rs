@@ -211,6 +211,7 @@ pub(super) fn record(
         record: Explanation::new(facts, classes, outcome).text(),
         cascade: None,
         judgement: None,
+        arm: None,
     }
 }
 

@@ -141,6 +141,7 @@ impl Router {
                     | Reason::Fallback
                     | Reason::Cascade
                     | Reason::Exploration
+                    | Reason::Holdout
                     | Reason::Constraint(_) => need >= decision.steering.threshold,
                 };
                 signals.need.iter().for_each(|need| share.observe(*need, hosted(*need)));
@@ -162,12 +163,13 @@ impl Router {
     }
 
     async fn walk(self: &Arc<Self>, ask: &Ask, considering: Considering) -> Result<Answer, Box<Denied>> {
-        let Considering { facts, outcome, seat, conversation, evidence, looked_from, near } = considering;
+        let Considering { facts, outcome, seat, conversation, evidence, looked_from, near, arm } = considering;
         let mut record = story::record(&ask.id, &facts, &self.config.classes, &outcome);
+        record.arm = arm.clone();
         let decision = match outcome {
             Ok(decision) => decision,
             Err(refusal) => {
-                let head = Head { score: record.score, budget: near, ..self.head(ask, refusal.by.word()) };
+                let head = Head { score: record.score, budget: near, arm, ..self.head(ask, refusal.by.word()) };
                 return Err(Box::new(Denied { head, by: DeniedBy::Refusal(refusal) }));
             }
         };
@@ -175,7 +177,7 @@ impl Router {
         let mut waited = Duration::ZERO;
         let mut attempts = 0;
         let mut last: Option<DeniedBy> = None;
-        let mut head = Head { score: record.score, budget: near, ..self.head(ask, decision.reason.word()) };
+        let mut head = Head { score: record.score, budget: near, arm, ..self.head(ask, decision.reason.word()) };
         let mut rejected = false;
         let mut hedge: Option<Hedge> = None;
         let mut order: VecDeque<_> = places(&decision).enumerate().collect();

@@ -60,6 +60,9 @@ fn reason(decision: &RoutingDecision) -> Sentence {
         (Reason::Exploration, _) => {
             format!("The request was drawn to explore: {} goes first, against the judgement.", side(first)).into()
         }
+        (Reason::Holdout, _) => {
+            "The session is held out of routing, to measure what routing saves: the hosted model goes first.".into()
+        }
         (Reason::Pinned, _) => "The client named the model.".into(),
         (Reason::Header, _) => "`x-sluice-route` leaves one side.".into(),
         (Reason::Rule, _) => "A rule of the configuration leaves one side, or names the model.".into(),
@@ -158,6 +161,7 @@ fn turning_point(decision: &RoutingDecision) -> Option<Sentence> {
             | Reason::Session
             | Reason::ToolLoop
             | Reason::Exploration
+            | Reason::Holdout
             | Reason::Constraint(_),
             _,
         ) => None,
@@ -247,6 +251,7 @@ mod tests {
                 kept: None,
                 switch_cost: 0.15,
                 exploration: Exploration::default(),
+                holdout: false,
             },
         };
         steering(&mut world.steering);
@@ -287,6 +292,7 @@ mod tests {
             steering.switch_cost = 1.0;
         };
         let explored = |steering: &mut Steering| steering.exploration = Exploration { rate: 0.1, drawn: true };
+        let held_out = |steering: &mut Steering| steering.holdout = true;
         let never = |steering: &mut Steering| steering.threshold = f32::INFINITY;
         for (told, says) in [
             (text(|_| {}, "internal", judged(0.7)), "Below 0.50 the local model would have gone first."),
@@ -301,6 +307,8 @@ mod tests {
             (text(dear, "internal", judged(0.5)), "No need would have changed it"),
             (text(explored, "internal", judged(0.2)), "drawn to explore: the hosted model goes first"),
             (text(never, "internal", judged(0.9)), "the goal is that everything stays"),
+            (text(held_out, "internal", None), "held out of routing"),
+            (text(held_out, "restricted", None), "`residency` leaves only the local model."),
             (text(|_| {}, "internal", None), "`[router] unsure` says that the local model goes first"),
             (text(|_| {}, "restricted", None), "`residency` leaves only the local model."),
             (text(|_| {}, "restricted", None), "Without `residency` big would have been admitted."),

@@ -14,6 +14,7 @@
 //!
 //! **What it does not do.** No sharding, no leader election: PostgreSQL holds the ledger where there are replicas.
 
+mod arms;
 mod daily;
 mod keys;
 mod learning;
@@ -23,6 +24,7 @@ mod schema;
 mod spent;
 mod writer;
 
+pub use arms::{ArmRecord, SessionRow};
 pub use daily::DailyRow;
 pub use keys::{KeyDigest, KeyRecord, NewKey, OldSecret};
 pub use learning::{JudgedRow, JudgementRecord, LabelRecord};

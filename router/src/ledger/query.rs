@@ -218,6 +218,9 @@ impl Ledger {
             let (judgement, labels) = super::learning::shown(connection, id)?;
             shown.insert("judgement".into(), judgement);
             shown.insert("labels".into(), labels);
+            let (arm, why) = super::arms::shown(connection, id)?;
+            shown.insert("arm".into(), arm);
+            shown.insert("arm_excluded_by".into(), why);
             Ok(Some(Value::Object(shown)))
         })
     }

@@ -1,5 +1,6 @@
 //! What a line of the ledger says.
 
+use super::arms::ArmRecord;
 use super::learning::JudgementRecord;
 use policies::{Counted, KeyId, ModelName, NanoDollars, Price, ProviderName, RequestId, SessionId, Usage};
 use std::sync::Arc;
@@ -129,6 +130,8 @@ pub struct RequestRecord {
     pub cascade: Option<String>,
     /// How it was judged, where that decided.
     pub judgement: Option<Box<JudgementRecord>>,
+    /// The arm it is in, where sessions are held out.
+    pub arm: Option<Box<ArmRecord>>,
 }
 
 /// Both answers of a shadowed request.

@@ -99,6 +99,20 @@ CREATE TABLE old_secrets (
 ) STRICT;
 ", "
 ALTER TABLE attempts ADD COLUMN local_cost_nd INTEGER;  -- energy and hardware of the machine in the house; NULL: unknown, or none
+
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+
+CREATE TABLE arms (
+    request TEXT PRIMARY KEY, at_us INTEGER NOT NULL,
+    session TEXT NOT NULL,                -- keyed digest of what was drawn
+    arm TEXT NOT NULL,                    -- treatment | holdout | excluded
+    why TEXT,                             -- the reason word of what excluded it
+    share REAL NOT NULL,                  -- the share of sessions that is held out
+    prompt_tokens INTEGER NOT NULL,       -- estimated before anybody answered
+    judging_nd INTEGER                    -- the local machine's cost of judging it; NULL: unknown, or not judged
+) STRICT;
+CREATE INDEX arms_at ON arms (at_us);
+CREATE INDEX arms_session ON arms (session, at_us);
 "];
 
 /// Brings the file to the newest version, under a lock.

@@ -1,5 +1,6 @@
 //! The one thread that writes.
 
+use super::arms;
 use super::learning::{self, LabelRecord};
 use super::record::{AttemptClose, AttemptOpen, Payer, RequestRecord, ShadowRecord};
 use super::{LedgerError, Retention};
@@ -302,8 +303,11 @@ fn put_request(connection: &Connection, request: &RequestRecord) -> Result<(), r
             request.record,
             request.cascade,
         ])?;
-    match &request.judgement {
-        Some(judgement) => learning::put_judgement(connection, request, judgement),
+    if let Some(judgement) = &request.judgement {
+        learning::put_judgement(connection, request, judgement)?;
+    }
+    match &request.arm {
+        Some(arm) => arms::put(connection, request, arm),
         None => Ok(()),
     }
 }
@@ -363,6 +367,7 @@ fn prune(connection: &Connection, retention: Retention) -> Result<(), rusqlite::
 fn drop_before(connection: &Connection, at_us: i64) -> Result<(), rusqlite::Error> {
     connection.execute("DELETE FROM attempts WHERE at_us < ?1 AND outcome IS NOT NULL", [at_us])?;
     learning::drop_before(connection, at_us)?;
+    arms::drop_before(connection, at_us)?;
     connection.execute("DELETE FROM requests WHERE at_us < ?1", [at_us])?;
     connection.execute("DELETE FROM shadows WHERE at_us < ?1", [at_us])?;
     Ok(())
