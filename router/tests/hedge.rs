@@ -238,12 +238,13 @@ impl Bench {
             keep_prompts: false,
             shadows: setting.shadows,
             baseline: None,
+            detectors: None,
+            local_cost: None,
+            holdout: None,
         };
         let limits = setting.limit.map(|limit| BudgetSpec {
-            scope: Scope::Org,
-            limit,
-            window: Window::Total,
             on_exceeded: OnExceeded::Local,
+            ..BudgetSpec::dollars(Scope::Org, limit, Window::Total)
         });
         let budgets = Budgets::start(ledger.clone(), limits.into_iter().collect(), jiff::Timestamp::now()).unwrap();
         // Every need is too close to call.
@@ -275,6 +276,8 @@ impl Bench {
             tags: vec![],
             traceparent: None,
             received: Instant::now(),
+            charge: None,
+            looked: router::Looked::default(),
         };
         let router = self.router.clone();
         self.tasks.spawn(async move { router.answer(ask).await.unwrap_or_else(|denied| panic!("denied: {denied:?}")) })
@@ -519,7 +522,7 @@ async fn money_that_a_hedge_holds_is_free_again_when_it_is_cancelled() {
     assert!(text_of(answered(first).await).await.contains("local "));
     hosted.dropped().await;
     let lines = bench.lines("first", 2).await;
-    let state = &bench.budgets.states(jiff::Timestamp::now())[0];
+    let state = bench.budgets.states(jiff::Timestamp::now()).remove(0).dollars.unwrap();
     assert_eq!((state.held_usd, state.spent_usd), (NanoDollars::ZERO, dollars(&lines[1]["cost_usd"])));
     let third = bench.ask("third", true, None);
     let _local = bench.local.next().await;
@@ -691,7 +694,7 @@ async fn a_local_answer_that_nobody_waits_for_needs_no_hedge() {
         assert!(bench.hosted[0].none().await);
         assert_eq!(bench.outcomes(&id, 1).await, ["ok"]);
         assert_eq!((bench.attempts(&id), &bench.story(&id)["cascade"]["verdict"]), (1, &json!("kept")));
-        let state = &bench.budgets.states(jiff::Timestamp::now())[0];
+        let state = bench.budgets.states(jiff::Timestamp::now()).remove(0).dollars.unwrap();
         assert_eq!((state.held_usd, state.spent_usd), (NanoDollars::ZERO, NanoDollars::ZERO));
     }
 }
@@ -732,7 +735,7 @@ async fn the_accounts_and_the_ledger_agree_over_all_outcomes() {
         }
         assert_eq!(bench.attempts(&id), lines.len() as u64);
     }
-    let state = &bench.budgets.states(jiff::Timestamp::now())[0];
+    let state = bench.budgets.states(jiff::Timestamp::now()).remove(0).dollars.unwrap();
     assert_eq!((state.held_usd, state.spent_usd), (NanoDollars::ZERO, sum));
     assert!(bench.ledger.verify().unwrap().is_empty());
 }

@@ -130,6 +130,9 @@ impl Bench {
             keep_prompts: false,
             shadows: vec![],
             baseline: None,
+            detectors: None,
+            local_cost: None,
+            holdout: None,
         };
         let budgets = Budgets::start(ledger.clone(), vec![], jiff::Timestamp::now()).unwrap();
         // Every need is too close to call.
@@ -153,6 +156,8 @@ impl Bench {
             tags: vec![],
             traceparent: None,
             received: Instant::now(),
+            charge: None,
+            looked: router::Looked::default(),
         };
         self.router.answer(ask).await.unwrap_or_else(|denied| panic!("denied: {denied:?}"))
     }
