@@ -115,6 +115,11 @@ async fn one_callers_key_is_nothing_to_another() {
         format!("Bearer {}", made["key"].as_str().expect("a key"))
     });
     eventually("the keys count", async || (gateway.tell(&chat("big", "x")).await.status == 401).then_some(())).await;
+    for key in &keys {
+        // They were made one after the other, and the gateway may have looked in between.
+        let list = || gateway.client.get(format!("{}/v1/models", gateway.data)).header("authorization", key);
+        eventually("each does", async || (tests::Told::of(list()).await.status == 200).then_some(())).await;
+    }
     upstream.forget();
     upstream.play("echo", Play::Answer(Manner { usage: Usage::Stated(1, 1), ..Manner::default() }));
     for _ in 0..2 {
