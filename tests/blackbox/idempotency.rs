@@ -41,6 +41,25 @@ async fn a_repeat_gets_the_same_bytes_and_costs_nothing_more() {
 }
 
 #[tokio::test]
+async fn a_repeat_after_a_restart_gets_the_same_bytes_and_costs_nothing_more() {
+    for body in [chat("big", "one two three"), streamed("big", "one two three")] {
+        let (mut gateway, upstream) = start().await;
+        let key = [("idempotency-key", "k-1")];
+        let first = gateway.tell_with(&body, &key).await;
+        assert_eq!(first.status, 200);
+        let (bill, folder) = (billed(&gateway).await, gateway.folder.clone());
+        // Not asked to end: whatever the client has is on disk.
+        gateway.kill().await;
+        let gateway = Gateway::serve(folder, &[]).await;
+        let again = gateway.tell_with(&body, &key).await;
+        assert_eq!((again.status, &again.body), (200, &first.body));
+        assert_eq!(again.said("x-sluice-idempotent-replay"), "true");
+        assert_eq!((upstream.count(), billed(&gateway).await), (1, bill));
+        gateway.tell_with(&chat("big", "another"), &key).await.error(409);
+    }
+}
+
+#[tokio::test]
 async fn repeats_that_come_while_the_first_runs_wait_for_its_answer() {
     for stream in [false, true] {
         let (gateway, upstream) = start().await;

@@ -193,7 +193,11 @@ impl Asked<'_> {
         if decides {
             return decision(app, &ask, &id.id).await;
         }
-        let first = match app.kept.begin(&parts.headers, &caller, parts.uri.path(), ask.request.raw.body()).await {
+        let first = match app
+            .kept
+            .begin(&app.ledger, &parts.headers, &caller, parts.uri.path(), ask.request.raw.body())
+            .await
+        {
             Ok(Begun::Run(first)) => first,
             Ok(Begun::Repeat(answer)) => return answer,
             Err(fault) => return refuse(fault),
@@ -201,7 +205,7 @@ impl Asked<'_> {
         match router.answer(ask.clone()).await {
             Ok(answer) => {
                 let serving = Serving { permit, write: settings.timeouts.write, first };
-                answered(app, answer, serving)
+                answered(app, answer, serving).await
             }
             Err(denied) => {
                 let response = Fault::response_to(&denied, shape);
@@ -291,7 +295,7 @@ struct Serving {
     first: Option<First>,
 }
 
-fn answered(app: &Arc<App>, answer: Answer, serving: Serving) -> Answered {
+async fn answered(app: &Arc<App>, answer: Answer, serving: Serving) -> Answered {
     let Answer { head, body } = answer;
     let Serving { permit, write, first } = serving;
     let mut out = HeaderMap::with_capacity(HEADERS);
@@ -301,7 +305,7 @@ fn answered(app: &Arc<App>, answer: Answer, serving: Serving) -> Answered {
             out.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             headers::put_cost(&mut out, cost);
             if let Some(first) = first {
-                first.keep(StatusCode::OK, &out, body.clone());
+                first.keep(StatusCode::OK, &out, body.clone()).await;
             }
             drop(permit);
             Body::from(body)

@@ -2,10 +2,14 @@
 //!
 //! **Promise.** Two requests of one caller with the same key and the same body cost one answer: a repeat gets the bytes of
 //! the first, one that comes while the first is running waits for them. The same key with another body is refused. What
-//! failed is not kept: a repeat tries again.
+//! failed is not kept: a repeat tries again. The answer is on the ledger's disk before the client has its last byte, so a
+//! restart changes nothing.
 //!
-//! **Bounds.** Kept for [`KEPT`], at most [`MOST_BYTES`] in all and [`LARGEST`] each (a larger answer is not kept); the
-//! oldest go first. In memory of this process only: replicas do not share it.
+//! **Bounds.** Kept for [`KEPT`]; in memory at most [`MOST_BYTES`], the oldest go first and are read back from disk. An
+//! answer above [`LARGEST`] is not kept.
+//!
+//! **Failure behaviour.** Where the disk cannot be written the answer is kept in memory alone; where it cannot be read the
+//! request is refused (503), because it might be billed a second time.
 
 use super::Answered;
 use super::fault::Fault;
@@ -13,6 +17,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use parking_lot::Mutex;
+use router::ledger::{KEPT_US, KeptAnswer, Ledger};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +26,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// How long an answer is kept.
-const KEPT: Duration = Duration::from_secs(3_600);
+const KEPT: Duration = Duration::from_micros(KEPT_US.unsigned_abs());
 /// All kept answers together.
 const MOST_BYTES: usize = 64 << 20;
 /// The largest answer that is kept.
@@ -58,7 +63,9 @@ struct Answer {
 /// The first request of its key; dropped without [`First::keep`] it lets repeats try again.
 pub(super) struct First {
     kept: Arc<Kept>,
+    ledger: Ledger,
     name: Name,
+    request: Name,
     done: bool,
 }
 
@@ -76,6 +83,7 @@ impl Kept {
     /// Looks whether a request repeats another; waits for one that is running.
     pub(super) async fn begin(
         self: &Arc<Self>,
+        ledger: &Ledger,
         headers: &HeaderMap,
         caller: &str,
         path: &str,
@@ -94,18 +102,22 @@ impl Kept {
         let name: Name = hash.finalize().into();
         let body: Name = Sha256::digest(body).into();
         loop {
-            let mut running = {
+            let running = {
                 let mut entries = self.0.lock();
                 entries.retain(|_, entry| entry.made.elapsed() < KEPT);
                 match entries.get(&name) {
                     None => {
                         let (state, _) = watch::channel(State::Running);
                         entries.insert(name, Entry { body, made: Instant::now(), bytes: 0, state });
-                        return Ok(Begun::Run(Some(First { kept: self.clone(), name, done: false })));
+                        None
                     }
                     Some(entry) if entry.body != body => return Err(Fault::key_reused()),
-                    Some(entry) => entry.state.subscribe(),
+                    Some(entry) => Some(entry.state.subscribe()),
                 }
+            };
+            let Some(mut running) = running else {
+                let first = First { kept: self.clone(), ledger: ledger.clone(), name, request: body, done: false };
+                return first.or_earlier().await;
             };
             // An error is a sender that is gone: the entry was dropped.
             let state = match running.wait_for(|state| !matches!(state, State::Running)).await {
@@ -132,16 +144,58 @@ impl Kept {
 // === impl First ===
 
 impl First {
-    /// Keeps the answer for repeats.
-    pub(super) fn keep(mut self, status: StatusCode, headers: &HeaderMap, body: Bytes) {
+    /// Looks whether an earlier life, or one whose answer had to make room, has answered already.
+    async fn or_earlier(self) -> Result<Begun, Fault> {
+        let (ledger, name) = (self.ledger.clone(), self.name);
+        let now = jiff::Timestamp::now().as_microsecond();
+        let read = tokio::task::spawn_blocking(move || ledger.kept_answer(&name, now)).await;
+        match read {
+            Ok(Ok(None)) => Ok(Begun::Run(Some(self))),
+            Ok(Ok(Some(kept))) if kept.request != self.request => Err(Fault::key_reused()),
+            Ok(Ok(Some(kept))) => {
+                let answer = Arc::new(Answer::from(kept));
+                let again = answer.again();
+                self.done_with(answer);
+                Ok(Begun::Repeat(again))
+            }
+            Ok(Err(error)) => {
+                tracing::error!(error = %error, "cannot look for an earlier answer");
+                Err(Fault::ledger())
+            }
+            Err(_) => Err(Fault::internal()),
+        }
+    }
+
+    /// Keeps the answer for repeats; returns once it is durable.
+    ///
+    /// # Cancel safety
+    /// A dropped future may have kept it or not: a client that is gone will ask again.
+    pub(super) async fn keep(self, status: StatusCode, headers: &HeaderMap, body: Bytes) {
         if body.len() > LARGEST {
             return;
         }
+        let pairs =
+            headers.iter().filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
+        let kept = KeptAnswer {
+            name: self.name,
+            request: self.request,
+            at_us: jiff::Timestamp::now().as_microsecond(),
+            status: status.as_u16(),
+            headers: pairs.collect(),
+            body: body.to_vec(),
+        };
+        if let Err(error) = self.ledger.keep_answer(kept).await {
+            tracing::error!(error = %error, "an answer is kept for repeats in memory only");
+        }
+        self.done_with(Arc::new(Answer { status, headers: headers.clone(), body }));
+    }
+
+    fn done_with(mut self, answer: Arc<Answer>) {
         let mut entries = self.kept.0.lock();
-        Kept::make_room(&mut entries, body.len());
+        Kept::make_room(&mut entries, answer.body.len());
         if let Some(entry) = entries.get_mut(&self.name) {
-            entry.bytes = body.len().max(1);
-            entry.state.send_replace(State::Done(Arc::new(Answer { status, headers: headers.clone(), body })));
+            entry.bytes = answer.body.len().max(1);
+            entry.state.send_replace(State::Done(answer));
             drop(entries);
             self.done = true;
         }
@@ -159,6 +213,19 @@ impl Drop for First {
 }
 
 // === impl Answer ===
+
+impl From<KeptAnswer> for Answer {
+    fn from(kept: KeptAnswer) -> Self {
+        let pair = |(name, value): &(String, String)| {
+            Some((HeaderName::try_from(name).ok()?, HeaderValue::from_str(value).ok()?))
+        };
+        Self {
+            status: StatusCode::from_u16(kept.status).unwrap_or(StatusCode::OK),
+            headers: kept.headers.iter().filter_map(pair).collect(),
+            body: kept.body.into(),
+        }
+    }
+}
 
 impl Answer {
     fn again(&self) -> Answered {
@@ -182,27 +249,37 @@ mod tests {
         headers
     }
 
-    async fn begin(kept: &Arc<Kept>, key: &str, caller: &str, body: &str) -> Result<Begun, Fault> {
-        kept.begin(&headers(key), caller, "/v1/chat/completions", body.as_bytes()).await
+    fn ledger() -> (tempfile::TempDir, Ledger) {
+        let folder = tempfile::tempdir().unwrap();
+        let (ledger, _) = Ledger::start(&folder.path().join("l.db"), router::ledger::Durability::Process).unwrap();
+        (folder, ledger)
+    }
+
+    async fn begin(kept: &Arc<Kept>, ledger: &Ledger, (key, caller, body): (&str, &str, &str)) -> Result<Begun, Fault> {
+        kept.begin(ledger, &headers(key), caller, "/v1/chat/completions", body.as_bytes()).await
     }
 
     #[tokio::test]
     async fn a_repeat_waits_and_gets_the_same_bytes_and_another_caller_does_not() {
-        let kept = Arc::new(Kept::default());
-        let Ok(Begun::Run(Some(first))) = begin(&kept, "k", "a", "x").await else { unreachable!() };
-        assert!(matches!(begin(&kept, "k", "b", "x").await, Ok(Begun::Run(Some(_)))));
-        assert!(begin(&kept, "k", "a", "y").await.is_err(), "another body");
-        let (repeat, ()) = tokio::join!(begin(&kept, "k", "a", "x"), async {
+        let (kept, (_folder, ledger)) = (Arc::new(Kept::default()), ledger());
+        let Ok(Begun::Run(Some(first))) = begin(&kept, &ledger, ("k", "a", "x")).await else { unreachable!() };
+        assert!(matches!(begin(&kept, &ledger, ("k", "b", "x")).await, Ok(Begun::Run(Some(_)))));
+        assert!(begin(&kept, &ledger, ("k", "a", "y")).await.is_err(), "another body");
+        let (repeat, ()) = tokio::join!(begin(&kept, &ledger, ("k", "a", "x")), async {
             tokio::task::yield_now().await;
-            first.keep(StatusCode::OK, &HeaderMap::new(), Bytes::from_static(b"answer"));
+            first.keep(StatusCode::OK, &HeaderMap::new(), Bytes::from_static(b"answer")).await;
         });
         assert!(matches!(repeat, Ok(Begun::Repeat(_))));
+        // Another life has only the disk.
+        let later = Arc::new(Kept::default());
+        assert!(matches!(begin(&later, &ledger, ("k", "a", "x")).await, Ok(Begun::Repeat(_))));
+        assert!(begin(&Arc::new(Kept::default()), &ledger, ("k", "a", "y")).await.is_err(), "another body");
     }
 
     #[tokio::test]
     async fn what_failed_can_be_tried_again() {
-        let kept = Arc::new(Kept::default());
-        drop(begin(&kept, "k", "a", "x").await);
-        assert!(matches!(begin(&kept, "k", "a", "y").await, Ok(Begun::Run(Some(_)))));
+        let (kept, (_folder, ledger)) = (Arc::new(Kept::default()), ledger());
+        drop(begin(&kept, &ledger, ("k", "a", "x")).await);
+        assert!(matches!(begin(&kept, &ledger, ("k", "a", "y")).await, Ok(Begun::Run(Some(_)))));
     }
 }

@@ -46,8 +46,8 @@ impl Record {
         Self { first, headers, bytes: BytesMut::new() }
     }
 
-    fn keep(self) {
-        self.first.keep(StatusCode::OK, &self.headers, self.bytes.freeze());
+    async fn keep(self) {
+        self.first.keep(StatusCode::OK, &self.headers, self.bytes.freeze()).await;
     }
 }
 
@@ -131,11 +131,12 @@ impl Pump {
             if let Some(record) = &mut record {
                 record.bytes.extend_from_slice(&bytes);
             }
+            // Before the last byte: whoever has the answer is never billed for it again.
+            if last && let Some(record) = record.take() {
+                record.keep().await;
+            }
             // A reader that does not take a frame in time is gone, as far as the upstream is concerned.
             let sent = tokio::time::timeout(write, to_client.send(Ok(bytes))).await;
-            if last && let Some(record) = record.take() {
-                record.keep();
-            }
             if broken {
                 // A client that is gone needs no breaking off.
                 let _ = tokio::time::timeout(write, to_client.send(Err(BrokenOff))).await;

@@ -14,6 +14,7 @@
 //!
 //! **What it does not do.** No sharding, no leader election: PostgreSQL holds the ledger where there are replicas.
 
+mod answers;
 mod arms;
 mod daily;
 mod keys;
@@ -24,6 +25,7 @@ mod schema;
 mod spent;
 mod writer;
 
+pub use answers::{KEPT_US, KeptAnswer};
 pub use arms::{ArmRecord, SessionRow};
 pub use daily::DailyRow;
 pub use keys::{KeyDigest, KeyRecord, NewKey, OldSecret};

@@ -4,7 +4,7 @@ use super::LedgerError;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Each entry brings the file from its index to the next version; entries are never changed once released.
-pub(super) const MIGRATIONS: [&str; 6] = ["
+pub(super) const MIGRATIONS: [&str; 7] = ["
 CREATE TABLE requests (
     id TEXT PRIMARY KEY,
     at_us INTEGER NOT NULL,               -- microseconds since 1970, UTC
@@ -113,6 +113,15 @@ CREATE TABLE arms (
 ) STRICT;
 CREATE INDEX arms_at ON arms (at_us);
 CREATE INDEX arms_session ON arms (session, at_us);
+", "
+CREATE TABLE answers (
+    name BLOB PRIMARY KEY,                -- SHA-256 of caller, path and idempotency key
+    request BLOB NOT NULL,                -- SHA-256 of the request's body
+    at_us INTEGER NOT NULL, status INTEGER NOT NULL,
+    headers TEXT NOT NULL,                -- JSON list of pairs
+    body BLOB NOT NULL
+) STRICT;
+CREATE INDEX answers_at ON answers (at_us);
 "];
 
 /// Brings the file to the newest version, under a lock.

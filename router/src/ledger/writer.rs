@@ -1,5 +1,6 @@
 //! The one thread that writes.
 
+use super::answers::{self, KeptAnswer};
 use super::arms;
 use super::learning::{self, LabelRecord};
 use super::record::{AttemptClose, AttemptOpen, Payer, RequestRecord, ShadowRecord};
@@ -22,6 +23,7 @@ pub(super) enum Op {
     Request(Box<RequestRecord>),
     Shadow(Box<ShadowRecord>),
     Label(Box<LabelRecord>),
+    Keep(Box<KeptAnswer>),
     Prune(Retention),
     Stop,
 }
@@ -165,6 +167,7 @@ fn write_group(connection: &mut Connection, group: &[(Op, Option<Ack>)]) -> Resu
             Op::Request(request) => put_request(&transaction, request)?,
             Op::Shadow(shadow) => put_shadow(&transaction, shadow)?,
             Op::Label(label) => learning::put_label(&transaction, label)?,
+            Op::Keep(answer) => answers::keep(&transaction, answer)?,
             Op::Prune(retention) => prune(&transaction, *retention)?,
             Op::Stop => {}
         }
@@ -351,6 +354,9 @@ fn prune(connection: &Connection, retention: Retention) -> Result<(), rusqlite::
         let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
         Ok((number("page_count")?.saturating_sub(number("freelist_count")?)) * number("page_size")?)
     };
+    if used(connection)? > retention.bytes {
+        answers::drop_before(connection, i64::MAX)?;
+    }
     while used(connection)? > retention.bytes {
         let cut: Option<i64> = connection.query_row(
             "SELECT max(at_us) FROM (SELECT at_us FROM attempts WHERE outcome IS NOT NULL ORDER BY at_us \
