@@ -14,7 +14,7 @@ use policies::{Capabilities, ModelName, Readiness};
 use router::ledger::{Ledger, NewKey};
 use router::{
     Affinity, Breaker, BudgetSpec, Budgets, Cascade, Classifier, Control, Fleet, Holdout, Lane, LimitSpecs, Model,
-    MoneyRate, Observer, Provider, Risk, RiskGoal, Router, RouterConfig, Scope, Second, Share, Spender,
+    MoneyRate, Observer, Provider, Risk, RiskGoal, Router, RouterConfig, Scope, Second, Share, Spender, Taint,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,6 +30,7 @@ pub struct Parts {
     spender: Mutex<Option<Arc<Spender>>>,
     cascade: Arc<Cascade>,
     affinity: Arc<Affinity>,
+    taint: Arc<Taint>,
     /// Engines are not started but taken as ready: for `explain`, which loads no model.
     assumed: bool,
 }
@@ -203,6 +204,7 @@ impl Ground {
             spender,
             cascade,
             affinity: self.parts.affinity.clone(),
+            taint: self.parts.taint.clone(),
             switch_cost,
             exploration,
             keep_prompts: settings.keep_prompts,

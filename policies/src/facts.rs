@@ -101,6 +101,8 @@ pub enum ClassedBy {
     Content,
     /// What could not be looked at.
     Unscanned,
+    /// An earlier turn of its session.
+    Session,
 }
 
 /// How a request came to its data class.

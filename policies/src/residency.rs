@@ -79,6 +79,11 @@ impl Classes {
             .ok_or_else(|| ResidencyError::UnknownClass(name.into()))
     }
 
+    /// The most sensitive one.
+    pub fn highest(&self) -> DataClass {
+        DataClass(self.0.len().saturating_sub(1))
+    }
+
     /// The name of a class.
     pub fn name(&self, class: DataClass) -> &str {
         self.0.get(class.0).map_or("unknown", |rule| rule.name.as_str())

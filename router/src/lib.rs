@@ -21,6 +21,7 @@ mod observe;
 pub mod prices;
 pub mod savings;
 mod shadow;
+mod taint;
 mod tool_loop;
 
 pub use affinity::Affinity;
@@ -41,3 +42,4 @@ pub use limits::{Charge, LimitSpecs, Limits, OverLimit, Standing, TokensWanted};
 pub use look::Looked;
 pub use observe::{Observer, Silent};
 pub use shadow::Shadow;
+pub use taint::Taint;

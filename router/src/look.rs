@@ -18,15 +18,22 @@ const INLINE: usize = 32 << 10;
 
 /// What was found in a request's content; copies of a request share it.
 #[derive(Clone, Debug, Default)]
-pub struct Looked(Arc<OnceLock<Arc<Findings>>>);
+pub struct Looked(Arc<Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    findings: OnceLock<Arc<Findings>>,
+    /// The class that earlier turns of its session left to it.
+    before: OnceLock<DataClass>,
+}
 
 // === impl Looked ===
 
 impl Looked {
-    /// The class: the highest of the default, the client's and the content's. A lower one that the client named is kept on
-    /// record only.
+    /// The class: the highest of the default, the client's, the content's and that of earlier turns. A lower one that the
+    /// client named is kept on record only.
     pub(crate) fn class(&self, default: DataClass, named: Option<DataClass>) -> (DataClass, Classed) {
-        let findings = self.0.get().cloned();
+        let findings = self.0.findings.get().cloned();
         let asked = named.map_or((default, ClassedBy::Default), |named| match named > default {
             true => (named, ClassedBy::Header),
             false => (default, ClassedBy::Default),
@@ -38,14 +45,23 @@ impl Looked {
             }
             Some(_) | None => asked,
         };
+        let (class, by) = match self.0.before.get() {
+            Some(before) if *before > class => (*before, ClassedBy::Session),
+            Some(_) | None => (class, by),
+        };
         (class, Classed { by, named, findings })
+    }
+
+    /// Notes the class that earlier turns left to it.
+    pub(crate) fn follows(&self, before: DataClass) {
+        self.0.before.get_or_init(|| before);
     }
 }
 
 /// Looks at a request, if nobody has.
 pub(crate) async fn look(ask: &Ask, detectors: Option<&Arc<Detectors>>) {
     let Some(detectors) = detectors else { return };
-    if ask.looked.0.get().is_some() {
+    if ask.looked.0.findings.get().is_some() {
         return;
     }
     let bytes = ask.request.raw.body().len();
@@ -58,7 +74,7 @@ pub(crate) async fn look(ask: &Ask, detectors: Option<&Arc<Detectors>>) {
             detectors.blind(bytes as u64)
         })
     };
-    ask.looked.0.get_or_init(|| Arc::new(findings));
+    ask.looked.0.findings.get_or_init(|| Arc::new(findings));
 }
 
 fn scan(request: &WireRequest, detectors: &Detectors) -> Findings {

@@ -145,6 +145,7 @@ impl Bench {
                 samples: 1,
             },
             affinity: Arc::default(),
+            taint: Arc::default(),
             switch_cost: 0.15,
             exploration: 0.5,
             keep_prompts: false,

@@ -86,6 +86,7 @@ impl Bench {
             second: None,
             spender: None,
             affinity: Arc::default(),
+            taint: Arc::default(),
             switch_cost: 0.0,
             cascade,
             exploration: 0.0,

@@ -232,6 +232,7 @@ impl Bench {
             second: None,
             spender: None,
             affinity: Arc::default(),
+            taint: Arc::default(),
             switch_cost: 0.0,
             cascade: setting.cascade,
             exploration: 0.0,

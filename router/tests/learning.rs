@@ -83,6 +83,7 @@ impl Bench {
             second: None,
             spender: None,
             affinity: Arc::default(),
+            taint: Arc::default(),
             switch_cost: 0.0,
             exploration,
             keep_prompts,

@@ -124,6 +124,7 @@ impl Bench {
             second: None,
             spender: None,
             affinity: Arc::default(),
+            taint: Arc::default(),
             switch_cost: 0.0,
             cascade,
             exploration: 0.0,

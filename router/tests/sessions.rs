@@ -78,6 +78,7 @@ impl Bench {
             second: None,
             spender: None,
             affinity: Arc::default(),
+            taint: Arc::default(),
             switch_cost,
             cascade: CascadeConfig {
                 width: 0.0,

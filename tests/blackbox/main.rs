@@ -33,4 +33,5 @@ mod savings;
 mod security;
 mod sessions;
 mod streams;
+mod taint;
 mod truncation;

@@ -52,8 +52,7 @@ impl Router {
     /// Decides on a request: facts, constraints, judgement, plan.
     pub(super) async fn consider(&self, ask: &Ask, exploration: Exploration) -> Result<Considering, DeniedBy> {
         look(ask, self.config.detectors.as_ref()).await;
-        let facts = facts(ask, &self.config.classes, &self.config.default_class)
-            .map_err(|error| DeniedBy::UnknownClass(error.to_string()))?;
+        let facts = self.facts(ask).await?;
         if let Choice::Pinned(model) = &facts.choice
             && self.fleet.get(model).is_none()
         {
@@ -91,6 +90,26 @@ impl Router {
         let near = nearest(&world.budgets);
         let (outcome, evidence) = (decide(admission, signals), evidence.flatten());
         Ok(Considering { outcome, facts, seat: seat.clone(), conversation, evidence, looked_from, near, arm })
+    }
+
+    /// The facts, with the class that earlier turns left.
+    async fn facts(&self, ask: &Ask) -> Result<Facts, DeniedBy> {
+        let classes = &self.config.classes;
+        let read = || {
+            let read = facts(ask, classes, &self.config.default_class);
+            read.map_err(|error| DeniedBy::UnknownClass(error.to_string()))
+        };
+        let alone = read()?;
+        if alone.class == classes.highest() {
+            return Ok(alone);
+        }
+        match self.config.taint.left_to(ask, &alone, classes, &self.desk.ledger).await {
+            Some(before) if before > alone.class => {
+                ask.looked.follows(before);
+                read()
+            }
+            Some(_) | None => Ok(alone),
+        }
     }
 
     pub(super) fn world(&self, facts: &Facts, share: &Control) -> World {

@@ -5,6 +5,7 @@ use crate::affinity::Affinity;
 use crate::classify::{Classifier, Lane, Second, Spender};
 use crate::holdout::Holdout;
 use crate::shadow::Shadow;
+use crate::taint::Taint;
 use policies::detect::Detectors;
 use policies::{Classes, LocalCost, ModelName, NanoDollars, Rule, Unsure};
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub struct RouterConfig {
     pub cascade: CascadeConfig,
     /// The sides that conversations are on; outlives a reload.
     pub affinity: Arc<Affinity>,
+    /// Remembers which data class a session has.
+    pub taint: Arc<Taint>,
     /// How far the need (0 to 1) has to move before a conversation changes sides; 0: conversations are not remembered.
     pub switch_cost: f32,
     /// With which probability (0 to 1) a judged request takes the other side.

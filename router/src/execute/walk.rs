@@ -124,6 +124,7 @@ impl Router {
                 Ok(considering) => considering,
                 Err(by) => return Err(self.denied(&ask, by)),
             };
+            self.config.taint.turn(&ask, &considering.facts, &self.config.classes);
             if let Ok(decision) = &considering.outcome
                 && let Some(signals) = &decision.signals
             {

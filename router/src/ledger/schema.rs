@@ -4,7 +4,7 @@ use super::LedgerError;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Each entry brings the file from its index to the next version; entries are never changed once released.
-pub(super) const MIGRATIONS: [&str; 7] = ["
+pub(super) const MIGRATIONS: [&str; 8] = ["
 CREATE TABLE requests (
     id TEXT PRIMARY KEY,
     at_us INTEGER NOT NULL,               -- microseconds since 1970, UTC
@@ -122,6 +122,8 @@ CREATE TABLE answers (
     body BLOB NOT NULL
 ) STRICT;
 CREATE INDEX answers_at ON answers (at_us);
+", "
+CREATE INDEX requests_session ON requests (session) WHERE session IS NOT NULL;
 "];
 
 /// Brings the file to the newest version, under a lock.

@@ -1,7 +1,7 @@
-//! What the accounts of budgets begin with.
+//! What a process begins with: accounts of budgets, lengths of answers, classes of sessions.
 
 use super::{Ledger, LedgerError};
-use policies::{Amount, KeyId, ModelName, NanoDollars, Usage};
+use policies::{Amount, KeyId, ModelName, NanoDollars, SessionId, Usage};
 use rusqlite::Row;
 
 /// Answers that are read back for how long the next ones will be.
@@ -55,6 +55,16 @@ impl Ledger {
             connection.query_row(&sql, rusqlite::params_from_iter(parameters), |row| {
                 Ok(Amount { money: NanoDollars(units(row, 0)?), tokens: units(row, 1)? })
             })
+        })
+    }
+
+    /// The data classes that requests of a session of that key have had.
+    pub(crate) fn classes_of(&self, session: &SessionId, key: Option<&KeyId>) -> Result<Vec<String>, LedgerError> {
+        self.read(|connection| {
+            let sql = "SELECT DISTINCT class FROM requests WHERE session = ?1 AND key_id IS ?2";
+            let mut asked = connection.prepare_cached(sql)?;
+            let rows = asked.query_map((session.as_str(), key.map(KeyId::as_str)), |row| row.get(0))?;
+            rows.collect()
         })
     }
 
