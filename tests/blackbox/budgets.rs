@@ -54,7 +54,7 @@ async fn many_calls_at_once_spend_no_more_than_there_is() {
         let tags = format!("round={round}");
         let before = upstream.count();
         let call = async |at: usize| {
-            let body = if at % 2 == 0 { chat("big", "x") } else { streamed("big", "x") };
+            let body = if at.is_multiple_of(2) { chat("big", "x") } else { streamed("big", "x") };
             gateway.tell_with(&most(body, 5), &[("x-sluice-tags", &tags)]).await.status
         };
         let look = async {
