@@ -1,7 +1,7 @@
 //! Recall and precision of the detectors on generated text with known truth.
 //!
 //! `cargo test -p policies --test detectors -- --ignored` writes the tables into `docs/detectors.md`.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod labelled;
 

@@ -3,6 +3,7 @@
 //! Check digits are computed here by other means than in the product (trial of all digits against the defining equation, or
 //! the issuer's formula), sentences are written for the purpose. The seed is fixed: the same cases every time.
 
+pub mod nationals;
 pub mod negatives;
 pub mod numbers;
 pub mod sentences;

@@ -4,8 +4,10 @@ use super::{Case, Draw, sentences};
 
 const HEX: &str = "0123456789abcdef";
 
-/// Groups with how they are made, and how many.
-const ALL: &[(&str, usize, fn(&mut Draw) -> String)] = &[
+/// A kind of text in which nothing is to be found: its name, how many of it, and how one is made.
+type Negative = (&'static str, usize, fn(&mut Draw) -> String);
+
+const ALL: &[Negative] = &[
     ("order numbers, 9 and 10 digits", 300, |draw| {
         let n = draw.of(&[9, 10]);
         sentences::order(&draw.digits(n), draw)
