@@ -64,6 +64,11 @@ bench-cascade: build ## What the second look at local answers is worth, on tasks
 	$(SLUICE) models pull smollm2-135m
 	scripts/bench-cascade
 
+.PHONY: bench-micro
+bench-micro: tools ## Attempts a second that accounts and ledger take; MB/s of the detectors.
+	$(CARGO) bench --locked -p router --no-default-features --bench ledger
+	$(CARGO) bench --locked -p policies --bench detect
+
 .PHONY: helm-check
 helm-check: ## Renders and validates the chart.
 	scripts/setup-tests

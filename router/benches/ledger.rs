@@ -1,0 +1,106 @@
+//! How many attempts a second the accounts and the ledger take: `cargo bench -p router --no-default-features --bench ledger`;
+//! on one core with `taskset -c 0` before the program that it builds.
+//!
+//! One pair is what an attempt does: set money aside in a budget, write its opening line, wait until that is durable,
+//! write its end, wait again, book the cost. 256 of them run at once. The disk is the one that holds the build: fsync is
+//! part of what is measured with `disk`, and how long one takes there stands beside.
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use policies::{Amount, Counted, Location, NanoDollars, Price, Principal, Rate, Usage};
+use router::ledger::{AttemptClose, AttemptOpen, Durability, Ledger, Outcome, Payer};
+use router::{BudgetSpec, Budgets, Scope, Window};
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const AT_ONCE: usize = 256;
+const RUN: Duration = Duration::from_secs(3);
+
+fn open(number: u64) -> Arc<AttemptOpen> {
+    Arc::new(AttemptOpen {
+        request: format!("r{number:016}").into(),
+        attempt: 1,
+        at_us: Timestamp::now().as_microsecond(),
+        purpose: "answer",
+        payer: Payer::default(),
+        model: "big".into(),
+        provider: "hosted".into(),
+        route: "hosted",
+        upstream: "gpt".into(),
+        ceiling: Some(NanoDollars(90_000)),
+        ceiling_tokens: Some(100),
+        price: Some(Price { input: Rate(1_000_000), output: Rate(2_000_000), ..Price::default() }),
+        price_source: "config".into(),
+        traceparent: None,
+    })
+}
+
+fn closed(open: Arc<AttemptOpen>) -> AttemptClose {
+    AttemptClose {
+        open,
+        ended_us: Timestamp::now().as_microsecond(),
+        outcome: Outcome::Ok,
+        counted: Counted::Exact(Usage::plain(10, 20)),
+        cost: Some(NanoDollars(50_000)),
+        local_cost: None,
+        baseline: Some(NanoDollars(50_000)),
+        first_event_us: Some(5),
+        error: None,
+    }
+}
+
+/// Pairs a second.
+async fn pairs(folder: &Path, durability: Durability) -> f64 {
+    let (ledger, _) = Ledger::start(&folder.join("bench.db"), durability).unwrap();
+    let limit = BudgetSpec::dollars(Scope::Org, NanoDollars(u64::MAX / 2), Window::Month);
+    let budgets = Budgets::start(ledger.clone(), vec![limit], Timestamp::now()).unwrap();
+    let (next, began) = (AtomicU64::new(0), Instant::now());
+    let model = "big".into();
+    let hand = async || {
+        while began.elapsed() < RUN {
+            let line = open(next.fetch_add(1, Ordering::Relaxed));
+            let held = Amount { money: NanoDollars(90_000), tokens: 100 };
+            let whose = (&model, Location::Hosted);
+            let hold = budgets.hold(&Principal::default(), &[], whose, held, Timestamp::now()).unwrap();
+            ledger.open(line.clone()).await.unwrap();
+            ledger.close(closed(line), None).await.unwrap();
+            hold.settle(Amount { money: NanoDollars(50_000), tokens: 30 });
+        }
+    };
+    join_all((0..AT_ONCE).map(|_| hand())).await;
+    let done = next.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64();
+    let spent = budgets.states(Timestamp::now()).remove(0).dollars.unwrap().spent_usd.0;
+    assert_eq!(spent, next.load(Ordering::Relaxed) * 50_000, "every pair is booked");
+    ledger.shutdown().await.unwrap();
+    done
+}
+
+/// The median time of a write that is synced.
+fn sync(folder: &Path) -> Duration {
+    let mut file = std::fs::File::create(folder.join("sync")).unwrap();
+    let mut times: Vec<Duration> = (0..200)
+        .map(|_| {
+            let began = Instant::now();
+            file.write_all(&[7; 4096]).unwrap();
+            file.sync_data().unwrap();
+            began.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn main() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    println!("a synced write of 4 KiB: {:.2} ms (median of 200)", sync(folder.path()).as_secs_f64() * 1e3);
+    for (word, durability) in [("process", Durability::Process), ("disk", Durability::Disk)] {
+        let of = tempfile::tempdir_in(folder.path()).unwrap();
+        let rate = runtime.block_on(pairs(of.path(), durability));
+        println!("durability = \"{word}\": {rate:>8.0} reserve-and-settle pairs a second, {AT_ONCE} at once");
+    }
+}
