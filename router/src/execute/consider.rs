@@ -115,22 +115,26 @@ impl Router {
     pub(super) fn world(&self, facts: &Facts, share: &Control) -> World {
         let now = jiff::Timestamp::now();
         let healthy = self.desk.ledger.healthy();
+        let budgets = self.budgets.view(&facts.principal, &facts.tags, now);
         let candidates = self.fleet.models().map(|model| {
             let mut candidate = model.candidate(facts.prompt.likely);
-            candidate.expected_output = self.budgets.expected_output(facts.principal.key.as_ref(), &model.name);
+            if !budgets.is_empty() {
+                candidate.expected_output = self.budgets.expected_output(facts.principal.key.as_ref(), &model.name);
+            }
             if !healthy && candidate.pricing != Pricing::Free {
                 let why = "the ledger cannot be written".to_owned();
                 candidate.readiness = policies::Readiness::Down { why, retry_after: Some(Duration::from_secs(1)) };
             }
             candidate
         });
+        let candidates = candidates.collect();
         World {
-            candidates: candidates.collect(),
+            candidates,
             local: self.config.local.clone(),
             hosted: self.config.hosted.clone(),
             classes: self.config.classes.clone(),
             rules: self.config.rules.clone(),
-            budgets: self.budgets.view(&facts.principal, &facts.tags, now),
+            budgets,
             max_per_request: self.config.max_per_request,
             max_first_token: self.config.max_first_token,
             assumed_output: self.config.assumed_output,
