@@ -211,12 +211,13 @@ impl Account {
         self.limit.saturating_sub(self.spent).saturating_sub(self.held)
     }
 
-    /// How much of it is spent and held, from 0; above 1 it is overdrawn. A limit of nothing is used up.
+    /// How much of it is spent, from 0; above 1 it is overdrawn. A limit of nothing is used up. What is held does not
+    /// count: most of it comes back.
     pub fn used(&self) -> f64 {
         if self.limit == 0 {
             return 1.0;
         }
-        (self.spent as f64 + self.held as f64) / self.limit as f64
+        self.spent as f64 / self.limit as f64
     }
 }
 

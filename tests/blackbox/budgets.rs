@@ -5,7 +5,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tests::oracle::{BIG, attempt, cost, nanos, nanos_of};
-use tests::upstream::{Manner, Play};
+use tests::upstream::{Manner, Play, Usage};
 use tests::{Gateway, Told, Upstream, chat, eventually, hosted_only, size, streamed, streamed_with_usage};
 use tokio::sync::Semaphore;
 
@@ -102,7 +102,8 @@ async fn long_after_short(policy: &str, events: usize, tokens: u128) -> (Gateway
         assert_eq!(gateway.tell(&most(streamed("big", "x"), 8)).await.status, 200);
     }
     upstream.forget();
-    upstream.play("echo", Play::Answer(Manner { events, ..Manner::default() }));
+    upstream
+        .play("echo", Play::Answer(Manner { events, usage: Usage::Stated(11, events as u64), ..Manner::default() }));
     let told = gateway.tell(&most(streamed_with_usage("big", "x"), 4_000)).await;
     assert_eq!(told.status, 200, "{}", told.text());
     (gateway, upstream, told)
@@ -177,7 +178,7 @@ async fn streams_at_once_share_what_is_left_and_pass_it_never() {
 #[tokio::test]
 async fn tokens_have_budgets_of_their_own() {
     let upstream = Upstream::start().await;
-    let tokens = "[[budgets]]\nscope = \"org\"\nlimit_tokens = 200\nwindow = \"day\"\n";
+    let tokens = "[[budgets]]\nscope = \"org\"\nlimit_tokens = 400\nwindow = \"day\"\n";
     let gateway = Gateway::start(&with_budget(&upstream, tokens)).await;
     let mut refused = None;
     for turn in 1..=200 {
@@ -218,7 +219,7 @@ async fn a_soft_budget_says_so_and_refuses_nothing() {
     }
     assert_eq!(budgets(&gateway).await[0]["used"].as_f64(), Some(2.0));
     let line = gateway.logged("a budget is nearly used up").await;
-    assert_eq!(line["budget"], "org", "{line}");
+    assert_eq!((&line["fields"]["budget"], line["fields"]["percent"].as_f64()), (&json!("org"), Some(100.0)), "{line}");
     let said = gateway.log_lines().iter().filter(|line| line.to_string().contains("nearly used up")).count();
     assert_eq!(said, 1, "once a window");
 }

@@ -120,7 +120,7 @@ pub struct BudgetState {
     /// Tokens; absent where dollars are counted.
     #[serde(flatten)]
     pub tokens: Option<Tokens>,
-    /// The share of the limit that is spent and held, from 0.
+    /// The share of the limit that is spent, from 0.
     pub used: f64,
     /// From this share on it is said.
     pub warn_at: Option<f64>,
@@ -292,7 +292,6 @@ impl Budgets {
         for account in live.iter_mut().filter(|live| counts(live)) {
             // It fits, where it has to: the check above ran under the same lock.
             account.account.held = account.account.held.saturating_add(amount.of(account.spec.measure));
-            account.warn();
             let Live { spec: BudgetSpec { scope, window, measure, .. }, start, .. } = account;
             booked.push(Booking { scope: scope.clone(), window: *window, measure: *measure, start: *start });
         }
@@ -371,7 +370,6 @@ impl Budgets {
             let measure = account.spec.measure;
             let held = account.account.held.saturating_sub(from.of(measure)).saturating_add(to.of(measure));
             account.account.held = held;
-            account.warn();
         }
         Ok(low)
     }

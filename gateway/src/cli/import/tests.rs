@@ -145,7 +145,7 @@ fn settings_are_carried_over_or_named() {
     assert_eq!(settings.timeouts.attempt.total.as_secs(), 45);
     assert_eq!((settings.in_flight, settings.keys_required), (50, false));
     let budget = &settings.budgets[0];
-    assert_eq!((budget.scope.to_string(), budget.limit.to_string()), ("org".into(), "100.500000".into()));
+    assert_eq!((budget.scope.to_string(), budget.measure.text(budget.limit)), ("org".into(), "$100.500000".into()));
     for alias in ["gpt-4", "hidden"] {
         assert_eq!(model(&settings, alias).upstream, "gpt-4o");
     }
