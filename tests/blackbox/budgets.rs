@@ -4,8 +4,9 @@
 use futures::future::join_all;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 use tests::oracle::{BIG, attempt, cost, nanos, nanos_of};
-use tests::upstream::{Manner, Play, Usage};
+use tests::upstream::{Manner, Pace, Play, Usage};
 use tests::{Gateway, Told, Upstream, chat, eventually, hosted_only, size, streamed, streamed_with_usage};
 use tokio::sync::Semaphore;
 
