@@ -103,8 +103,9 @@ async fn long_after_short(policy: &str, events: usize, tokens: u128) -> (Gateway
         assert_eq!(gateway.tell(&most(streamed("big", "x"), 8)).await.status, 200);
     }
     upstream.forget();
-    upstream
-        .play("echo", Play::Answer(Manner { events, usage: Usage::Stated(11, events as u64), ..Manner::default() }));
+    // Paced, so that it is still at it when it is left.
+    let (usage, pace) = (Usage::Stated(11, events as u64), Pace::Every(Duration::from_millis(1)));
+    upstream.play("echo", Play::Answer(Manner { events, usage, pace, ..Manner::default() }));
     let told = gateway.tell(&most(streamed_with_usage("big", "x"), 4_000)).await;
     assert_eq!(told.status, 200, "{}", told.text());
     (gateway, upstream, told)
