@@ -21,6 +21,7 @@ mod idempotency;
 mod import;
 mod keys;
 mod learning;
+mod leaving;
 mod ledger;
 mod limits;
 mod local;
