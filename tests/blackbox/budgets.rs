@@ -136,7 +136,7 @@ async fn a_stream_that_money_does_not_reach_for_is_ended_as_the_policy_says() {
         eventually("the upstream is left", async || upstream.log()[0].was_left().then_some(())).await;
         if policy == "refuse" {
             let error = told.stream_error().expect("an error event");
-            assert_eq!(error["error"]["code"], "budget_exceeded");
+            assert_eq!(error["code"], "budget_exceeded");
             assert!(!told.done() && !told.whole);
             continue;
         }
@@ -195,7 +195,7 @@ async fn tokens_have_budgets_of_their_own() {
     }
     let (turn, told) = refused.expect("a refusal");
     assert!(turn > 5, "{turn}");
-    assert_eq!(told.error(402)["error"]["code"], "budget_exceeded");
+    assert_eq!(told.error(402)["code"], "budget_exceeded");
     assert!(told.text().contains("tokens left"), "{}", told.text());
     let mut gateway = gateway;
     let folder = gateway.folder.clone();

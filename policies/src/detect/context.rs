@@ -5,7 +5,7 @@
 //! candidate costs the same wherever it stands.
 
 use super::DetectError;
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
 use std::ops::Range;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
@@ -62,7 +62,7 @@ impl Topics {
         self.0 & topic.0 != 0
     }
 
-    fn and(self, other: Self) -> Self {
+    pub(super) fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }
@@ -81,7 +81,10 @@ impl Words {
                 patterns.push(word);
             }
         }
-        let search = AhoCorasickBuilder::new().match_kind(MatchKind::Standard).build(&patterns)?;
+        let search = AhoCorasickBuilder::new()
+            .kind(Some(AhoCorasickKind::DFA))
+            .match_kind(MatchKind::Standard)
+            .build(&patterns)?;
         Ok(Self { search, meanings })
     }
 
@@ -95,6 +98,11 @@ impl Words {
     /// What the words right before a candidate speak of, within so many bytes.
     pub(super) fn before(&self, text: &str, start: usize, reach: usize) -> Topics {
         self.in_text(&fold(&text[floor(text, start.saturating_sub(reach))..start]))
+    }
+
+    /// What a whole text speaks of anywhere.
+    pub(super) fn anywhere(&self, text: &str) -> Topics {
+        self.in_text(&fold(text))
     }
 
     fn in_text(&self, folded: &str) -> Topics {

@@ -64,7 +64,7 @@ pub(super) fn colons(bytes: &[u8], at: usize) -> (Range<usize>, bool) {
     const MOST: usize = 45;
     let part = |byte: &&u8| byte.is_ascii_hexdigit() || **byte == b':';
     let before = bytes[..at].iter().rev().take(MOST + 1).take_while(part).count();
-    let after = bytes[at..].iter().take_while(|byte| part(byte) || **byte == b'.').count();
+    let after = bytes[at..].iter().take(MOST + 1).take_while(|byte| part(byte) || **byte == b'.').count();
     let span = at - before..at + after;
     let short = span.len() <= MOST;
     (span, short)

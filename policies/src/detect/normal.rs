@@ -36,19 +36,36 @@ pub(super) fn plain(text: &str) -> Option<String> {
     if text.is_ascii() {
         return None;
     }
-    let disguised = text.chars().any(|letter| mapped(letter) != Some(letter));
-    if !disguised && is_nfkc_quick(text.chars()) == IsNormalized::Yes {
+    let normal = is_nfkc_quick(foreign(text).filter_map(mapped)) == IsNormalized::Yes;
+    if normal && foreign(text).all(|letter| mapped(letter) == Some(letter)) {
         return None;
     }
-    let most = text.len().saturating_mul(GROWTH);
-    let mut plain = String::with_capacity(text.len());
-    for letter in text.chars().filter_map(mapped).nfkc().filter_map(mapped) {
-        if plain.len() >= most {
+    let seen = text.chars().filter_map(mapped);
+    let plain: String = if normal { seen.collect() } else { composed(seen, text.len()) };
+    (plain != text).then_some(plain)
+}
+
+/// NFKC, and whatever disguise it brings to light; cut off where it grows too much.
+fn composed(letters: impl Iterator<Item = char>, length: usize) -> String {
+    let mut plain = String::with_capacity(length);
+    for letter in letters.nfkc().filter_map(mapped) {
+        if plain.len() >= length.saturating_mul(GROWTH) {
             break;
         }
         plain.push(letter);
     }
-    (plain != text).then_some(plain)
+    plain
+}
+
+/// The characters beyond ASCII.
+fn foreign(text: &str) -> impl Iterator<Item = char> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let at = rest.bytes().position(|byte| byte >= 0x80)?;
+        let letter = rest[at..].chars().next()?;
+        rest = &rest[at + letter.len_utf8()..];
+        Some(letter)
+    })
 }
 
 /// A character without its disguise; `None` for what is not seen.
@@ -63,7 +80,9 @@ fn mapped(letter: char) -> Option<char> {
         // Tags repeat ASCII where nobody sees it; models read them.
         '\u{E0020}'..='\u{E007E}' => char::from_u32(letter as u32 - 0xE_0000),
         '\u{E0000}'..='\u{E007F}' => None,
-        '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{FE58}' | '\u{FE63}' | '\u{FF0D}' => Some('-'),
+        // Full-width forms of ASCII: what NFKC makes of them, without its cost.
+        '\u{FF01}'..='\u{FF5E}' => char::from_u32(letter as u32 - 0xFEE0),
+        '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{FE58}' | '\u{FE63}' => Some('-'),
         '\u{2000}'..='\u{200A}' | '\u{2028}' | '\u{2029}' | '\u{202F}' | '\u{205F}' | '\u{3000}' | '\u{00A0}' => {
             Some(' ')
         }
@@ -81,9 +100,9 @@ fn mapped(letter: char) -> Option<char> {
 
 /// The text with its percent codes resolved (RFC 3986); `None` where there are none.
 pub(super) fn percent(text: &str) -> Option<String> {
-    let coded = text.as_bytes().windows(3).any(|window| {
-        let [mark, one, two] = window else { return false };
-        *mark == b'%' && one.is_ascii_hexdigit() && two.is_ascii_hexdigit()
+    let coded = text.match_indices('%').any(|(at, _)| {
+        let code = text.as_bytes().get(at + 1..at + 3);
+        code.is_some_and(|code| code.iter().all(u8::is_ascii_hexdigit))
     });
     coded.then(|| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned())
 }
@@ -134,8 +153,14 @@ pub(super) fn base64(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let (mut out, mut at, mut run) = (String::new(), 0, Vec::new());
     while let Some(step) = bytes[at..].iter().position(|byte| is_base64(*byte)) {
-        run.clear();
         at += step;
+        // Most runs are words: they are passed over.
+        let length = bytes[at..].iter().position(|byte| !is_base64(*byte)).unwrap_or(bytes.len() - at);
+        if length < LEAST {
+            at += length;
+            continue;
+        }
+        run.clear();
         let (mut mixed, mut line) = (0_u8, 0);
         while let Some(byte) = bytes.get(at) {
             match byte {
@@ -192,7 +217,17 @@ fn printable(bytes: &[u8], out: &mut String) -> usize {
 }
 
 fn is_base64(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
+    const TABLE: [bool; 256] = {
+        let (mut table, mut byte) = ([false; 256], 0_u8);
+        loop {
+            table[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
+            if byte == u8::MAX {
+                break table;
+            }
+            byte += 1;
+        }
+    };
+    TABLE[usize::from(byte)]
 }
 
 #[cfg(test)]

@@ -13,8 +13,10 @@ use super::national::Proof;
 use super::phone;
 use super::token::{self, Token};
 use super::tools::Tools;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 
 /// The longest word that is looked at: nothing that is looked for is longer.
 const LONGEST: usize = 64;
@@ -30,6 +32,8 @@ pub struct Work {
     pub bytes: u64,
     /// Candidates looked at.
     pub checks: u64,
+    /// Bytes of words, chains of digits and groups between colons that were looked at for them.
+    pub looked: u64,
 }
 
 /// A scan of all texts of a request.
@@ -40,6 +44,9 @@ pub(super) struct Scan<'d> {
     seen: HashSet<(Kind, u64)>,
     pub(super) counts: BTreeMap<(Kind, &'static str), u32>,
     chain: Chain,
+    /// What the text that is read speaks of anywhere: most texts full of numbers speak of none of it, and their numbers need
+    /// no look at what stands beside them. Read when the first candidate asks.
+    topics: OnceCell<Topics>,
     pub(super) work: Work,
 }
 
@@ -53,6 +60,7 @@ impl<'d> Scan<'d> {
             seen: HashSet::new(),
             counts: BTreeMap::new(),
             chain: Chain::default(),
+            topics: OnceCell::new(),
             work: Work::default(),
         }
     }
@@ -60,6 +68,7 @@ impl<'d> Scan<'d> {
     /// Looks for everything in one reading of a text.
     pub(super) fn read(&mut self, text: &str) {
         self.work.bytes += text.len() as u64;
+        self.topics = OnceCell::new();
         if self.is_on(Kind::Secret) {
             for found in self.tools.secrets.find(text) {
                 self.work.checks += 1;
@@ -69,7 +78,7 @@ impl<'d> Scan<'d> {
             }
         }
         let (bytes, mut at) = (text.as_bytes(), 0);
-        while let Some(step) = bytes[at..].iter().position(|byte| matches!(byte, b'0'..=b'9' | b'@' | b':')) {
+        while let Some(step) = bytes[at..].iter().position(|byte| matches!(byte, b'0'..=b':' | b'@')) {
             let found = at + step;
             at = match bytes[found] {
                 b'@' => self.email(bytes, found),
@@ -77,6 +86,20 @@ impl<'d> Scan<'d> {
                 _ => self.word(text, found),
             };
         }
+    }
+
+    /// Whether there can be one of these topics beside anything.
+    fn speaks_of(&self, text: &str, topics: Topics) -> bool {
+        self.topics.get_or_init(|| self.tools.words.anywhere(text)).has(topics)
+    }
+
+    fn around(&self, text: &str, span: &Range<usize>, topics: Topics) -> bool {
+        self.speaks_of(text, topics) && self.tools.words.around(text, span).has(topics)
+    }
+
+    fn before(&self, text: &str, start: usize) -> Topics {
+        let wanted = Topics::PASSPORT.and(Topics::MEDICAL).and(Topics::PHONE);
+        if self.speaks_of(text, wanted) { self.tools.words.before(text, start, NEAR) } else { Topics::default() }
     }
 
     fn is_on(&self, kind: Kind) -> bool {
@@ -107,6 +130,7 @@ impl<'d> Scan<'d> {
         let bytes = text.as_bytes();
         self.work.checks += 1;
         let (span, short) = machine::colons(bytes, at);
+        self.work.looked += span.len() as u64;
         let outside = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
         let bounded = !outside(bytes.get(span.end)) && !outside(span.start.checked_sub(1).and_then(|at| bytes.get(at)));
         match (short && bounded).then(|| machine::read_colons(&text[span.clone()])).flatten() {
@@ -124,6 +148,7 @@ impl<'d> Scan<'d> {
         let start = digit - back;
         let end = digit + bytes[digit..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
         self.work.checks += 1;
+        self.work.looked += (end - start) as u64;
         if end - start > LONGEST {
             return end;
         }
@@ -136,6 +161,7 @@ impl<'d> Scan<'d> {
         if word.iter().all(u8::is_ascii_digit) {
             let mut chain = std::mem::take(&mut self.chain);
             let end = chain.read(bytes, start).max(end);
+            self.work.looked += (end - start) as u64;
             self.numbers(text, &chain);
             self.chain = chain;
             return end;
@@ -166,14 +192,14 @@ impl<'d> Scan<'d> {
         }
         match token::read(word) {
             Some(Token::National(name)) => return self.hit(Kind::NationalId, name, &word.to_ascii_uppercase()),
-            Some(Token::Worded(name)) if self.tools.words.around(text, &(start..end)).has(Topics::ID) => {
+            Some(Token::Worded(name)) if self.around(text, &(start..end), Topics::ID) => {
                 return self.hit(Kind::NationalId, name, &word.to_ascii_uppercase());
             }
             Some(Token::Worded(_)) | None => {}
         }
         let (passport, medical) = (token::passport(word), token::medical(word));
         if passport || medical {
-            let topics = self.tools.words.before(text, start, NEAR);
+            let topics = self.before(text, start);
             if passport && topics.has(Topics::PASSPORT) {
                 self.hit(Kind::Passport, "", word);
             } else if medical && topics.has(Topics::MEDICAL) {
@@ -219,17 +245,17 @@ impl<'d> Scan<'d> {
         if !window.free {
             return None;
         }
-        let around = || self.tools.words.around(text, &window.span);
+        let around = |topic| self.around(text, &window.span, topic);
         if let Some(octets) = machine::ipv4(window) {
             let bytes = text.as_bytes();
             let product = matches!(&bytes[..window.span.start], [.., letter, b'/'] if letter.is_ascii_alphabetic());
             let version = self.tools.words.before(text, window.span.start, RIGHT_BEFORE).has(Topics::VERSION);
-            let sure = !product && !version && (!machine::like_a_version(octets) || around().has(Topics::MACHINE));
+            let sure = !product && !version && (!machine::like_a_version(octets) || around(Topics::MACHINE));
             return sure.then_some((Kind::IpAddress, "ipv4"));
         }
         if let Some((network, proof)) = card::network(window.digits) {
             let sure = proof == Proof::Form && card::printed(window.lengths) && window.even() && !window.one_of_many;
-            if sure || around().has(Topics::CARD) {
+            if sure || around(Topics::CARD) {
                 return Some((Kind::PaymentCard, network));
             }
         }
@@ -237,7 +263,7 @@ impl<'d> Scan<'d> {
             return Some((Kind::NationalId, name));
         }
         if let Some(name) = lettered(text, window)
-            && (name == "es_nif" || around().has(Topics::ID))
+            && (name == "es_nif" || around(Topics::ID))
         {
             return Some((Kind::NationalId, name));
         }
@@ -249,7 +275,7 @@ impl<'d> Scan<'d> {
         if !passport && !medical && !phone {
             return None;
         }
-        let topics = *before.get_or_insert_with(|| self.tools.words.before(text, window.span.start, NEAR));
+        let topics = *before.get_or_insert_with(|| self.before(text, window.span.start));
         if passport && topics.has(Topics::PASSPORT) {
             Some((Kind::Passport, ""))
         } else if medical && topics.has(Topics::MEDICAL) {

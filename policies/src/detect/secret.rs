@@ -4,7 +4,7 @@
 //! Aho-Corasick finds beginnings, and what follows is read once, up to a bound. The words are public prefixes, no secrets.
 
 use super::DetectError;
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use std::ops::Range;
@@ -109,6 +109,7 @@ impl Secrets {
     pub(super) fn compile() -> Result<Self, DetectError> {
         let beginnings = ALL.iter().map(|(_, beginning, _)| beginning);
         let build = AhoCorasickBuilder::new()
+            .kind(Some(AhoCorasickKind::DFA))
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::LeftmostLongest)
             .build(beginnings);
@@ -135,6 +136,8 @@ fn read(bytes: &[u8], begin: &Range<usize>, shape: Shape) -> Option<usize> {
     let inside = before.is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     match shape {
         Shape::Body(letters, least, most) => {
+            // A beginning inside of a run is no beginning, or every one of them would read the run again.
+            let inside = inside || (matches!(letters, Letters::Dotted) && before == Some(b'.'));
             let length = letters.run(&bytes[from..], most + 1);
             (!inside && (least..=most).contains(&length) && varied(&bytes[from..from + length]))
                 .then_some(from + length)

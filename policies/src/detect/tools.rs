@@ -32,18 +32,16 @@ impl Tools {
     }
 
     /// The national identifier that a window is.
-    pub(super) fn national(&self, window: &Window<'_>, around: impl Fn() -> Topics) -> Option<&'static str> {
-        let mut topics = None;
+    pub(super) fn national(&self, window: &Window<'_>, around: impl Fn(Topics) -> bool) -> Option<&'static str> {
         self.forms.get(window.digits.len())?.iter().find_map(|(place, form, proof)| {
             let National { name, check, .. } = ALL.get(*place)?;
             if !form.fits(window) || !check(window.digits) {
                 return None;
             }
-            let mut says = |topic: Topics| topics.get_or_insert_with(&around).has(topic);
             let sure = match proof {
                 Proof::Form => true,
-                Proof::Word => says(Topics::ID),
-                Proof::OwnWord => says(Topics::SOCIAL),
+                Proof::Word => around(Topics::ID),
+                Proof::OwnWord => around(Topics::SOCIAL),
             };
             sure.then_some(*name)
         })

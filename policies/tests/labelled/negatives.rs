@@ -4,10 +4,11 @@ use super::{Case, Draw, sentences};
 
 const HEX: &str = "0123456789abcdef";
 
-/// A kind of text in which nothing is to be found: its name, how many of it, and how one is made.
-type Negative = (&'static str, usize, fn(&mut Draw) -> String);
+/// A name, how many, and how one is made.
+type Group = (&'static str, usize, fn(&mut Draw) -> String);
 
-const ALL: &[Negative] = &[
+/// Groups with how they are made, and how many.
+const ALL: &[Group] = &[
     ("order numbers, 9 and 10 digits", 300, |draw| {
         let n = draw.of(&[9, 10]);
         sentences::order(&draw.digits(n), draw)

@@ -99,7 +99,7 @@ pub fn sum(digits: &[u64], weights: &[u64]) -> u64 {
 /// Luhn by its definition: every second digit from the right doubled, digits of the products added.
 pub fn luhn(digits: &[u64]) -> bool {
     let doubled = |(at, digit): (usize, &u64)| if at % 2 == 1 { digit * 2 / 10 + digit * 2 % 10 } else { *digit };
-    digits.iter().rev().enumerate().map(doubled).sum::<u64>() % 10 == 0
+    digits.iter().rev().enumerate().map(doubled).sum::<u64>().is_multiple_of(10)
 }
 
 pub fn grouped(number: &str, lengths: &[usize], mark: &str) -> String {
