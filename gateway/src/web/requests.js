@@ -270,7 +270,7 @@ function attemptTable(attempts) {
 
 function outcome(row) {
   if (!row.ended) return quiet("running");
-  const kind = { ok: "good", cancelled: "quiet" }[row.outcome] ?? "bad";
+  const kind = { ok: "good", cancelled: "quiet", ended: "quiet" }[row.outcome] ?? "bad";
   return [el("span", { class: kind }, plain(row.outcome)),
     row.error ? el("span", { class: "under" }, plain(row.error)) : null];
 }
