@@ -9,7 +9,7 @@ use crate::wire::{Seen, WireRequest};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use policies::{Capabilities, Readiness, RequestId};
+use policies::{Capabilities, Permit, ProviderName, Readiness, RequestId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub type Events = BoxStream<'static, Result<Event, BackendError>>;
 /// One attempt.
 #[derive(Clone, Debug)]
 pub struct Call {
+    /// Leave to hand the request to this backend's provider: without one there is no call.
+    pub permit: Permit,
     /// The request as the client sent it.
     pub request: Arc<WireRequest>,
     /// The id that ties the attempts together.
@@ -54,6 +56,19 @@ pub struct Call {
     pub traceparent: Option<String>,
     /// Whether somebody wants to know how sure the model is of each token, where the backend can tell.
     pub watch: bool,
+}
+
+// === impl Call ===
+
+impl Call {
+    /// The second lock: the permit has to be for whoever is about to be called.
+    pub(crate) fn permitted_for(&self, provider: &ProviderName) -> Result<(), BackendError> {
+        if self.permit.opens(provider) {
+            return Ok(());
+        }
+        let why = "the permit is for another provider".to_owned();
+        Err(BackendError::before_send(crate::error::Kind::Forbidden(why)))
+    }
 }
 
 /// What is known of a backend's model.

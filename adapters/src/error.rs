@@ -83,6 +83,9 @@ pub enum Kind {
     /// A budget has no more for a running stream.
     #[error("budget `{0}` has no more for this stream")]
     Budget(String),
+    /// Residency forbids it: no leave for this provider, or an address that is none of its own.
+    #[error("forbidden: {0}")]
+    Forbidden(String),
     /// A defect on our side, a panic of the engine included.
     #[error("internal: {0}")]
     Internal(String),
@@ -132,6 +135,7 @@ impl BackendError {
             | Kind::NotReady(_)
             | Kind::ContextLength { .. }
             | Kind::Unsupported(_)
+            | Kind::Forbidden(_)
             | Kind::Internal(_) => true,
             Kind::Status { status, .. } => matches!(status, 401 | 402 | 403 | 404 | 408 | 409 | 429 | 500..=599),
             Kind::Timeout(Clock::Total) | Kind::Invalid(_) | Kind::Budget(_) => false,
@@ -146,6 +150,7 @@ impl BackendError {
             | Kind::InStream
             | Kind::Truncated(_)
             | Kind::Protocol(_)
+            | Kind::Forbidden(_)
             | Kind::Internal(_) => true,
             Kind::Status { status, .. } => *status >= 500 || matches!(status, 401 | 403 | 408 | 429),
             Kind::QueueFull
@@ -176,6 +181,7 @@ impl BackendError {
             Kind::Unsupported(_) => "unsupported",
             Kind::Invalid(_) => "invalid",
             Kind::Budget(_) => "budget_exceeded",
+            Kind::Forbidden(_) => "forbidden",
             Kind::Internal(_) => "internal",
         }
     }
@@ -197,6 +203,7 @@ impl BackendError {
             ),
             Kind::Unsupported(what) | Kind::Invalid(what) => what.clone(),
             Kind::Budget(scope) => format!("budget `{scope}` has no more for this stream"),
+            Kind::Forbidden(rule) => rule.clone(),
             Kind::Internal(_) => "the local model failed".into(),
         }
     }

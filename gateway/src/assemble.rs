@@ -192,6 +192,7 @@ impl Ground {
             hosted,
             classes: settings.classes.clone(),
             default_class: settings.default_class.clone(),
+            matchers: settings.matchers.clone(),
             detectors: settings.detectors.clone(),
             rules,
             max_per_request,

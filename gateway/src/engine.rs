@@ -17,6 +17,7 @@ pub fn spec(provider: &ProviderSettings, engine: &EngineSettings) -> anyhow::Res
     spec.queue_wait = engine.queue_wait;
     spec.concurrency = engine.concurrency;
     spec.context_window = engine.context_window;
+    spec.fetch = engine.fetch;
     if let Some(most) = engine.default_max_tokens {
         spec.default_max_tokens = most;
     }

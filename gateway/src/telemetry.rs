@@ -22,7 +22,7 @@ use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use policies::Signals;
+use policies::{Signals, Sink};
 use prometheus::{Encoder, Registry, TextEncoder};
 use router::ledger::{AttemptClose, Outcome, RequestRecord};
 use router::{Observer, RiskState};
@@ -203,7 +203,8 @@ impl Telemetry {
     }
 
     fn span(&self, closed: &AttemptClose, took: Duration) {
-        let Some(traces) = &self.traces else { return };
+        let permitted = closed.open.traces.as_ref().is_some_and(|permit| permit.is_for(Sink::Traces));
+        let Some(traces) = self.traces.as_ref().filter(|_| permitted) else { return };
         let tracer = traces.tracer("sluice");
         let (open, usage) = (&closed.open, closed.usage());
         let parent = open.traceparent.as_deref().and_then(parent).unwrap_or_default();

@@ -14,6 +14,8 @@ use tokio::time::{MissedTickBehavior, interval};
 const KEYS: Duration = Duration::from_millis(400);
 /// How often the file is looked at.
 const FILE: Duration = Duration::from_secs(1);
+/// How often a new evidence key is looked for, and what has no checkpoint yet gets one.
+const CHECKPOINT: Duration = Duration::from_secs(60);
 /// How often the ledger is pruned.
 const PRUNE: Duration = Duration::from_secs(3_600);
 
@@ -62,6 +64,20 @@ pub fn start(app: &Arc<App>, ground: Ground, config: PathBuf) {
                     let retention = pruned.settings.load().retention;
                     if let Err(error) = pruned.ledger.prune(retention).await {
                         tracing::warn!(error = %error, "cannot prune the ledger");
+                    }
+                }
+            }
+        }
+    });
+    let signed = app.clone();
+    app.tasks.spawn(async move {
+        let mut tick = interval(CHECKPOINT);
+        loop {
+            tokio::select! {
+                () = signed.draining.cancelled() => return,
+                _ = tick.tick() => {
+                    if let Err(error) = signed.ledger.checkpoint().await {
+                        tracing::warn!(error = %error, "the evidence log has no new checkpoint");
                     }
                 }
             }

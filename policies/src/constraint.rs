@@ -131,6 +131,7 @@ fn classed(facts: &Facts) -> String {
     match facts.classed.by {
         ClassedBy::Default | ClassedBy::Header => String::new(),
         ClassedBy::Content => format!(" (its content: {})", facts.classed.found(facts.class).join(", ")),
+        ClassedBy::Matcher => " (a configured matcher)".into(),
         ClassedBy::Session => " (an earlier turn of its session)".into(),
         ClassedBy::Unscanned => " (not all of its content could be looked at)".into(),
     }

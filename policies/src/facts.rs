@@ -103,6 +103,8 @@ pub enum ClassedBy {
     Unscanned,
     /// An earlier turn of its session.
     Session,
+    /// A configured matcher: of its key, team, user, tag or system prompt.
+    Matcher,
 }
 
 /// How a request came to its data class.

@@ -6,6 +6,7 @@
 
 use crate::candidate::Location;
 use crate::ids::ProviderName;
+use crate::permit::Sink;
 use serde::Serialize;
 
 /// A data class: its place in [`Classes`], so that comparing two is comparing how sensitive they are.
@@ -23,6 +24,8 @@ pub struct ClassRule {
     pub regions: Option<Vec<String>>,
     /// Hosted providers by name; `None`: any.
     pub providers: Option<Vec<ProviderName>>,
+    /// Where its content may end up besides.
+    pub sinks: Vec<Sink>,
 }
 
 /// All classes, the least sensitive first.
@@ -38,6 +41,15 @@ pub enum ResidencyError {
     /// Two classes share a name.
     #[error("data class `{0}` is listed twice")]
     Repeated(String),
+}
+
+// === impl ClassRule ===
+
+impl ClassRule {
+    /// Where content of a class ends up if nothing else is said: anywhere, unless it may not leave the house.
+    pub fn usual_sinks(locations: &[Location]) -> Vec<Sink> {
+        if locations.contains(&Location::Hosted) { Sink::ALL.to_vec() } else { Sink::INSIDE.to_vec() }
+    }
 }
 
 // === impl Classes ===
@@ -61,6 +73,7 @@ impl Classes {
             locations: locations.to_vec(),
             regions: None,
             providers: None,
+            sinks: ClassRule::usual_sinks(locations),
         };
         Self(vec![
             rule("public", &anywhere),
@@ -87,6 +100,10 @@ impl Classes {
     /// The name of a class.
     pub fn name(&self, class: DataClass) -> &str {
         self.0.get(class.0).map_or("unknown", |rule| rule.name.as_str())
+    }
+
+    pub(crate) fn rule(&self, class: DataClass) -> Option<&ClassRule> {
+        self.0.get(class.0)
     }
 
     /// All rules, the least sensitive first.

@@ -4,7 +4,8 @@ use crate::limits::{Charge, TokensWanted};
 use crate::look::Looked;
 use adapters::wire::{Format, WireRequest};
 use policies::{
-    Choice, Classes, Endpoint, Facts, Needs, Principal, RequestId, ResidencyError, RouteWish, SessionId, TokenEstimate,
+    Choice, ClassMatcher, Classes, Endpoint, Facts, Needs, Principal, RequestId, ResidencyError, RouteWish, SessionId,
+    TokenEstimate,
 };
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -68,10 +69,17 @@ impl Ask {
 ///
 /// # Errors
 /// A data class that nobody configured: unknown means refused.
-pub(crate) fn facts(ask: &Ask, classes: &Classes, default_class: &str) -> Result<Facts, ResidencyError> {
+pub(crate) fn facts(
+    ask: &Ask,
+    classes: &Classes,
+    (default_class, matchers): (&str, &[ClassMatcher]),
+) -> Result<Facts, ResidencyError> {
     let view = &ask.request.view;
+    let meant = matchers.iter().filter(|matcher| matcher.takes(&ask.principal, &ask.tags, view.instructions()));
+    // Names are checked with the configuration; one that is unknown all the same is as sensitive as can be.
+    let floor = meant.map(|matcher| classes.named(&matcher.class).unwrap_or_else(|_| classes.highest())).max();
     let named = ask.class.as_deref().map(|name| classes.named(name)).transpose()?;
-    let (class, classed) = ask.looked.class(classes.named(default_class)?, named);
+    let (class, classed) = ask.looked.class(classes.named(default_class)?, floor, named);
     let messages = view.messages();
     let some = |has: fn(&adapters::wire::Message) -> bool| messages.iter().any(has);
     let needs = Needs {

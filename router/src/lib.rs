@@ -7,6 +7,7 @@
 
 mod affinity;
 mod ask;
+pub mod audit;
 mod budgets;
 mod classify;
 mod execute;

@@ -30,14 +30,23 @@ struct Seen {
 // === impl Looked ===
 
 impl Looked {
-    /// The class: the highest of the default, the client's, the content's and that of earlier turns. A lower one that the
+    /// The class: the highest of the default, the matchers', the client's, the content's and that of earlier turns. A lower one that the
     /// client named is kept on record only.
-    pub(crate) fn class(&self, default: DataClass, named: Option<DataClass>) -> (DataClass, Classed) {
+    pub(crate) fn class(
+        &self,
+        default: DataClass,
+        floor: Option<DataClass>,
+        named: Option<DataClass>,
+    ) -> (DataClass, Classed) {
         let findings = self.0.findings.get().cloned();
-        let asked = named.map_or((default, ClassedBy::Default), |named| match named > default {
-            true => (named, ClassedBy::Header),
-            false => (default, ClassedBy::Default),
-        });
+        let least = match floor {
+            Some(floor) if floor > default => (floor, ClassedBy::Matcher),
+            Some(_) | None => (default, ClassedBy::Default),
+        };
+        let asked = match named {
+            Some(named) if named > least.0 => (named, ClassedBy::Header),
+            Some(_) | None => least,
+        };
         let (class, by) = match findings.as_ref().and_then(|findings| Some((findings.class?, findings))) {
             Some((class, findings)) if class > asked.0 => {
                 let found = findings.found.iter().any(|finding| finding.class == class);

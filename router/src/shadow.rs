@@ -12,7 +12,7 @@ use crate::observe::Observer;
 use adapters::wire::Seen;
 use adapters::{BackendError, Call, Event};
 use futures::StreamExt;
-use policies::{Amount, Counted, LocalCost, ModelName, NanoDollars, Usage};
+use policies::{Amount, Counted, LocalCost, ModelName, NanoDollars, Permit, Usage};
 use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -35,6 +35,10 @@ pub(crate) struct ShadowSeed {
     pub(crate) served: ModelName,
     pub(crate) ask: Ask,
     pub(crate) model: Model,
+    /// Leave to ask the model.
+    pub(crate) permit: Permit,
+    /// Leave to keep both texts.
+    pub(crate) keep: Permit,
     pub(crate) open: Arc<AttemptOpen>,
     pub(crate) hold: Option<Hold>,
     pub(crate) max_output: Option<u64>,
@@ -108,7 +112,7 @@ impl ShadowSeed {
         self.observer.attempt(&closed, started.elapsed());
         self.ledger.close_later(closed, None);
         let raw = &self.ask.request.raw;
-        self.ledger.shadow_later(ShadowRecord {
+        let record = ShadowRecord {
             request: self.ask.id.clone(),
             experiment: self.experiment.clone(),
             at_us: self.open.at_us,
@@ -119,11 +123,13 @@ impl ShadowSeed {
             shadow_text: seen.text,
             finish: seen.finish,
             error: error.as_ref().map(BackendError::label),
-        });
+        };
+        self.ledger.shadow_later(record, &self.keep);
     }
 
     async fn dial(&self) -> (Seen, Option<BackendError>) {
         let call = Call {
+            permit: self.permit.clone(),
             request: self.ask.request.clone(),
             id: self.ask.id.clone(),
             model: self.model.upstream.clone(),

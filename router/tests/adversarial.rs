@@ -55,7 +55,9 @@ async fn what_disguises_do_to_the_score_is_reported() {
     let mut kinds: BTreeMap<&str, Vec<(f32, bool)>> = BTreeMap::new();
     for row in &rows {
         let need = async |prompt: &str| {
-            let judgement = probe.judge(&request(prompt, "auto"), Unsure::Heuristic).await;
+            let classes = policies::Classes::standard();
+            let leave = classes.permit_sink(classes.named("internal").unwrap(), policies::Sink::Classifier).ok();
+            let judgement = probe.judge(&request(prompt, "auto"), Unsure::Heuristic, leave.as_ref()).await;
             judgement.signals.need.unwrap()
         };
         let base = match bases.get(row.base.as_str()) {
@@ -126,6 +128,7 @@ impl Bench {
             hosted: names("big"),
             classes: Arc::new(Classes::standard()),
             default_class: "internal".into(),
+            matchers: Arc::from([]),
             detectors: None,
             rules: rules.into(),
             max_per_request: most.map(policies::NanoDollars),

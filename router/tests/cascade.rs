@@ -75,6 +75,7 @@ impl Bench {
             hosted: names(HOSTED),
             classes: Arc::new(Classes::standard()),
             default_class: "internal".into(),
+            matchers: Arc::from([]),
             detectors: None,
             rules: [].into(),
             max_per_request: None,

@@ -222,6 +222,7 @@ impl Bench {
             hosted: HOSTED.iter().map(|name| ModelName::from(*name)).collect(),
             classes: Arc::new(Classes::standard()),
             default_class: "internal".into(),
+            matchers: Arc::from([]),
             rules: [].into(),
             max_per_request: None,
             max_first_token: None,

@@ -114,6 +114,7 @@ impl Bench {
             hosted: names(HOSTED),
             classes: Arc::new(Classes::standard()),
             default_class: "internal".into(),
+            matchers: Arc::from([]),
             rules: [].into(),
             max_per_request: None,
             max_first_token: None,

@@ -67,6 +67,7 @@ impl Bench {
             hosted: names("big"),
             classes: Arc::new(Classes::standard()),
             default_class: "internal".into(),
+            matchers: Arc::from([]),
             detectors: None,
             rules: [].into(),
             max_per_request: None,

@@ -4,19 +4,25 @@
 //! `stream`, `stream_options`, a clamped ceiling on output); the answer comes back byte for byte. Nothing of the client's
 //! headers is handed on. A stream that ends without a finish reason and the provider's own `[DONE]` is an error.
 //!
+//! **Residency.** A call is sent with a [`Permit`](policies::Permit) for this provider or not at all, and only to addresses
+//! that are its own ([`Reach`]).
+//!
 //! **Time.** Four clocks, all finite: connect, first event, gap between events, total ([`Timeouts`]).
 //!
 //! **What it does not do.** No retries (the router has them), no redirects, no proxies from the environment, no
 //! decompression.
 
+mod address;
 mod relay;
 mod request;
+
+pub use address::Reach;
 
 use crate::backend::{Backend, Call, Description, Events};
 use crate::error::{BackendError, Clock, Kind};
 use async_trait::async_trait;
 use bytes::Bytes;
-use policies::{Capabilities, Readiness, Secret};
+use policies::{Capabilities, ProviderName, Readiness, Secret};
 use reqwest::Url;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use std::sync::Arc;
@@ -55,6 +61,10 @@ pub enum Dialect {
 /// What a provider is.
 #[derive(Clone, Debug)]
 pub struct HostedSpec {
+    /// Its name: permits for another one open nothing here.
+    pub name: ProviderName,
+    /// Which addresses are its own.
+    pub reach: Reach,
     /// The dialect.
     pub dialect: Dialect,
     /// Where it is, from the configuration only.
@@ -90,6 +100,7 @@ impl Hosted {
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
+            .dns_resolver(Arc::new(address::Resolver::new(spec.reach.clone())))
             .retry(reqwest::retry::never())
             .connect_timeout(spec.timeouts.connect)
             .pool_idle_timeout(Duration::from_secs(60))
@@ -142,6 +153,7 @@ impl Hosted {
 #[async_trait]
 impl Backend for Hosted {
     async fn call(&self, call: Call) -> Result<Events, BackendError> {
+        call.permitted_for(&self.spec.name)?;
         if let Some(name) = &self.spec.missing_key {
             return Err(BackendError::before_send(Kind::NotReady(format!("{name} is not set"))));
         }
@@ -184,13 +196,21 @@ impl Backend for Hosted {
 
 /// Says what stopped a request that got no answer; the address is left out.
 fn sending_error(error: &reqwest::Error) -> BackendError {
-    if error.is_connect() && error.is_timeout() {
+    if let Some(elsewhere) = elsewhere(error) {
+        BackendError::before_send(Kind::Forbidden(elsewhere.to_string()))
+    } else if error.is_connect() && error.is_timeout() {
         BackendError::before_send(Kind::Timeout(Clock::Connect))
     } else if error.is_connect() {
         BackendError::before_send(Kind::Connect(cause(error)))
     } else {
         BackendError::before_first_event(Kind::Truncated(cause(error)))
     }
+}
+
+/// Whether the name stood for addresses that may not be dialled.
+fn elsewhere(error: &reqwest::Error) -> Option<&address::Elsewhere> {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.into_iter().find_map(|cause| cause.downcast_ref::<address::Elsewhere>())
 }
 
 /// The innermost cause, which names no address.

@@ -82,6 +82,8 @@ mod tests {
     fn spec(dialect: Dialect, base: &str) -> HostedSpec {
         let second = Duration::from_secs(1);
         HostedSpec {
+            name: "p".into(),
+            reach: crate::hosted::Reach::World,
             dialect,
             base_url: base.parse().unwrap(),
             api_key: None,
@@ -95,7 +97,10 @@ mod tests {
         let body = format!(r#"{{"model":"auto","messages":[{{"role":"user","content":"x"}}]{fields}}}"#);
         let request = WireRequest::parse(Endpoint::Chat, body.into()).unwrap();
         let stream = request.view.stream;
+        let classes = policies::Classes::standard();
+        let class = classes.named("public").unwrap();
         Call {
+            permit: classes.permit(class, &"p".into(), policies::Location::Hosted, Some("eu")).unwrap(),
             request: Arc::new(request),
             id: "r".into(),
             model: "m/1".into(),

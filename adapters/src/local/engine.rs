@@ -157,6 +157,7 @@ impl Drop for LocalEngine {
 #[async_trait]
 impl Backend for LocalEngine {
     async fn call(&self, call: Call) -> Result<Events, BackendError> {
+        call.permitted_for(&self.shared.spec.provider)?;
         let voice = self.shared.voice()?;
         let head = Head {
             endpoint: call.request.endpoint,

@@ -116,6 +116,9 @@ fn come_up(shared: &Arc<Shared>) -> Result<Loaded, Failure> {
 fn fetch_and_load(shared: &Shared) -> Result<Loaded, Failure> {
     let spec = &shared.spec;
     let fetches = !is_present(&spec.source, &spec.cache_dir);
+    if fetches && !spec.fetch {
+        return Err(Failure::Hopeless("the model is not on disk, and nothing may be fetched".into()));
+    }
     let half = if fetches { 0.5 } else { 0.0 };
     let path =
         resolve(&spec.source, &spec.cache_dir, &|share| shared.progress(share * half)).map_err(

@@ -58,6 +58,8 @@ pub struct LocalSpec {
     pub warm_up: bool,
     /// The seed of requests that name none; `None` draws a fresh one for each.
     pub seed: Option<u64>,
+    /// Whether a model that is not on disk may be fetched.
+    pub fetch: bool,
 }
 
 /// An adapter in PEFT's folder format.
@@ -93,6 +95,9 @@ pub enum SpecError {
     /// The model's path is not there.
     #[error("the model path `{0}` does not exist")]
     NotFound(String),
+    /// The model is not on disk, and may not be fetched.
+    #[error("the model is not on disk, and `residency.mode` is `offline`: nothing is fetched")]
+    Absent,
     /// The model's file or folder cannot be used.
     #[error("{0}")]
     Model(String),
@@ -126,6 +131,7 @@ impl LocalSpec {
             default_max_tokens: DEFAULT_MAX_TOKENS,
             warm_up: true,
             seed: None,
+            fetch: true,
         }
     }
 }
@@ -183,6 +189,9 @@ pub fn validate(spec: &LocalSpec) -> Result<(), SpecError> {
     }
     let model = match spec.source.present_in(&spec.cache_dir) {
         Ok(Some(path)) => path,
+        Ok(None) if !spec.fetch => {
+            return Err(SpecError::Absent);
+        }
         Ok(None) => {
             return spec
                 .lora

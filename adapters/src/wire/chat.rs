@@ -251,6 +251,12 @@ impl View {
         messages.iter().map(|message| message.text.0.as_str()).chain(bare)
     }
 
+    /// Texts of system and developer messages.
+    pub fn instructions(&self) -> impl Iterator<Item = &str> {
+        let told = |message: &&Message| matches!(message.role, Role::System | Role::Developer);
+        self.messages().iter().filter(told).map(|message| message.text.0.as_str())
+    }
+
     /// The messages; none for a bare prompt.
     pub fn messages(&self) -> &[Message] {
         match &self.prompt {

@@ -27,7 +27,7 @@ fn models() -> &'static Path {
 }
 
 fn spec(family: &str) -> LocalSpec {
-    LocalSpec::new("tiny".into(), Source::Path(models().join(family)), models().join("cache"))
+    LocalSpec::new("in-process".into(), Source::Path(models().join(family)), models().join("cache"))
 }
 
 fn load(spec: LocalSpec) -> Arc<LocalEngine> {

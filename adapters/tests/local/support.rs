@@ -4,7 +4,7 @@ use adapters::local::{LocalEngine, LocalSpec, Source};
 use adapters::wire::{Fold, WireRequest, sse};
 use adapters::{Backend, BackendError, Call, Event};
 use futures::StreamExt;
-use policies::{Counted, Endpoint, Readiness, RequestId};
+use policies::{Classes, Counted, Endpoint, Location, Readiness, RequestId};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -47,6 +47,9 @@ pub(crate) fn smollm2() -> Arc<LocalEngine> {
 pub(crate) fn call(endpoint: Endpoint, body: &Value) -> Call {
     let request = WireRequest::parse(endpoint, body.to_string().into()).unwrap();
     Call {
+        permit: Classes::standard()
+            .permit(Classes::standard().highest(), &"in-process".into(), Location::Local, None)
+            .unwrap(),
         request: Arc::new(request),
         id: RequestId::from("test"),
         model: "smollm2".into(),

@@ -1,6 +1,6 @@
 //! `sluice spend` and `sluice ledger`.
 
-use super::{Failure, Setting, say};
+use super::{Failure, Setting, evidence, say};
 use router::ledger::{GroupBy, Ledger, SpendRow};
 use serde_json::json;
 use std::path::PathBuf;
@@ -22,13 +22,29 @@ pub struct Spend {
 /// What to do with the ledger.
 #[derive(Debug, clap::Subcommand)]
 pub enum LedgerCommand {
-    /// Checks the configured ledger.
+    /// Checks the configured ledger, or an exported evidence file.
     Verify {
-        /// An exported evidence file.
+        /// An exported evidence file: JSON Lines, or a report in HTML.
         file: Option<PathBuf>,
-        /// The public key that its checkpoints are signed with.
+        /// The public key that it is signed with, or a file that holds it.
         #[arg(long)]
         public_key: Option<String>,
+        /// A checkpoint that was published earlier: finds an end that was cut off.
+        #[arg(long)]
+        checkpoint: Option<PathBuf>,
+    },
+    /// Exports the evidence log, or a selection of it.
+    Export(evidence::Export),
+    /// Prints the newest signed checkpoint, to be published.
+    Checkpoint,
+    /// Prints the public key of the evidence log.
+    PublicKey,
+    /// Makes a new key for the evidence log.
+    RotateKey,
+    /// Prints the keyed digest that the evidence log has of a request's body.
+    Digest {
+        /// The body, byte for byte.
+        file: PathBuf,
     },
 }
 
@@ -92,9 +108,20 @@ pub fn spend(setting: &Setting, wanted: &Spend) -> Result<(), Failure> {
 
 /// Checks the ledger.
 pub fn run(setting: &Setting, command: &LedgerCommand) -> Result<(), Failure> {
-    let LedgerCommand::Verify { file, public_key } = command;
-    if file.is_some() || public_key.is_some() {
-        return Err(Failure::Usage("verifying an exported evidence file is not built yet".into()));
+    let (file, public_key, checkpoint) = match command {
+        LedgerCommand::Verify { file, public_key, checkpoint } => (file, public_key, checkpoint),
+        LedgerCommand::Export(wanted) => return evidence::export(setting, wanted),
+        LedgerCommand::Checkpoint => return evidence::checkpoint(setting),
+        LedgerCommand::PublicKey => return evidence::public_key(setting),
+        LedgerCommand::RotateKey => return evidence::rotate_key(setting),
+        LedgerCommand::Digest { file } => return evidence::digest(setting, file),
+    };
+    if let Some(file) = file {
+        let (public_key, checkpoint) = (public_key.as_deref(), checkpoint.as_deref());
+        return evidence::verify(setting, &evidence::Verify { file, public_key, checkpoint });
+    }
+    if public_key.is_some() || checkpoint.is_some() {
+        return Err(Failure::Usage("`--public-key` and `--checkpoint` belong to an exported FILE".into()));
     }
     let settings = setting.load()?;
     let faults = Ledger::attach(&settings.ledger_path)?.verify()?;

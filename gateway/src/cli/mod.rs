@@ -4,6 +4,7 @@
 //! reports takes `--json`. Results go to standard output, everything else to standard error.
 
 mod classifier;
+mod evidence;
 mod explain;
 mod import;
 mod keys;

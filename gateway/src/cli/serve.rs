@@ -55,7 +55,10 @@ async fn run(setting: &Setting, settings: Settings, telemetry: Arc<Telemetry>) -
         std::fs::create_dir_all(folder)
             .map_err(|error| Failure::Failed(format!("cannot make the ledger's folder: {error}")))?;
     }
-    let (ledger, recovered) = Ledger::start(&settings.ledger_path, settings.durability)?;
+    let keys = settings.evidence_key.as_deref().map(router::audit::Keys::open).transpose();
+    let keys = keys.map_err(|error| Failure::Usage(format!("`residency.evidence.key_file`: {error}")))?;
+    let (ledger, recovered) = Ledger::start_with(&settings.ledger_path, settings.durability, keys)?;
+    note_exporters(&ledger, &settings);
     if recovered > 0 {
         tracing::warn!(attempts = recovered, "attempts of an earlier life were charged at their ceiling");
     }
@@ -113,6 +116,16 @@ async fn run(setting: &Setting, settings: Settings, telemetry: Arc<Telemetry>) -
     ledger.shutdown().await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Puts on the evidence log what else than models is connected to.
+fn note_exporters(ledger: &Ledger, settings: &Settings) {
+    let Some(endpoint) = &settings.telemetry.otlp_endpoint else { return };
+    let host = reqwest::Url::parse(endpoint).ok().and_then(|url| url.host_str().map(Arc::<str>::from));
+    let entry = router::audit::Entry::new(router::audit::Event::Connect, jiff::Timestamp::now().as_microsecond());
+    let to = router::audit::Destination { provider: host, ..router::audit::Destination::default() };
+    let note = Some(serde_json::json!({"what": "traces and metrics by OTLP"}));
+    ledger.evidence_later(vec![router::audit::Entry { to, note, ..entry }]);
 }
 
 async fn drain(
@@ -176,7 +189,11 @@ pub fn check_engines(settings: &Settings) -> Result<(), Failure> {
         match validate(&spec) {
             Ok(()) => {}
             Err(
-                error @ (SpecError::NotFound(_) | SpecError::Adapter(_) | SpecError::Zero(_) | SpecError::Concurrency),
+                error @ (SpecError::NotFound(_)
+                | SpecError::Absent
+                | SpecError::Adapter(_)
+                | SpecError::Zero(_)
+                | SpecError::Concurrency),
             ) => {
                 return Err(Failure::Usage(format!("`providers.{at}.source`: {error}")));
             }

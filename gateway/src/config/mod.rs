@@ -16,6 +16,7 @@ mod learning;
 mod load;
 mod prices;
 mod providers;
+mod residency;
 mod savings;
 mod sections;
 mod settings;

@@ -5,9 +5,11 @@ use super::environment::Environment;
 use super::load::nearest;
 use super::settings::Timeouts;
 use super::spec::ProviderSpec;
-use adapters::hosted::{Dialect, HostedSpec};
+use adapters::hosted::{Dialect, HostedSpec, Reach};
+use ipnet::IpNet;
 use policies::{Capabilities, Location, ProviderName};
 use reqwest::Url;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -72,6 +74,8 @@ pub struct EngineSettings {
     pub context_window: Option<u64>,
     /// Output tokens when the client names no ceiling.
     pub default_max_tokens: Option<u64>,
+    /// Whether a model that is not on disk may be fetched.
+    pub fetch: bool,
 }
 
 /// What validation finds besides the provider.
@@ -85,6 +89,13 @@ impl ProviderSettings {
     /// Whether it is in process.
     pub fn is_engine(&self) -> bool {
         matches!(self.kind, ProviderKind::Engine(_))
+    }
+
+    /// Nothing may be fetched: models come from disk.
+    pub(super) fn stay_offline(&mut self) {
+        if let ProviderKind::Engine(engine) = &mut self.kind {
+            engine.fetch = false;
+        }
     }
 
     pub(super) fn validate(
@@ -128,6 +139,7 @@ impl ProviderSettings {
             (spec.base_url.is_some(), "base_url"),
             (spec.api_key_env.is_some(), "api_key_env"),
             (spec.capabilities.is_some(), "capabilities"),
+            (spec.addresses.is_some(), "addresses"),
         ];
         let misplaced: &[(bool, &str)] = match kind {
             ProviderKind::Hosted(_) => &engine_only,
@@ -187,6 +199,7 @@ fn hosted(
         found.problems.push(text);
         return None;
     }
+    let reach = reach(name, spec, &url, found);
     let api_key = spec.api_key_env.as_deref().and_then(|variable| environment.secret(variable));
     let missing_key = spec.api_key_env.clone().filter(|_| api_key.is_none());
     if let Some(variable) = &missing_key {
@@ -212,6 +225,8 @@ fn hosted(
         }
     };
     Some(HostedSpec {
+        name: name.into(),
+        reach,
         dialect: if azure { Dialect::Azure { api_version: spec.api_version.clone() } } else { Dialect::OpenAi },
         base_url: url,
         api_key,
@@ -219,6 +234,26 @@ fn hosted(
         capabilities,
         timeouts: timeouts.attempt,
     })
+}
+
+/// Which addresses the provider's name may stand for.
+fn reach(name: &str, spec: &ProviderSpec, url: &Url, found: &mut Findings) -> Reach {
+    let Some(texts) = &spec.addresses else {
+        return Reach::usual(spec.location.unwrap_or(Location::Hosted));
+    };
+    let at = format!("`providers.{name}.addresses`");
+    let net = |text: &String| text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    let nets = texts.iter().filter_map(|text| {
+        net(text)
+            .inspect_err(|_| found.problems.push(format!("{at}: `{text}` is neither an address nor a network")))
+            .ok()
+    });
+    let reach = Reach::Listed(nets.collect());
+    let literal = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok());
+    if let Some(address) = literal.filter(|address| !reach.permits("", *address)) {
+        found.problems.push(format!("{at}: {address} of `base_url` is not among them"));
+    }
+    reach
 }
 
 fn engine(
@@ -248,5 +283,6 @@ fn engine(
         concurrency: spec.concurrency.unwrap_or(defaults::LOCAL_CONCURRENCY),
         context_window: spec.context_window,
         default_max_tokens: spec.default_max_tokens,
+        fetch: true,
     })
 }

@@ -10,13 +10,10 @@ use super::load::nearest;
 use super::providers::{Findings, ProviderKind, ProviderSettings};
 use super::settings::{ModelSettings, RouterSettings};
 use super::spec::{
-    DurabilityWord, ExperimentSpec, LedgerSpec, LimitsSpec, ModelSpec, ResidencySpec, RouterSpec, RuleSpec,
-    SecondOpinion,
+    DurabilityWord, ExperimentSpec, LedgerSpec, LimitsSpec, ModelSpec, RouterSpec, RuleSpec, SecondOpinion,
 };
 use super::units::Names;
-use policies::{
-    ClassRule, Classes, Location, Metered, ModelName, Price, PriceSource, Pricing, RateLimit, RouteWish, Rule,
-};
+use policies::{Classes, Location, Metered, ModelName, Price, PriceSource, Pricing, RateLimit, RouteWish, Rule};
 use router::Shadow;
 use router::ledger::{Durability, Retention};
 use router::prices::PriceTable;
@@ -97,41 +94,6 @@ fn pricing(
         (None, ProviderKind::Hosted(_), Location::Local) => Pricing::Free,
         (None, ProviderKind::Hosted(_), Location::Hosted) => listed.unwrap_or(Pricing::Unpriced),
     }
-}
-
-pub(super) fn read_classes(spec: &ResidencySpec, found: &mut Findings) -> (Classes, String) {
-    let standard = Classes::standard();
-    let standard_names: Vec<String> = standard.rules().iter().map(|rule| rule.name.clone()).collect();
-    let order = spec.order.clone().unwrap_or(standard_names);
-    let known: Vec<&str> = order.iter().map(String::as_str).collect();
-    for name in spec.classes.keys().filter(|name| !order.contains(name)) {
-        let near = nearest(name, &known).map(|known| format!(", did you mean `{known}`?")).unwrap_or_default();
-        found.problems.push(format!("`residency.classes.{name}`: not among `residency.order`{near}"));
-    }
-    let rules = order.iter().map(|name| match spec.classes.get(name) {
-        Some(class) => ClassRule {
-            name: name.clone(),
-            locations: class.locations.clone(),
-            regions: class.regions.clone(),
-            providers: class.providers.as_ref().map(|names| names.iter().map(|name| name.as_str().into()).collect()),
-        },
-        None => match standard.rules().iter().find(|rule| rule.name == *name) {
-            Some(rule) => rule.clone(),
-            None => {
-                found.problems.push(format!("`residency.classes.{name}` is missing: say where the class may go"));
-                ClassRule { name: name.clone(), locations: vec![], regions: None, providers: None }
-            }
-        },
-    });
-    let classes = Classes::new(rules.collect()).unwrap_or_else(|error| {
-        found.problems.push(format!("`residency.order`: {error}"));
-        Classes::standard()
-    });
-    let default = spec.default_class.clone().unwrap_or_else(|| defaults::DEFAULT_CLASS.into());
-    if let Err(error) = classes.named(&default) {
-        found.problems.push(format!("`residency.default_class`: {error}"));
-    }
-    (classes, default)
 }
 
 pub(super) fn read_rules(

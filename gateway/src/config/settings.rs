@@ -7,14 +7,16 @@ use super::environment::Environment;
 use super::load::ConfigError;
 use super::prices::{PriceSettings, read_prices};
 use super::providers::{Findings, ProviderSettings};
+use super::residency::{read_classes, read_evidence, read_matchers};
 use super::savings::{read_holdout, read_local_cost};
-use super::sections::{read_classes, read_experiments, read_ledger, read_models, read_rates, read_router, read_rules};
+use super::sections::{read_experiments, read_ledger, read_models, read_rates, read_router, read_rules};
 use super::spec::{ConfigSpec, LimitsSpec, LogFormat, ModeWord, ServerSpec, TelemetrySpec, TimeoutsSpec};
 use super::units::Time;
 use adapters::hosted;
 use policies::detect::Detectors;
 use policies::{
-    Classes, LocalCost, Location, ModelName, NanoDollars, Pricing, ProviderName, RateLimit, Rule, Secret, Unsure,
+    ClassMatcher, Classes, LocalCost, Location, ModelName, NanoDollars, Pricing, ProviderName, RateLimit, Rule, Secret,
+    Unsure,
 };
 use router::ledger::{Durability, Retention};
 use router::probe::Head;
@@ -45,6 +47,12 @@ pub struct Settings {
     pub classes: Arc<Classes>,
     /// The class of a request that names none.
     pub default_class: String,
+    /// Whose requests, or which, have at least a class.
+    pub matchers: Arc<[ClassMatcher]>,
+    /// The key that signs the evidence log; `None`: none is kept.
+    pub evidence_key: Option<PathBuf>,
+    /// Nothing is fetched and nobody outside is dialled.
+    pub offline: bool,
     /// What is looked for in content; `None`: nobody looks.
     pub detectors: Option<Arc<Detectors>>,
     /// Limits in dollars.
@@ -214,13 +222,14 @@ impl Settings {
         let mut found = Findings::default();
         let timeouts = read_timeouts(&timeouts);
         let server = read_server(&server, environment, &mut found);
-        let providers: Vec<ProviderSettings> = providers
+        let mut providers: Vec<ProviderSettings> = providers
             .iter()
             .filter_map(|(name, spec)| {
                 ProviderSettings::validate(name, spec, folder, &timeouts, environment, &mut found)
             })
             .collect();
         if residency.mode == Some(ModeWord::Offline) {
+            providers.iter_mut().for_each(ProviderSettings::stay_offline);
             for provider in providers.iter().filter(|provider| provider.location == Location::Hosted) {
                 let name = &provider.name;
                 found.problems.push(format!("`providers.{name}` is hosted, and `residency.mode` is `offline`"));
@@ -236,6 +245,7 @@ impl Settings {
         let rules = read_rules(&rules, &classes, &models, &mut found);
         let router = read_router(&router, folder, rules, savings.baseline.as_deref(), &models, &providers, &mut found);
         let (ledger_path, durability, retention) = read_ledger(&ledger, folder, &mut found);
+        let evidence_key = read_evidence(&residency.evidence, folder, &ledger_path);
         let (rates, team_rates) = read_rates(&limits, &mut found);
         let LimitsSpec { connections, in_flight, body, head, .. } = limits;
         let TelemetrySpec { log, log_format, otlp_endpoint } = telemetry;
@@ -253,6 +263,9 @@ impl Settings {
             ledger_path,
             durability,
             retention,
+            matchers: read_matchers(&residency.matchers, &classes, &mut found),
+            evidence_key,
+            offline: residency.mode == Some(ModeWord::Offline),
             classes: Arc::new(classes),
             default_class,
             detectors,

@@ -3,7 +3,7 @@
 use super::budgets::BudgetEntry;
 pub use super::detectors::DetectorsSpec;
 use super::units::{Dollars, Names, Need, PerMillion, Share, Size, Thousandths, Time};
-use policies::{Location, RouteWish, Unsure};
+use policies::{Location, RouteWish, Sink, Unsure};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -72,6 +72,8 @@ pub struct ProviderSpec {
     pub api_key_env: Option<String>,
     /// Its region.
     pub region: Option<String>,
+    /// Addresses that its name may stand for (`10.0.0.0/8`); left out: public ones when hosted, private ones when local.
+    pub addresses: Option<Vec<String>>,
     /// Where it runs.
     pub location: Option<Location>,
     /// Azure's older form.
@@ -319,6 +321,46 @@ pub struct ResidencySpec {
     pub classes: BTreeMap<String, ClassSpec>,
     /// What is looked for in content: `"on"`, `"observe"`, `"off"`, or a table.
     pub detectors: Option<DetectorsSpec>,
+    /// Whose requests, or which, have at least a class.
+    pub matchers: Vec<ClassMatcherSpec>,
+    /// The log that can be checked by others.
+    pub evidence: EvidenceSpec,
+}
+
+/// `[[residency.matchers]]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClassMatcherSpec {
+    /// The class that such requests have at least.
+    pub class: String,
+    /// Which requests.
+    pub when: ClassWhenSpec,
+}
+
+/// `residency.matchers.when`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClassWhenSpec {
+    /// The key's name or id.
+    pub key: Option<String>,
+    /// The key's team.
+    pub team: Option<String>,
+    /// The key's user.
+    pub user: Option<String>,
+    /// A tag, `key=value`.
+    pub tag: Option<String>,
+    /// A regular expression that is found in a system or developer message.
+    pub system: Option<String>,
+}
+
+/// `[residency.evidence]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvidenceSpec {
+    /// Whether it is kept; default: yes.
+    pub enabled: Option<bool>,
+    /// The private key that signs; made where there is none.
+    pub key_file: Option<PathBuf>,
 }
 
 /// Whether hosted providers may be used at all.
@@ -341,6 +383,8 @@ pub struct ClassSpec {
     pub regions: Option<Vec<String>>,
     /// Hosted providers by name.
     pub providers: Option<Vec<String>>,
+    /// Where its content may end up besides: `classifier`, `judge`, `shadow`, `cache`, `log`, `traces`, `page`.
+    pub sinks: Option<Vec<Sink>>,
 }
 
 /// `[limits]`

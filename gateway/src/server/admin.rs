@@ -7,6 +7,7 @@ use super::Answered;
 use super::app::App;
 use super::auth;
 use super::data::{Shape, json_response, plain};
+use super::evidence;
 use super::fault::Fault;
 use crate::wanted_key::{self, WantedKey, Wrong};
 use axum::Router as Routes;
@@ -36,6 +37,7 @@ const PAGE: &[(&str, &str, &str)] = &[
     ("/requests.js", SCRIPT, include_str!("../web/requests.js")),
     ("/models.js", SCRIPT, include_str!("../web/models.js")),
     ("/budgets.js", SCRIPT, include_str!("../web/budgets.js")),
+    ("/residency.js", SCRIPT, include_str!("../web/residency.js")),
     ("/shadow.js", SCRIPT, include_str!("../web/shadow.js")),
 ];
 
@@ -57,7 +59,9 @@ pub(super) fn routes(app: Shared) -> Routes {
         .route("/api/keys/{id}/rotate", post(rotate_key))
         .route("/api/experiments", get(experiments))
         .route("/api/config", get(not_built))
-        .route("/api/evidence/export", get(not_built))
+        .route("/api/evidence", get(evidence_state))
+        .route("/api/evidence/export", get(evidence::download))
+        .route("/api/residency", get(residency))
         .route("/api/openapi.json", get(not_built))
         .route("/metrics", get(metrics))
         .layer(middleware::from_fn_with_state(app.clone(), admit));
@@ -209,7 +213,33 @@ async fn requests(State(app): State<Shared>, query: SpanQuery) -> Answered {
 
 async fn request(State(app): State<Shared>, Path(id): Path<String>) -> Answered {
     let found = ask(&app, move |app| app.ledger.request(&id)).await;
-    shown(found.and_then(|story| story.ok_or_else(|| Fault::unknown_id("request"))))
+    let found = found.and_then(|story| story.ok_or_else(|| Fault::unknown_id("request")));
+    shown(found.map(|story| evidence::told(&app, story)))
+}
+
+async fn residency(State(app): State<Shared>, query: SpanQuery) -> Answered {
+    let table = async {
+        let span = read_span(query)?;
+        let since = Span::moment(span.since.as_deref(), "since", 0)?;
+        let until = Span::moment(span.until.as_deref(), "until", i64::MAX)?;
+        let rows = ask(&app, move |app| app.ledger.residency(since, until)).await?;
+        let settings = app.settings.load();
+        let rules = settings.classes.rules().iter().map(|rule| {
+            json!({
+                "class": rule.name, "locations": rule.locations, "regions": rule.regions,
+                "providers": rule.providers, "sinks": rule.sinks,
+            })
+        });
+        let rules: Vec<Value> = rules.collect();
+        let mode = if settings.offline { "offline" } else { "online" };
+        Ok(json!({"mode": mode, "default_class": settings.default_class, "classes": rules, "rows": rows, "next": null}))
+    };
+    shown(table.await)
+}
+
+async fn evidence_state(State(app): State<Shared>) -> Answered {
+    let read = tokio::task::spawn_blocking(move || evidence::state(&app)).await;
+    shown(read.unwrap_or_else(|_| Err(Fault::internal())))
 }
 
 async fn models(State(app): State<Shared>) -> Answered {

@@ -305,7 +305,7 @@ async fn answered(app: &Arc<App>, answer: Answer, serving: Serving) -> Answered 
             out.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             headers::put_cost(&mut out, cost);
             if let Some(first) = first {
-                first.keep(StatusCode::OK, &out, body.clone()).await;
+                first.keep(StatusCode::OK, &out, body.clone(), head.cache.as_ref()).await;
             }
             drop(permit);
             Body::from(body)
@@ -315,7 +315,7 @@ async fn answered(app: &Arc<App>, answer: Answer, serving: Serving) -> Answered 
             out.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             // nginx in front of us would buffer the stream otherwise.
             out.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-            let record = first.map(|first| stream::Record::new(first, out.clone()));
+            let record = first.zip(head.cache).map(|(first, leave)| stream::Record::new(first, out.clone(), leave));
             stream::body(app, pieces, stream::Pump { permit, write, record })
         }
     };

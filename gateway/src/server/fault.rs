@@ -241,6 +241,7 @@ impl Fault {
             Kind::Unsupported(_) => new(StatusCode::UNPROCESSABLE_ENTITY, INVALID, "unsupported"),
             Kind::Invalid(_) => new(StatusCode::BAD_REQUEST, INVALID, "invalid_request"),
             Kind::Budget(_) => new(StatusCode::PAYMENT_REQUIRED, "insufficient_quota", error.label()),
+            Kind::Forbidden(_) => new(StatusCode::FORBIDDEN, PERMISSION, "residency"),
             Kind::Internal(_) => new(StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal"),
         }
     }
@@ -282,6 +283,7 @@ impl Fault {
             overhead,
             budget: None,
             arm: None,
+            cache: None,
         };
         let mut response = self.response(shape);
         headers::put_head(response.headers_mut(), &head);

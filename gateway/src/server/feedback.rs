@@ -14,7 +14,7 @@ use super::data::capped;
 use super::fault::Fault;
 use http::HeaderMap;
 use hyper::body::Incoming;
-use policies::{Principal, RequestId};
+use policies::{Principal, RequestId, Sink};
 use router::ledger::{LabelRecord, LedgerError};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -51,7 +51,11 @@ pub(super) async fn take(
     if owner.is_none_or(|owner| owner != principal.key) {
         return Err(Fault::unknown_id("request"));
     }
-    let kept = |text: Option<String>| text.filter(|_| settings.keep_prompts);
+    let id = feedback.request.clone();
+    let class = ask(app, move |app| app.ledger.class_of(&id)).await?;
+    let class = class.and_then(|name| settings.classes.named(&name).ok());
+    let may_keep = class.is_some_and(|class| settings.classes.permit_sink(class, Sink::Log).is_ok());
+    let kept = |text: Option<String>| text.filter(|_| settings.keep_prompts && may_keep);
     let label = LabelRecord {
         request: RequestId::from(feedback.request.clone()),
         source: "feedback",

@@ -17,6 +17,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use parking_lot::Mutex;
+use policies::{Permit, Sink};
 use router::ledger::{KEPT_US, KeptAnswer, Ledger};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -166,11 +167,13 @@ impl First {
         }
     }
 
-    /// Keeps the answer for repeats; returns once it is durable.
+    /// Keeps the answer for repeats, with leave to keep it; returns once it is durable. Without leave a repeat is answered
+    /// anew.
     ///
     /// # Cancel safety
     /// A dropped future may have kept it or not: a client that is gone will ask again.
-    pub(super) async fn keep(self, status: StatusCode, headers: &HeaderMap, body: Bytes) {
+    pub(super) async fn keep(self, status: StatusCode, headers: &HeaderMap, body: Bytes, leave: Option<&Permit>) {
+        let Some(leave) = leave.filter(|leave| leave.is_for(Sink::Cache)) else { return };
         if body.len() > LARGEST {
             return;
         }
@@ -184,7 +187,7 @@ impl First {
             headers: pairs.collect(),
             body: body.to_vec(),
         };
-        if let Err(error) = self.ledger.keep_answer(kept).await {
+        if let Err(error) = self.ledger.keep_answer(kept, leave).await {
             tracing::error!(error = %error, "an answer is kept for repeats in memory only");
         }
         self.done_with(Arc::new(Answer { status, headers: headers.clone(), body }));
@@ -267,7 +270,9 @@ mod tests {
         assert!(begin(&kept, &ledger, ("k", "a", "y")).await.is_err(), "another body");
         let (repeat, ()) = tokio::join!(begin(&kept, &ledger, ("k", "a", "x")), async {
             tokio::task::yield_now().await;
-            first.keep(StatusCode::OK, &HeaderMap::new(), Bytes::from_static(b"answer")).await;
+            let classes = policies::Classes::standard();
+            let leave = classes.permit_sink(classes.highest(), Sink::Cache).unwrap();
+            first.keep(StatusCode::OK, &HeaderMap::new(), Bytes::from_static(b"answer"), Some(&leave)).await;
         });
         assert!(matches!(repeat, Ok(Begun::Repeat(_))));
         // Another life has only the disk.

@@ -8,6 +8,7 @@ mod admin;
 mod app;
 pub mod auth;
 mod data;
+mod evidence;
 mod fault;
 mod feedback;
 mod headers;

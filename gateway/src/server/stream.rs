@@ -13,6 +13,7 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::{HeaderMap, StatusCode};
+use policies::Permit;
 use router::{AnswerStream, Piece};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,7 @@ pub(super) struct Pump {
 /// The bytes of a stream, for repeats of its request.
 pub(super) struct Record {
     first: First,
+    leave: Permit,
     headers: HeaderMap,
     bytes: BytesMut,
 }
@@ -42,12 +44,12 @@ pub(super) struct Record {
 // === impl Record ===
 
 impl Record {
-    pub(super) fn new(first: First, headers: HeaderMap) -> Self {
-        Self { first, headers, bytes: BytesMut::new() }
+    pub(super) fn new(first: First, headers: HeaderMap, leave: Permit) -> Self {
+        Self { first, leave, headers, bytes: BytesMut::new() }
     }
 
     async fn keep(self) {
-        self.first.keep(StatusCode::OK, &self.headers, self.bytes.freeze()).await;
+        self.first.keep(StatusCode::OK, &self.headers, self.bytes.freeze(), Some(&self.leave)).await;
     }
 }
 

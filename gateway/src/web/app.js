@@ -10,9 +10,10 @@ import { clock, el } from "./kit.js";
 import { models } from "./models.js";
 import { overview } from "./overview.js";
 import { request, requests } from "./requests.js";
+import { residency } from "./residency.js";
 import { shadow } from "./shadow.js";
 
-const PAGES = { overview, requests, request, models, budgets, shadow };
+const PAGES = { overview, requests, request, models, budgets, residency, shadow };
 
 const by = (id) => document.getElementById(id);
 

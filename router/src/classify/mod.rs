@@ -30,7 +30,7 @@ pub use spender::{MoneyRate, Spender};
 
 use adapters::Backend;
 use adapters::wire::WireRequest;
-use policies::{JudgedBy, Signals, Unsure};
+use policies::{JudgedBy, Permit, Signals, Sink, Unsure};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -94,11 +94,14 @@ impl Classifier {
         }
     }
 
-    /// Judges a request.
+    /// Judges a request, with leave to read it; without it the judge abstains, and nobody stands in.
     ///
     /// # Cancel safety
     /// Cancel safe; a question to the local model is dropped with the future.
-    pub async fn judge(&self, request: &WireRequest, unsure: Unsure) -> Judgement {
+    pub async fn judge(&self, request: &WireRequest, unsure: Unsure, permit: Option<&Permit>) -> Judgement {
+        if !permit.is_some_and(|permit| permit.is_for(Sink::Classifier)) {
+            return Judgement { signals: self.silent("residency"), evidence: None };
+        }
         let started = Instant::now();
         let mut evidence = None;
         let mut signals = match self {
@@ -129,6 +132,17 @@ impl Classifier {
         };
         signals.took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         Judgement { signals, evidence }
+    }
+
+    /// Nothing is believed.
+    fn silent(&self, why: &'static str) -> Signals {
+        let judged_by = match self {
+            Self::Heuristic => JudgedBy::Heuristic,
+            Self::Probe(_) => JudgedBy::Probe,
+            Self::Slm { .. } => JudgedBy::Slm,
+        };
+        let (features, head) = (vec![], None);
+        Signals { need: None, judged_by, abstained: Some(why), unread_bytes: 0, took_us: 0, features, head }
     }
 }
 

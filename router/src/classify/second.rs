@@ -14,7 +14,7 @@ use super::slm;
 use crate::health::Breaker;
 use adapters::Backend;
 use adapters::wire::WireRequest;
-use policies::Signals;
+use policies::{Permit, Signals, Sink};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +48,10 @@ impl Second {
     ///
     /// # Cancel safety
     /// Cancel safe; the question is dropped with the future.
-    pub(crate) async fn weigh(&self, request: &WireRequest, signals: &mut Signals) {
+    pub(crate) async fn weigh(&self, request: &WireRequest, signals: &mut Signals, permit: &Permit) {
+        if !permit.is_for(Sink::Judge) {
+            return;
+        }
         let Some(first) = signals.need else { return };
         if !self.breaker.enter() {
             return;
@@ -117,6 +120,11 @@ mod tests {
     use policies::{Endpoint, JudgedBy, Readiness};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    fn leave() -> Permit {
+        let classes = policies::Classes::standard();
+        classes.permit_sink(classes.named("internal").unwrap(), Sink::Judge).unwrap()
+    }
+
     fn signals() -> Signals {
         Signals {
             need: Some(0.4),
@@ -170,7 +178,7 @@ mod tests {
         let backend = Scripted::new([Play::Hang]).answering(0.8);
         let second = Second::new(Arc::new(backend), Duration::from_secs(1));
         let mut judged = signals();
-        second.weigh(&request(), &mut judged).await;
+        second.weigh(&request(), &mut judged, &leave()).await;
         let need = judged.need.unwrap();
         assert!((need - 0.62).abs() < 0.01 && judged.features == [(FEATURE, need - 0.4)], "{judged:?}");
     }
@@ -181,7 +189,7 @@ mod tests {
         let second = Second::new(backend.clone(), Duration::from_millis(800));
         for _ in 0..1_000 {
             let mut judged = signals();
-            second.weigh(&request(), &mut judged).await;
+            second.weigh(&request(), &mut judged, &leave()).await;
             assert_eq!(judged, signals());
         }
         assert!(backend.1.load(Ordering::SeqCst) < 20, "the breaker keeps questions away");

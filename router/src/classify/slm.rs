@@ -48,6 +48,7 @@ pub(super) async fn judge(
             | Kind::ContextLength { .. }
             | Kind::Invalid(_)
             | Kind::Budget(_)
+            | Kind::Forbidden(_)
             | Kind::Internal(_) => "failed",
         }),
         Ok(Ok(need)) => Ok(Signals {

@@ -23,7 +23,7 @@ use crate::ledger::AttemptOpen;
 use adapters::wire::WireRequest;
 use adapters::{Backend, BackendError, Call, Event};
 use futures::StreamExt;
-use policies::{Considered, Facts, RoutingDecision};
+use policies::{Considered, Facts, RoutingDecision, Sink};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -66,9 +66,11 @@ impl Again<'_> {
     async fn sample(self, unsure: &Unsure<'_>) -> Option<String> {
         let Self { router, ask, facts, decision, model, seen, number } = self;
         let request = Arc::new(reworded(&ask.request)?);
-        let reserved = router.enter(facts, decision, seen, model).ok()?;
-        let call = Call { request: request.clone(), ..router.call(ask, facts, model, &reserved) };
-        let start = router.start((ask, facts), model, seen, reserved, number);
+        // The text is read once more to give a verdict on it.
+        let _judged = router.config.classes.permit_sink(facts.class, Sink::Judge).ok()?;
+        let entered = router.enter(facts, decision, seen, model).ok()?;
+        let call = Call { request: request.clone(), ..router.call(ask, facts, model, &entered) };
+        let start = router.start((ask, facts), model, seen, entered.reserved, number);
         let open = AttemptOpen { purpose: "judge", ..start.open };
         unsure.accompanied_by(number);
         let mut attempt = match Attempt::open(Start { open, request, ..start }).await {

@@ -6,7 +6,7 @@ use crate::ledger::{ArmRecord, LedgerError, Outcome};
 use adapters::{BackendError, Event, Events};
 use bytes::Bytes;
 use futures::StreamExt;
-use policies::{Location, ModelName, NanoDollars, OnExceeded, ProviderName, Refusal, RequestId};
+use policies::{Location, ModelName, NanoDollars, OnExceeded, Permit, ProviderName, Refusal, RequestId};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ pub struct Head {
     pub budget: Option<String>,
     /// The arm that the request is in, for its record.
     pub arm: Option<Box<ArmRecord>>,
+    /// Leave to keep the answer for a repeat.
+    pub cache: Option<Permit>,
 }
 
 /// An answer.

@@ -3,6 +3,7 @@
 use super::cascade::Look;
 use super::growth::Growth;
 use super::story::now_us;
+use crate::audit::Entry;
 use crate::budgets::{Budgets, Exceeded, Hold};
 use crate::classify::Spender;
 use crate::fleet::local_cost;
@@ -171,6 +172,12 @@ impl Attempt {
     pub(super) fn opening(&self) -> impl Future<Output = Result<(), LedgerError>> + Send + use<> {
         let running = self.inner.as_ref();
         let priced = running.filter(|running| running.pricing != Pricing::Free);
+        if let (Some(running), None) = (running, priced)
+            && running.desk.ledger.audited()
+        {
+            // What costs nothing has no opening line that its evidence could go with; nothing of it leaves the house.
+            running.desk.ledger.evidence_later(vec![Entry::dial(&running.open)]);
+        }
         let opening = priced.map(|running| (running.desk.ledger.clone(), running.open.clone()));
         async move {
             match opening {

@@ -57,6 +57,7 @@ pub(super) fn told(facts: &Facts, classes: &Classes) -> Vec<Cow<'static, str>> {
         ClassedBy::Unscanned => {
             sentences.push(format!("Not all content could be looked at, which makes the request `{class}`.").into());
         }
+        ClassedBy::Matcher => sentences.push(format!("A configured matcher makes the request `{class}`.").into()),
         ClassedBy::Session => sentences.push(format!("An earlier turn of the session was `{class}`.").into()),
         ClassedBy::Default | ClassedBy::Header => {}
     }

@@ -8,7 +8,7 @@ use crate::classify::{Classifier, Control, Evidence};
 use crate::ledger::ArmRecord;
 use crate::look::look;
 use policies::{
-    BudgetView, Choice, Exploration, Facts, Pricing, Refusal, RoutingDecision, Steering, World, admit, decide,
+    BudgetView, Choice, Exploration, Facts, Pricing, Refusal, RoutingDecision, Sink, Steering, World, admit, decide,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,11 +72,14 @@ impl Router {
         let admission = admit(&facts, &world);
         let judging = Instant::now();
         let judgement = if admission.needs_judgement() {
-            let mut judgement = seat.classifier.judge(&ask.request, self.config.unsure).await;
+            let leave = |sink| self.config.classes.permit_sink(facts.class, sink).ok();
+            let reading = leave(Sink::Classifier);
+            let mut judgement = seat.classifier.judge(&ask.request, self.config.unsure, reading.as_ref()).await;
             if let Some(second) = &self.config.second
+                && let Some(leave) = leave(Sink::Judge)
                 && world.steering.too_close(Some(&judgement.signals))
             {
-                second.weigh(&ask.request, &mut judgement.signals).await;
+                second.weigh(&ask.request, &mut judgement.signals, &leave).await;
             }
             Some(judgement)
         } else {
@@ -96,7 +99,7 @@ impl Router {
     async fn facts(&self, ask: &Ask) -> Result<Facts, DeniedBy> {
         let classes = &self.config.classes;
         let read = || {
-            let read = facts(ask, classes, &self.config.default_class);
+            let read = facts(ask, classes, self.config.least_class());
             read.map_err(|error| DeniedBy::UnknownClass(error.to_string()))
         };
         let alone = read()?;

@@ -1,9 +1,11 @@
 //! Requests that get no answer.
 
 use super::answer::{Denied, DeniedBy, Head};
+use super::consider::Considering;
 use super::story;
 use super::walk::Router;
 use crate::ask::{Ask, facts};
+use crate::audit::Entry;
 use crate::ledger::RequestRecord;
 use crate::limits::OverLimit;
 use policies::{Constraint, Refusal, admit, decide};
@@ -21,6 +23,7 @@ impl Router {
             overhead: ask.received.elapsed(),
             budget: None,
             arm: None,
+            cache: None,
         }
     }
 
@@ -48,12 +51,27 @@ impl Router {
         self.denied(ask, DeniedBy::Refusal(Box::new(refusal)))
     }
 
+    /// Puts on the evidence log which models the request could not go to, because residency forbids it.
+    pub(super) fn note_refusals(&self, ask: &Ask, considering: &Considering) {
+        if !self.desk.ledger.audited() {
+            return;
+        }
+        let considered = match &considering.outcome {
+            Ok(decision) => &decision.considered,
+            Err(refusal) => &refusal.considered,
+        };
+        let facts = &considering.facts;
+        let whose = (&ask.id, facts, self.config.classes.name(facts.class));
+        let entries = Entry::refused(whose, &story::payer(facts), considered, story::now_us()).collect();
+        self.desk.ledger.evidence_later(entries);
+    }
+
     /// Puts a request that got no answer on record, with the status that the client gets.
     pub fn note_denied(&self, ask: &Ask, denied: &Denied, status: u16) {
         let classes = &self.config.classes;
-        let read = facts(ask, classes, &self.config.default_class);
+        let read = facts(ask, classes, self.config.least_class());
         // A class that nobody knows: the request is on record under the default one.
-        let unclassed = || facts(&Ask { class: None, ..ask.clone() }, classes, &self.config.default_class);
+        let unclassed = || facts(&Ask { class: None, ..ask.clone() }, classes, self.config.least_class());
         let Ok(facts) = read.or_else(|_| unclassed()) else { return };
         let considered = match &denied.by {
             DeniedBy::Refusal(refusal) => Some(Err(refusal.clone())),

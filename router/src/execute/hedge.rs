@@ -273,9 +273,9 @@ impl Router {
         let mut planned = decision.plan.targets().iter().filter_map(|target| self.fleet.get(target));
         let model = planned.find(|model| model.provider.location == Location::Hosted)?;
         let seen = decision.considered.iter().find(|seen| seen.candidate.model == model.name)?;
-        let reserved = self.enter(facts, decision, seen, model).ok()?;
-        let call = self.call(ask, facts, model, &reserved);
-        let start = self.start((ask, facts), model, seen, reserved, number);
+        let entered = self.enter(facts, decision, seen, model).ok()?;
+        let call = self.call(ask, facts, model, &entered);
+        let start = self.start((ask, facts), model, seen, entered.reserved, number);
         Some(Hedge {
             target: model.name.clone(),
             backend: model.provider.backend.clone(),

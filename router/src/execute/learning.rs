@@ -5,7 +5,7 @@ use crate::ask::Ask;
 use crate::classify::{Control, Evidence, RiskState};
 use crate::ledger::{JudgementRecord, LedgerError};
 use crate::probe::Reading;
-use policies::{Exploration, Reason, RoutingDecision};
+use policies::{Exploration, Facts, Reason, RoutingDecision, Sink};
 use std::sync::Arc;
 
 impl Router {
@@ -18,7 +18,7 @@ impl Router {
     /// The judgement as the ledger keeps it; nothing where nobody judged, or where it did not matter.
     pub(super) fn judgement(
         &self,
-        ask: &Ask,
+        (ask, facts): (&Ask, &Facts),
         decision: &RoutingDecision,
         judge: &Arc<str>,
         evidence: Option<Arc<Evidence>>,
@@ -26,6 +26,9 @@ impl Router {
     ) -> Option<Box<JudgementRecord>> {
         let signals = decision.signals.as_ref()?;
         let score = signals.need?;
+        // Embedding and features say much of a text.
+        let keep = self.config.classes.permit_sink(facts.class, Sink::Log).is_ok();
+        let prompt = || Reading::of_request(&ask.request).text().to_owned();
         let first = decision.considered.iter().find(|seen| seen.rank == Some(0))?;
         Some(Box::new(JudgementRecord {
             judge: judge.clone(),
@@ -36,8 +39,8 @@ impl Router {
             side: first.side,
             propensity: decision.propensity,
             explored: decision.reason == Reason::Exploration,
-            evidence,
-            prompt: self.config.keep_prompts.then(|| Reading::of_request(&ask.request).text().to_owned()),
+            evidence: evidence.filter(|_| keep),
+            prompt: (keep && self.config.keep_prompts).then(prompt),
         }))
     }
 

@@ -3,7 +3,7 @@
 use super::agree::Again;
 use super::attempt::Start;
 use super::cascade::Watch;
-use super::reserve::Reserved;
+use super::reserve::{Entered, Reserved};
 use super::walk::Router;
 use crate::ask::Ask;
 use crate::classify::Wanted;
@@ -22,13 +22,14 @@ impl Router {
     }
 
     /// What is asked of a model.
-    pub(super) fn call(&self, ask: &Ask, facts: &Facts, model: &Model, reserved: &Reserved) -> Call {
+    pub(super) fn call(&self, ask: &Ask, facts: &Facts, model: &Model, entered: &Entered) -> Call {
         Call {
+            permit: entered.permit.clone(),
             request: ask.request.clone(),
             id: ask.id.clone(),
             model: model.upstream.clone(),
             stream: facts.stream,
-            max_output: reserved.max_output,
+            max_output: entered.reserved.max_output,
             traceparent: ask.traceparent.clone(),
             watch: false,
         }

@@ -19,9 +19,15 @@ use crate::budgets::{Exceeded, Hold};
 use crate::fleet::Model;
 use adapters::{BackendError, Kind};
 use policies::{
-    Amount, BudgetView, Candidate, Considered, Constraint, Facts, HoldError, NanoDollars, OnExceeded, Pricing, Refusal,
-    RoutingDecision,
+    Amount, BudgetView, Candidate, Considered, Constraint, Facts, HoldError, NanoDollars, OnExceeded, Permit, Pricing,
+    Refusal, RoutingDecision,
 };
+
+/// Leave to dial, and what was set aside for it.
+pub(super) struct Entered {
+    pub(super) permit: Permit,
+    pub(super) reserved: Reserved,
+}
 
 /// What was set aside.
 #[derive(Default)]
@@ -60,14 +66,26 @@ impl Need {
 }
 
 impl Router {
-    /// Sets the money aside and passes the provider's breaker: whatever comes next, an attempt has to close it.
+    /// Leave to hand the request to a model's provider. Who was admitted has it; this is where it is given.
+    ///
+    /// # Errors
+    /// The rule that forbids it.
+    pub(super) fn permit(&self, facts: &Facts, model: &Model) -> Result<Permit, BackendError> {
+        let provider = &model.provider;
+        let permit =
+            self.config.classes.permit(facts.class, &provider.name, provider.location, provider.region.as_deref());
+        permit.map_err(|rule| BackendError::before_send(Kind::Forbidden(rule)))
+    }
+
+    /// Takes leave, sets the money aside and passes the provider's breaker: whatever comes next, an attempt has to close it.
     pub(super) fn enter(
         &self,
         facts: &Facts,
         decision: &RoutingDecision,
         seen: &Considered,
         model: &Model,
-    ) -> Result<Reserved, DeniedBy> {
+    ) -> Result<Entered, DeniedBy> {
+        let permit = self.permit(facts, model).map_err(DeniedBy::Backend)?;
         // Others may have taken the money since the decision.
         let late = |exceeded: Exceeded| DeniedBy::Refusal(Box::new(late_refusal(&exceeded, decision)));
         let reserved = self.reserve(facts, seen, facts.stream).map_err(late)?;
@@ -76,7 +94,7 @@ impl Router {
             let why = "its provider failed repeatedly".to_owned();
             return Err(DeniedBy::Backend(BackendError::before_send(Kind::NotReady(why))));
         }
-        Ok(reserved)
+        Ok(Entered { permit, reserved })
     }
 
     /// Sets the money aside, and says which ceiling on output that imposes. `stoppable`: whoever dials watches the hold.

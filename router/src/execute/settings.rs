@@ -7,7 +7,7 @@ use crate::holdout::Holdout;
 use crate::shadow::Shadow;
 use crate::taint::Taint;
 use policies::detect::Detectors;
-use policies::{Classes, LocalCost, ModelName, NanoDollars, Rule, Unsure};
+use policies::{ClassMatcher, Classes, LocalCost, ModelName, NanoDollars, Rule, Unsure};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub struct RouterConfig {
     pub classes: Arc<Classes>,
     /// The class of a request that names none.
     pub default_class: String,
+    /// Whose requests, or which, have at least a class.
+    pub matchers: Arc<[ClassMatcher]>,
     /// What is looked for in content; `None`: nobody looks.
     pub detectors: Option<Arc<Detectors>>,
     /// Rules in order.
@@ -62,4 +64,13 @@ pub struct RouterConfig {
     pub local_cost: Option<LocalCost>,
     /// Which sessions always go hosted, to measure what routing saves.
     pub holdout: Option<Holdout>,
+}
+
+// === impl RouterConfig ===
+
+impl RouterConfig {
+    /// What a request's class is at least.
+    pub(super) fn least_class(&self) -> (&str, &[ClassMatcher]) {
+        (&self.default_class, &self.matchers)
+    }
 }

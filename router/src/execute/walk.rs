@@ -6,7 +6,7 @@ use super::attempt::{Attempt, Desk, Start};
 use super::cascade::{Cascade, Tried};
 use super::consider::{Considering, Seat};
 use super::hedge::{Hedge, TakenUp, beside};
-use super::reserve::Reserved;
+use super::reserve::Entered;
 use super::settings::RouterConfig;
 use super::story;
 use crate::ask::Ask;
@@ -16,7 +16,7 @@ use crate::fleet::{Fleet, Model};
 use crate::ledger::{AttemptOpen, Ledger, Outcome};
 use crate::observe::Observer;
 use adapters::{BackendError, Call, Kind};
-use policies::{Considered, Exploration, Facts, Location, ModelName, Pricing, Reason, RoutingDecision};
+use policies::{Considered, Exploration, Facts, Location, ModelName, Pricing, Reason, RoutingDecision, Sink};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,7 +32,7 @@ pub(super) const WAIT_FOR_HELD: Duration = Duration::from_secs(1);
 /// How a target of the plan is come to.
 enum Way {
     /// It is to be dialled.
-    Fresh(Reserved),
+    Fresh(Entered),
     /// It was dialled while the first one's answer was judged.
     Hedged(Hedge),
 }
@@ -119,11 +119,15 @@ impl Router {
     pub async fn answer(self: &Arc<Self>, ask: Ask) -> Result<Answer, Box<Denied>> {
         let until = Instant::now() + WAIT_FOR_HELD;
         let exploration = self.draw();
+        let mut refusals = Some(());
         loop {
             let considering = match self.consider(&ask, exploration).await {
                 Ok(considering) => considering,
                 Err(by) => return Err(self.denied(&ask, by)),
             };
+            if refusals.take().is_some() {
+                self.note_refusals(&ask, &considering);
+            }
             self.config.taint.turn(&ask, &considering.facts, &self.config.classes);
             if let Ok(decision) = &considering.outcome
                 && let Some(signals) = &decision.signals
@@ -174,11 +178,17 @@ impl Router {
                 return Err(Box::new(Denied { head, by: DeniedBy::Refusal(refusal) }));
             }
         };
-        record.judgement = self.judgement(ask, &decision, &seat.judge, evidence, looked_from);
+        record.judgement = self.judgement((ask, &facts), &decision, &seat.judge, evidence, looked_from);
         let mut waited = Duration::ZERO;
         let mut attempts = 0;
         let mut last: Option<DeniedBy> = None;
-        let mut head = Head { score: record.score, budget: near, arm, ..self.head(ask, decision.reason.word()) };
+        let mut head = Head {
+            score: record.score,
+            budget: near,
+            arm,
+            cache: self.config.classes.permit_sink(facts.class, Sink::Cache).ok(),
+            ..self.head(ask, decision.reason.word())
+        };
         let mut rejected = false;
         let mut hedge: Option<Hedge> = None;
         let mut order: VecDeque<_> = places(&decision).enumerate().collect();
@@ -201,9 +211,9 @@ impl Router {
             let way = match hedged {
                 Some(hedge) => Way::Hedged(hedge),
                 None => match self.enter(&facts, &decision, seen, model) {
-                    Ok(reserved) => {
+                    Ok(entered) => {
                         attempts += 1;
-                        Way::Fresh(reserved)
+                        Way::Fresh(entered)
                     }
                     Err(by) => {
                         last.get_or_insert(by);
@@ -230,10 +240,10 @@ impl Router {
             let shadow = self.shadow_seed(ask, &facts, &decision, target);
             let opened = match way {
                 Way::Hedged(hedge) => hedge.take_up(record, shadow).await.map(Opened::Hedged),
-                Way::Fresh(reserved) => {
+                Way::Fresh(entered) => {
                     let watch = decision.watch && place == 0;
-                    let call = Call { watch, ..self.call(ask, &facts, model, &reserved) };
-                    let start = self.start((ask, &facts), model, seen, reserved, attempts);
+                    let call = Call { watch, ..self.call(ask, &facts, model, &entered) };
+                    let start = self.start((ask, &facts), model, seen, entered.reserved, attempts);
                     let opened = Attempt::open(Start { record: Some(record), shadow, ..start }).await;
                     opened
                         .map(|attempt| Opened::Fresh(attempt, call))
@@ -347,6 +357,11 @@ impl Router {
             },
             price_source: model.pricing.source().to_owned(),
             traceparent: ask.traceparent.clone(),
+            class: self.config.classes.name(facts.class).to_owned(),
+            class_by: facts.classed.by,
+            region: model.provider.region.clone(),
+            traces: self.config.classes.permit_sink(facts.class, Sink::Traces).ok(),
+            content: self.desk.ledger.fingerprint(ask.request.raw.body()),
         }
     }
 
@@ -375,8 +390,10 @@ impl Router {
             .considered
             .iter()
             .find(|seen| seen.admitted() && seen.candidate.location != side && seen.candidate.model != *served)?;
-        let reserved = self.reserve(facts, other, false).ok()?;
         let model = self.fleet.get(&other.candidate.model)?;
+        let keep = self.config.classes.permit_sink(facts.class, Sink::Shadow).ok()?;
+        let permit = self.permit(facts, model).ok()?;
+        let reserved = self.reserve(facts, other, false).ok()?;
         let mut open = self.opening(ask, facts, model, (other, reserved.hold.as_ref()), crate::shadow::ATTEMPT);
         open.purpose = "shadow";
         Some(ShadowSeed {
@@ -384,6 +401,8 @@ impl Router {
             served: served.clone(),
             ask: ask.clone(),
             model: model.clone(),
+            permit,
+            keep,
             open: Arc::new(open),
             hold: reserved.hold,
             max_output: reserved.max_output,

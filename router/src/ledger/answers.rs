@@ -5,6 +5,7 @@
 
 use super::writer::Op;
 use super::{Ledger, LedgerError};
+use policies::{Permit, Sink};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// How long an answer is kept, in microseconds.
@@ -34,7 +35,10 @@ impl Ledger {
     ///
     /// # Cancel safety
     /// Once called, it is written even if the future is dropped.
-    pub async fn keep_answer(&self, answer: KeptAnswer) -> Result<(), LedgerError> {
+    pub async fn keep_answer(&self, answer: KeptAnswer, permit: &Permit) -> Result<(), LedgerError> {
+        if !permit.is_for(Sink::Cache) {
+            return Ok(());
+        }
         self.writer.commit(Op::Keep(Box::new(answer))).await
     }
 
@@ -107,8 +111,10 @@ mod tests {
         let now = jiff::Timestamp::now().as_microsecond();
         {
             let (ledger, _) = Ledger::start(&path, Durability::Process).unwrap();
-            ledger.keep_answer(answer(1, now - KEPT_US - 1)).await.unwrap();
-            ledger.keep_answer(answer(2, now)).await.unwrap();
+            let classes = policies::Classes::standard();
+            let leave = classes.permit_sink(classes.highest(), Sink::Cache).unwrap();
+            ledger.keep_answer(answer(1, now - KEPT_US - 1), &leave).await.unwrap();
+            ledger.keep_answer(answer(2, now), &leave).await.unwrap();
             ledger.shutdown().await.unwrap();
         }
         let (ledger, _) = Ledger::start(&path, Durability::Process).unwrap();

@@ -88,6 +88,11 @@ mod tests {
             price: None,
             price_source: "config".into(),
             traceparent: None,
+            class: "internal".into(),
+            class_by: policies::ClassedBy::Default,
+            region: Some("eu".into()),
+            traces: None,
+            content: None,
         });
         ledger.open(open.clone()).await.unwrap();
         let counted = if n == 1 { Counted::AtLeast(Usage::plain(1, 2)) } else { Counted::Exact(Usage::plain(10, 20)) };

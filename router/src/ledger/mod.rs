@@ -17,10 +17,12 @@
 mod answers;
 mod arms;
 mod daily;
+mod evidence;
 mod keys;
 mod learning;
 mod query;
 mod record;
+mod residency;
 mod schema;
 mod spent;
 mod writer;
@@ -28,14 +30,17 @@ mod writer;
 pub use answers::{KEPT_US, KeptAnswer};
 pub use arms::{ArmRecord, SessionRow};
 pub use daily::DailyRow;
+pub use evidence::KeptCheckpoint;
 pub use keys::{KeyDigest, KeyRecord, NewKey, OldSecret};
 pub use learning::{JudgedRow, JudgementRecord, LabelRecord};
 pub use query::{GroupBy, RequestFilter, SpendRow, SpendTable};
 pub use record::{AttemptClose, AttemptOpen, Outcome, Payer, RequestRecord, ShadowRecord};
+pub use residency::ResidencyRow;
 pub(crate) use spent::SpendScope;
 
+use crate::audit::Keys;
 use parking_lot::Mutex;
-use policies::Amount;
+use policies::{Amount, Permit, Sink};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,6 +96,7 @@ pub struct Ledger {
     path: Arc<PathBuf>,
     writer: Arc<writer::Writer>,
     reader: Arc<Mutex<Connection>>,
+    audit: Option<Arc<evidence::Audit>>,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -105,6 +111,11 @@ impl Ledger {
     /// Opens (and creates or migrates) the database and starts the writer; open attempts of an earlier life are charged
     /// at their ceiling. Gives the handle and how many of those there were.
     pub fn start(path: &Path, durability: Durability) -> Result<(Self, usize), LedgerError> {
+        Self::start_with(path, durability, None)
+    }
+
+    /// As [`Ledger::start`]; with keys every dial is put on the evidence log, too.
+    pub fn start_with(path: &Path, durability: Durability, keys: Option<Keys>) -> Result<(Self, usize), LedgerError> {
         let mut connection = connect(path)?;
         schema::migrate(&mut connection)?;
         let synchronous = match durability {
@@ -113,10 +124,13 @@ impl Ledger {
         };
         connection.pragma_update(None, "synchronous", synchronous)?;
         let recovered = writer::charge_open_attempts(&connection)?;
+        let chained = keys.map(|keys| evidence::Chain::load(&mut connection, keys)).transpose()?;
+        let (chain, audit) = chained.unzip();
         let ledger = Self {
             path: Arc::new(path.to_owned()),
-            writer: Arc::new(writer::Writer::start(connection)?),
+            writer: Arc::new(writer::Writer::start(connection, chain)?),
             reader: Arc::new(Mutex::new(connect(path)?)),
+            audit: audit.map(Arc::new),
         };
         Ok((ledger, recovered))
     }
@@ -127,8 +141,9 @@ impl Ledger {
         schema::migrate(&mut connection)?;
         Ok(Self {
             path: Arc::new(path.to_owned()),
-            writer: Arc::new(writer::Writer::start(connection)?),
+            writer: Arc::new(writer::Writer::start(connection, None)?),
             reader: Arc::new(Mutex::new(connect(path)?)),
+            audit: None,
         })
     }
 
@@ -166,8 +181,11 @@ impl Ledger {
         self.writer.push(writer::Op::Request(Box::new(request)), None);
     }
 
-    /// Keeps both answers of a shadowed request.
-    pub fn shadow_later(&self, shadow: ShadowRecord) {
+    /// Keeps both answers of a shadowed request, with leave to keep them; without it nothing is kept.
+    pub fn shadow_later(&self, shadow: ShadowRecord, permit: &Permit) {
+        if !permit.is_for(Sink::Shadow) {
+            return;
+        }
         self.writer.push(writer::Op::Shadow(Box::new(shadow)), None);
     }
 

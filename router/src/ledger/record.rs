@@ -2,7 +2,10 @@
 
 use super::arms::ArmRecord;
 use super::learning::JudgementRecord;
-use policies::{Counted, KeyId, ModelName, NanoDollars, Price, ProviderName, RequestId, SessionId, Usage};
+use crate::audit::Hash;
+use policies::{
+    ClassedBy, Counted, KeyId, ModelName, NanoDollars, Permit, Price, ProviderName, RequestId, SessionId, Usage,
+};
 use std::sync::Arc;
 
 /// How an attempt ended: exactly one of these.
@@ -72,6 +75,16 @@ pub struct AttemptOpen {
     pub price_source: String,
     /// The client's trace context, for the span of this attempt; not stored.
     pub traceparent: Option<String>,
+    /// The class of the data, by name.
+    pub class: String,
+    /// What set it.
+    pub class_by: ClassedBy,
+    /// The provider's region.
+    pub region: Option<String>,
+    /// Leave to export a span of it.
+    pub traces: Option<Permit>,
+    /// A keyed digest of the request's body, for the evidence log.
+    pub content: Option<Hash>,
 }
 
 /// The end of an attempt. Carries its opening, so that a line is whole even where nothing was written at the start.

@@ -4,7 +4,7 @@ use super::LedgerError;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Each entry brings the file from its index to the next version; entries are never changed once released.
-pub(super) const MIGRATIONS: [&str; 8] = ["
+pub(super) const MIGRATIONS: [&str; 9] = ["
 CREATE TABLE requests (
     id TEXT PRIMARY KEY,
     at_us INTEGER NOT NULL,               -- microseconds since 1970, UTC
@@ -124,6 +124,22 @@ CREATE TABLE answers (
 CREATE INDEX answers_at ON answers (at_us);
 ", "
 CREATE INDEX requests_session ON requests (session) WHERE session IS NOT NULL;
+", "
+ALTER TABLE attempts ADD COLUMN class TEXT;    -- the data class; NULL: written by an older version
+ALTER TABLE attempts ADD COLUMN region TEXT;   -- the provider's
+
+CREATE TABLE evidence (
+    log TEXT NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,
+    head BLOB NOT NULL,                   -- digest of the chain after these records
+    lines BLOB NOT NULL,                  -- the records, a line each: these bytes are what is hashed
+    PRIMARY KEY (log, first)
+) STRICT;
+CREATE TABLE checkpoints (
+    log TEXT NOT NULL, size INTEGER NOT NULL,
+    line TEXT NOT NULL,                   -- JSON: text, signature, key
+    head BLOB NOT NULL, tree BLOB NOT NULL, bytes INTEGER NOT NULL, key TEXT,
+    PRIMARY KEY (log, size)
+) STRICT;
 "];
 
 /// Brings the file to the newest version, under a lock.

@@ -19,6 +19,11 @@ fn attempt(request: &str, number: u32) -> Arc<AttemptOpen> {
         price: Some(Price { input: Rate(1_000_000), output: Rate(2_000_000), ..Price::default() }),
         price_source: "config".into(),
         traceparent: None,
+        class: "internal".into(),
+        class_by: policies::ClassedBy::Default,
+        region: Some("eu".into()),
+        traces: None,
+        content: None,
     })
 }
 

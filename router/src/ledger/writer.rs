@@ -2,9 +2,11 @@
 
 use super::answers::{self, KeptAnswer};
 use super::arms;
+use super::evidence::Chain;
 use super::learning::{self, LabelRecord};
 use super::record::{AttemptClose, AttemptOpen, Payer, RequestRecord, ShadowRecord};
 use super::{LedgerError, Retention};
+use crate::audit::Entry;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use policies::{Amount, NanoDollars};
 use rusqlite::{Connection, params};
@@ -24,6 +26,8 @@ pub(super) enum Op {
     Shadow(Box<ShadowRecord>),
     Label(Box<LabelRecord>),
     Keep(Box<KeptAnswer>),
+    Evidence(Vec<Entry>),
+    Checkpoint,
     Prune(Retention),
     Stop,
 }
@@ -46,12 +50,12 @@ pub(super) struct Writer {
 // === impl Writer ===
 
 impl Writer {
-    pub(super) fn start(connection: Connection) -> Result<Self, LedgerError> {
+    pub(super) fn start(connection: Connection, chain: Option<Chain>) -> Result<Self, LedgerError> {
         let queue = Arc::new(Queue { healthy: AtomicBool::new(true), ..Queue::default() });
         let shared = queue.clone();
         std::thread::Builder::new()
             .name("ledger".into())
-            .spawn(move || run(connection, &shared))
+            .spawn(move || run(connection, chain, &shared))
             .map_err(|error| LedgerError::Database(error.to_string()))?;
         Ok(Self { queue })
     }
@@ -88,6 +92,8 @@ impl Drop for Writer {
 /// however many lines come. Measured: 1 ms too little, 2.5 ms leave the processor idle (docs/performance.md).
 const BUSY: f64 = 2_000.0;
 const GATHER: Duration = Duration::from_micros(1_200);
+/// Evidence is signed so often, where any came.
+const SIGNED_AFTER: Duration = Duration::from_secs(60);
 /// The time over which the rate is smoothed.
 const RECENT: Duration = Duration::from_millis(20);
 
@@ -114,7 +120,7 @@ impl Rate {
     }
 }
 
-fn run(mut connection: Connection, queue: &Queue) {
+fn run(mut connection: Connection, mut chain: Option<Chain>, queue: &Queue) {
     let (mut busy, mut rate) = (false, Rate::start());
     loop {
         let group = {
@@ -129,7 +135,13 @@ fn run(mut connection: Connection, queue: &Queue) {
         };
         busy = rate.busy_after(group.len());
         let stop = group.iter().any(|(op, _)| matches!(op, Op::Stop));
-        let written = write_group(&mut connection, &group);
+        let mark = chain.as_ref().map(Chain::mark);
+        let written = write_group(&mut connection, &group, chain.as_mut());
+        if written.is_err()
+            && let Some((chain, mark)) = chain.as_mut().zip(mark)
+        {
+            chain.restore(mark);
+        }
         queue.healthy.store(written.is_ok(), Ordering::Release);
         if let Err(error) = &written {
             tracing::error!(error = %error, lines = group.len(), "cannot write the ledger");
@@ -152,11 +164,22 @@ fn run(mut connection: Connection, queue: &Queue) {
     }
 }
 
-fn write_group(connection: &mut Connection, group: &[(Op, Option<Ack>)]) -> Result<(), LedgerError> {
+fn write_group(
+    connection: &mut Connection,
+    group: &[(Op, Option<Ack>)],
+    mut chain: Option<&mut Chain>,
+) -> Result<(), LedgerError> {
+    let mut evidence = Vec::new();
+    let audited = chain.is_some();
+    let mut sign = false;
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     for (op, _) in group {
         match op {
-            Op::Open(attempt) => open(&transaction, attempt)?,
+            Op::Open(attempt) => {
+                if open(&transaction, attempt)? > 0 && audited {
+                    evidence.push(Entry::dial(attempt));
+                }
+            }
             Op::Raise(attempt, to) => raise(&transaction, attempt, *to)?,
             Op::Close(attempt, request) => {
                 close(&transaction, attempt)?;
@@ -168,8 +191,17 @@ fn write_group(connection: &mut Connection, group: &[(Op, Option<Ack>)]) -> Resu
             Op::Shadow(shadow) => put_shadow(&transaction, shadow)?,
             Op::Label(label) => learning::put_label(&transaction, label)?,
             Op::Keep(answer) => answers::keep(&transaction, answer)?,
-            Op::Prune(retention) => prune(&transaction, *retention)?,
-            Op::Stop => {}
+            Op::Prune(retention) => {
+                prune(&transaction, *retention, chain.as_ref().map_or(0, |chain| chain.bytes()))?;
+            }
+            Op::Evidence(entries) => evidence.extend_from_slice(entries),
+            Op::Checkpoint | Op::Stop => sign = true,
+        }
+    }
+    if let Some(chain) = chain.as_mut() {
+        chain.append(&transaction, &evidence)?;
+        if sign || chain.due(SIGNED_AFTER) {
+            chain.checkpoint(&transaction)?;
         }
     }
     transaction.commit()?;
@@ -200,13 +232,14 @@ fn tags(payer: &Payer) -> String {
     Value::Object(map).to_string()
 }
 
-fn open(connection: &Connection, attempt: &AttemptOpen) -> Result<(), rusqlite::Error> {
+/// Says how many lines that made: none, where the attempt is there already.
+fn open(connection: &Connection, attempt: &AttemptOpen) -> Result<usize, rusqlite::Error> {
     let payer = &attempt.payer;
     connection
         .prepare_cached(
             "INSERT OR IGNORE INTO attempts (request, attempt, at_us, purpose, key_id, team, user, session, tags, model, \
-             provider, route, upstream, ceiling_nd, price, price_source, ceiling_tokens) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+             provider, route, upstream, ceiling_nd, price, price_source, ceiling_tokens, class, region) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         )?
         .execute(params![
             attempt.request.as_str(),
@@ -226,8 +259,9 @@ fn open(connection: &Connection, attempt: &AttemptOpen) -> Result<(), rusqlite::
             attempt.price.and_then(|price| serde_json::to_string(&price).ok()),
             attempt.price_source,
             attempt.ceiling_tokens.map(whole),
-        ])?;
-    Ok(())
+            attempt.class,
+            attempt.region,
+        ])
 }
 
 fn raise(connection: &Connection, attempt: &AttemptOpen, to: Amount) -> Result<(), rusqlite::Error> {
@@ -346,13 +380,15 @@ pub(super) fn charge_open_attempts(connection: &Connection) -> Result<usize, rus
     )
 }
 
-fn prune(connection: &Connection, retention: Retention) -> Result<(), rusqlite::Error> {
+/// `kept`: bytes of what is never pruned.
+fn prune(connection: &Connection, retention: Retention, kept: u64) -> Result<(), rusqlite::Error> {
     let age = i64::try_from(retention.age.as_micros()).unwrap_or(i64::MAX);
     let oldest = jiff::Timestamp::now().as_microsecond().saturating_sub(age);
     drop_before(connection, oldest)?;
     let used = |connection: &Connection| -> Result<u64, rusqlite::Error> {
         let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
-        Ok((number("page_count")?.saturating_sub(number("freelist_count")?)) * number("page_size")?)
+        let all = number("page_count")?.saturating_sub(number("freelist_count")?) * number("page_size")?;
+        Ok(all.saturating_sub(kept))
     };
     if used(connection)? > retention.bytes {
         answers::drop_before(connection, i64::MAX)?;

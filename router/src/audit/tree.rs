@@ -1,0 +1,165 @@
+//! The Merkle tree of a log: one number that stands for all its records, and short proofs that a record is among them.
+//!
+//! Source: RFC 6962, section 2.1 (Certificate Transparency): a leaf and a node are hashed with different prefixes.
+
+use sha2::{Digest, Sha256};
+
+/// A SHA-256 digest.
+pub type Hash = [u8; 32];
+
+/// The digest of a record.
+pub fn leaf(record: &[u8]) -> Hash {
+    Sha256::new().chain_update([0]).chain_update(record).finalize().into()
+}
+
+fn node(left: &Hash, right: &Hash) -> Hash {
+    Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
+}
+
+/// The head of the chain once a record is behind it; no RFC, but its own prefix.
+pub fn link(head: &Hash, leaf: &Hash) -> Hash {
+    Sha256::new().chain_update([2]).chain_update(head).chain_update(leaf).finalize().into()
+}
+
+/// A tree that grows to the right: the roots of its full subtrees, the largest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tree {
+    size: u64,
+    roots: Vec<Hash>,
+}
+
+/// A tree with all its nodes, for proofs.
+#[derive(Debug)]
+pub struct Levels(Vec<Vec<Hash>>);
+
+// === impl Tree ===
+
+impl Tree {
+    /// Number of records.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Adds the digest of a record.
+    pub fn push(&mut self, leaf: Hash) {
+        let mut grown = leaf;
+        // As many full subtrees end here as the old size has trailing ones.
+        for _ in 0..self.size.trailing_ones() {
+            if let Some(left) = self.roots.pop() {
+                grown = node(&left, &grown);
+            }
+        }
+        self.roots.push(grown);
+        self.size += 1;
+    }
+
+    /// The root; of no records the digest of nothing.
+    pub fn root(&self) -> Hash {
+        let mut roots = self.roots.iter().rev();
+        let Some(last) = roots.next() else { return Sha256::digest([]).into() };
+        roots.fold(*last, |right, left| node(left, &right))
+    }
+
+    /// The roots one after the other, to go on from later.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.roots.concat()
+    }
+
+    /// What [`Tree::to_bytes`] gave for a tree of that size; `None` where it does not fit.
+    pub fn from_bytes(size: u64, bytes: &[u8]) -> Option<Self> {
+        let (roots, rest) = bytes.as_chunks::<32>();
+        let fits = rest.is_empty() && roots.len() == size.count_ones() as usize;
+        fits.then(|| Self { size, roots: roots.to_vec() })
+    }
+}
+
+// === impl Levels ===
+
+impl Levels {
+    /// Builds the tree over the digests of all records.
+    pub fn new(leaves: Vec<Hash>) -> Self {
+        let mut levels = vec![leaves];
+        while let Some(last) = levels.last().filter(|last| last.len() > 1) {
+            let up = last.chunks(2).map(|pair| match pair {
+                [left, right] => node(left, right),
+                // A node without a sibling is its own parent.
+                [.., alone] => *alone,
+                [] => Hash::default(),
+            });
+            let up = up.collect();
+            levels.push(up);
+        }
+        Self(levels)
+    }
+
+    /// The siblings on the way from a record to the root.
+    pub fn proof(&self, at: usize) -> Vec<Hash> {
+        let siblings = self.0.iter().enumerate().map(|(level, nodes)| nodes.get((at >> level) ^ 1).copied());
+        siblings.flatten().collect()
+    }
+}
+
+/// The root that a record's digest and its proof lead to, in a tree of that size; `None` where the proof does not fit.
+pub fn root_of(leaf: Hash, at: u64, size: u64, proof: &[Hash]) -> Option<Hash> {
+    if at >= size {
+        return None;
+    }
+    let (mut hash, mut at, mut size, mut proof) = (leaf, at, size, proof.iter());
+    while size > 1 {
+        if at ^ 1 < size {
+            let sibling = proof.next()?;
+            hash = if at & 1 == 1 { node(sibling, &hash) } else { node(&hash, sibling) };
+        }
+        (at, size) = (at >> 1, size.div_ceil(2));
+    }
+    proof.next().is_none().then_some(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaves(count: usize) -> Vec<Hash> {
+        (0..count).map(|n| leaf(&n.to_be_bytes())).collect()
+    }
+
+    #[test]
+    fn the_root_is_that_of_the_rfc() {
+        // The tree hash of RFC 6962 written down as it is defined there.
+        fn defined(leaves: &[Hash]) -> Hash {
+            match leaves {
+                [] => Sha256::digest([]).into(),
+                [one] => *one,
+                _ => {
+                    let split = leaves.len().next_power_of_two() / 2;
+                    node(&defined(&leaves[..split]), &defined(&leaves[split..]))
+                }
+            }
+        }
+        let mut tree = Tree::default();
+        for count in 0..70 {
+            assert_eq!(tree.root(), defined(&leaves(count)), "{count}");
+            assert_eq!(Tree::from_bytes(tree.size(), &tree.to_bytes()), Some(tree.clone()));
+            tree.push(leaf(&count.to_be_bytes()));
+        }
+        assert_eq!(Tree::from_bytes(3, &[0; 32]), None);
+    }
+
+    #[test]
+    fn a_proof_leads_to_the_root_and_only_for_its_own_record_and_place() {
+        for count in 1..40 {
+            let leaves = leaves(count);
+            let mut tree = Tree::default();
+            leaves.iter().for_each(|leaf| tree.push(*leaf));
+            let levels = Levels::new(leaves.clone());
+            for (at, leaf) in leaves.iter().enumerate() {
+                let proof = levels.proof(at);
+                let (place, size) = (at as u64, count as u64);
+                assert_eq!(root_of(*leaf, place, size, &proof), Some(tree.root()), "{at} of {count}");
+                assert_ne!(root_of(Hash::default(), place, size, &proof), Some(tree.root()));
+                assert_ne!(root_of(*leaf, place + 1, size, &proof), Some(tree.root()));
+                assert_eq!(root_of(*leaf, place, size, &[proof, vec![Hash::default()]].concat()), None);
+            }
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The evidence log's rows: written by the ledger's writer, in the commit of the attempts that they speak of.
+//!
+//! A row holds the records of one group commit, so a busy gateway writes few rows. The state of the log (chain, tree) is
+//! kept with each checkpoint; what came after it is hashed again at the start.
+//!
+//! **Failure behaviour.** Two writers of one database cannot fork the log: each looks, inside its transaction, whether the log
+//! stands where it left it, and otherwise reads on from there.
+
+use super::writer::Op;
+use super::{Ledger, LedgerError};
+use crate::audit::{Checkpoint, Digester, Entry, Event, Hash, Keys, PublicKey, Purpose, Signed, State};
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// So many records get a checkpoint of their own, also before its time.
+const SIGNED_EVERY: u64 = 10_000;
+/// Records are read so many rows at a time.
+const ROWS: usize = 256;
+
+/// Where the log stands, as the writer knows it.
+#[derive(Clone, Debug)]
+struct Stand {
+    state: State,
+    /// Size of all records.
+    bytes: u64,
+    /// Number of records that the newest checkpoint covers.
+    signed: u64,
+    /// The key that the log says signs.
+    key: Option<PublicKey>,
+}
+
+/// The writer's side of the log.
+#[derive(Debug)]
+pub(super) struct Chain {
+    keys: Keys,
+    stand: Stand,
+    recorded: Instant,
+}
+
+/// What a request's way needs of the log.
+#[derive(Debug)]
+pub(super) struct Audit {
+    pub(super) digester: Digester,
+    pub(super) log: Arc<str>,
+}
+
+/// A checkpoint as it was kept.
+#[derive(Clone, Debug)]
+pub struct KeptCheckpoint {
+    /// Records that it covers.
+    pub size: u64,
+    /// The line as it is exported: text, signature, key.
+    pub line: String,
+}
+
+// === impl Chain ===
+
+impl Chain {
+    /// Reads where the log stands; begins one where there is none.
+    pub(super) fn load(connection: &mut Connection, keys: Keys) -> Result<(Self, Audit), LedgerError> {
+        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let (log, digest_key) =
+            (meta(&transaction, "evidence_log", 8)?, meta(&transaction, "evidence_digest_key", 32)?);
+        let log: Arc<str> = hex::encode(log).into();
+        let audit = Audit { digester: Digester::new(&digest_key), log: log.clone() };
+        let mut chain = Self { stand: read_stand(&transaction, log)?, keys, recorded: Instant::now() };
+        if chain.stand.state.size() == 0 {
+            let key = chain.keys.signer().public();
+            let note = json!({"key": key.map(|key| key.to_string()), "version": env!("CARGO_PKG_VERSION")});
+            let entry = Entry { note: Some(note), ..Entry::new(Event::Log, now_us()) };
+            chain.stand.key = key;
+            chain.append(&transaction, &[entry])?;
+        }
+        chain.sign(&transaction)?;
+        transaction.commit()?;
+        Ok((chain, audit))
+    }
+
+    /// What has to be restored if the transaction fails.
+    pub(super) fn mark(&self) -> Mark {
+        Mark(self.stand.clone())
+    }
+
+    /// Forgets what a failed transaction appended.
+    pub(super) fn restore(&mut self, mark: Mark) {
+        self.stand = mark.0;
+    }
+
+    /// Bytes that the log takes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.stand.bytes
+    }
+
+    /// Appends records.
+    pub(super) fn append(&mut self, connection: &Connection, entries: &[Entry]) -> Result<(), LedgerError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.catch_up(connection)?;
+        let first = self.stand.state.size();
+        let mut lines = String::with_capacity(entries.len() * 384);
+        for entry in entries {
+            lines.push_str(&self.stand.state.append(entry));
+            lines.push('\n');
+        }
+        self.stand.bytes += lines.len() as u64;
+        connection
+            .prepare_cached("INSERT INTO evidence (log, first, count, head, lines) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![
+                &*self.stand.state.log,
+                first,
+                entries.len() as u64,
+                self.stand.state.head,
+                lines.as_bytes()
+            ])?;
+        if self.stand.state.size() - self.stand.signed >= SIGNED_EVERY {
+            self.sign(connection)?;
+        }
+        Ok(())
+    }
+
+    /// Takes up a new key, and signs what no checkpoint covers yet.
+    pub(super) fn checkpoint(&mut self, connection: &Connection) -> Result<(), LedgerError> {
+        self.keys.refresh();
+        self.catch_up(connection)?;
+        self.sign(connection)
+    }
+
+    fn sign(&mut self, connection: &Connection) -> Result<(), LedgerError> {
+        self.hand_over(connection)?;
+        let size = self.stand.state.size();
+        if size == self.stand.signed {
+            return Ok(());
+        }
+        let signed = Signed::new(&Checkpoint::of(&self.stand.state), Purpose::Checkpoint, self.keys.signer());
+        let line = signed.and_then(|signed| serde_json::to_string(&signed).ok());
+        connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO checkpoints (log, size, line, head, tree, bytes, key) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            )?
+            .execute(params![
+                &*self.stand.state.log,
+                size,
+                line.unwrap_or_default(),
+                self.stand.state.head,
+                self.stand.state.tree.to_bytes(),
+                self.stand.bytes,
+                self.stand.key.map(|key| key.to_string()),
+            ])?;
+        self.stand.signed = size;
+        Ok(())
+    }
+
+    /// Says in the log, in the old key's name, that another key signs from here on.
+    fn hand_over(&mut self, connection: &Connection) -> Result<(), LedgerError> {
+        let (Some(new), Some(old)) = (self.keys.signer().public(), self.stand.key) else { return Ok(()) };
+        if new == old {
+            return Ok(());
+        }
+        let text = format!("{}\n{new}", self.stand.state.log);
+        let proof = self.keys.signer().sign_as(old, Purpose::Handover, text.as_bytes());
+        if proof.is_none() {
+            tracing::warn!(%old, %new, "the evidence log's earlier key is gone: the new one is not vouched for by it");
+        }
+        let note = json!({"old": old.to_string(), "new": new.to_string(), "signature": proof.map(hex::encode)});
+        self.stand.key = Some(new);
+        self.append(connection, &[Entry { note: Some(note), ..Entry::new(Event::Key, now_us()) }])
+    }
+
+    /// Reads on where another process has written meanwhile.
+    fn catch_up(&mut self, connection: &Connection) -> Result<(), LedgerError> {
+        let log = self.stand.state.log.clone();
+        let end: Option<u64> = connection
+            .prepare_cached("SELECT first + count FROM evidence WHERE log = ?1 ORDER BY first DESC LIMIT 1")?
+            .query_row([&*log], |row| row.get(0))
+            .optional()?;
+        if end.unwrap_or(0) != self.stand.state.size() {
+            self.stand = read_stand(connection, log)?;
+        }
+        Ok(())
+    }
+
+    /// Whether it is time to look at the key file and sign, though nobody asks.
+    pub(super) fn due(&mut self, every: Duration) -> bool {
+        let due = self.recorded.elapsed() >= every;
+        if due {
+            self.recorded = Instant::now();
+        }
+        due
+    }
+}
+
+/// Where a chain stood.
+pub(super) struct Mark(Stand);
+
+fn now_us() -> i64 {
+    jiff::Timestamp::now().as_microsecond()
+}
+
+/// Random bytes that were drawn once for this ledger.
+fn meta(connection: &Connection, name: &str, length: usize) -> Result<Vec<u8>, rusqlite::Error> {
+    let mut fresh = vec![0u8; length];
+    rand::Rng::fill(&mut rand::rng(), fresh.as_mut_slice());
+    connection.execute("INSERT OR IGNORE INTO meta (name, value) VALUES (?1, ?2)", params![name, fresh])?;
+    connection.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
+}
+
+fn read_stand(connection: &Connection, log: Arc<str>) -> Result<Stand, LedgerError> {
+    let kept = connection
+        .prepare("SELECT size, head, tree, bytes, key FROM checkpoints WHERE log = ?1 ORDER BY size DESC LIMIT 1")?
+        .query_row([&*log], |row| {
+            let key: Option<String> = row.get(4)?;
+            Ok((row.get::<_, u64>(0)?, row.get::<_, Hash>(1)?, row.get::<_, Vec<u8>>(2)?, row.get::<_, u64>(3)?, key))
+        })
+        .optional()?;
+    let mut stand = Stand { state: State::new(log.clone()), bytes: 0, signed: 0, key: None };
+    if let Some((size, head, tree, bytes, key)) = kept {
+        let damaged = || LedgerError::Database("the evidence log's newest checkpoint is damaged".into());
+        stand.state.tree = crate::audit::tree_from(size, &tree).ok_or_else(damaged)?;
+        (stand.state.head, stand.bytes, stand.signed) = (head, bytes, size);
+        stand.key = key.and_then(|key| key.parse().ok());
+    }
+    let mut rows = connection.prepare("SELECT lines FROM evidence WHERE log = ?1 AND first >= ?2 ORDER BY first")?;
+    let mut rows = rows.query(params![&*log, stand.state.size()])?;
+    while let Some(row) = rows.next()? {
+        let lines: Vec<u8> = row.get(0)?;
+        stand.bytes += lines.len() as u64;
+        lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).for_each(|line| {
+            stand.state.take(line);
+            stand.key = named_key(line).or(stand.key);
+        });
+    }
+    Ok(stand)
+}
+
+/// The key that a record says signs from there on.
+fn named_key(record: &[u8]) -> Option<PublicKey> {
+    let names = |word: &[u8]| record.windows(word.len()).any(|part| part == word);
+    if !names(br#""event":"log""#) && !names(br#""event":"key""#) {
+        return None;
+    }
+    let record: Value = serde_json::from_slice(record).ok()?;
+    let note = record.get("note")?;
+    note.get("new").or(note.get("key"))?.as_str()?.parse().ok()
+}
+
+// === impl Ledger: evidence ===
+
+impl Ledger {
+    /// Whether evidence is written.
+    pub fn audited(&self) -> bool {
+        self.audit.is_some()
+    }
+
+    /// A keyed digest of a request's body, where evidence is written.
+    pub fn fingerprint(&self, body: &[u8]) -> Option<Hash> {
+        self.audit.as_ref().map(|audit| audit.digester.digest(body))
+    }
+
+    /// The running log's id.
+    pub fn evidence_log(&self) -> Option<&str> {
+        self.audit.as_ref().map(|audit| &*audit.log)
+    }
+
+    /// Puts records on the evidence log, without waiting.
+    pub fn evidence_later(&self, entries: Vec<Entry>) {
+        if self.audited() && !entries.is_empty() {
+            self.writer.push(Op::Evidence(entries), None);
+        }
+    }
+
+    /// Takes up a new key from the key file, and signs what no checkpoint covers yet; returns once that is durable.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub async fn checkpoint(&self) -> Result<(), LedgerError> {
+        match self.audited() {
+            true => self.writer.commit(Op::Checkpoint).await,
+            false => Ok(()),
+        }
+    }
+
+    /// The ids of all evidence logs in the database, the oldest first.
+    pub fn evidence_logs(&self) -> Result<Vec<String>, LedgerError> {
+        self.read(|connection| {
+            let sql = "SELECT log FROM evidence GROUP BY log ORDER BY min(rowid)";
+            connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
+        })
+    }
+
+    /// The records of a log from a place on, as far as one reading goes; empty at the end.
+    pub fn evidence(&self, log: &str, from: u64) -> Result<Vec<String>, LedgerError> {
+        self.read(|connection| {
+            let sql = "SELECT first, lines FROM evidence WHERE log = ?1 AND first + count > ?2 ORDER BY first LIMIT ?3";
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut rows = statement.query(params![log, from, ROWS as u64])?;
+            let mut records = Vec::new();
+            while let Some(row) = rows.next()? {
+                let (first, lines): (u64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+                let text = String::from_utf8_lossy(&lines);
+                let skipped = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
+                records.extend(text.lines().skip(skipped).map(str::to_owned));
+            }
+            Ok(records)
+        })
+    }
+
+    /// The checkpoints of a log, the oldest first.
+    pub fn checkpoints(&self, log: &str) -> Result<Vec<KeptCheckpoint>, LedgerError> {
+        self.read(|connection| {
+            let sql = "SELECT size, line FROM checkpoints WHERE log = ?1 ORDER BY size";
+            let kept = |row: &rusqlite::Row<'_>| Ok(KeptCheckpoint { size: row.get(0)?, line: row.get(1)? });
+            connection.prepare(sql)?.query_map([log], kept)?.collect()
+        })
+    }
+
+    /// The key that bodies are digested with, where there is a log.
+    pub fn digester(&self) -> Result<Option<Digester>, LedgerError> {
+        self.read(|connection| {
+            let sql = "SELECT value FROM meta WHERE name = 'evidence_digest_key'";
+            let key: Option<Vec<u8>> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
+            Ok(key.map(|key| Digester::new(&key)))
+        })
+    }
+
+    /// The data class of a request on record, by name.
+    pub fn class_of(&self, request: &str) -> Result<Option<String>, LedgerError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT class FROM requests WHERE id = ?1")?;
+            statement.query_row([request], |row| row.get(0)).optional()
+        })
+    }
+}

@@ -1,0 +1,50 @@
+//! What left, what stayed and what was refused, by class, place and day.
+
+use super::{Ledger, LedgerError};
+use rusqlite::params;
+use serde::Serialize;
+
+/// One line of the table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ResidencyRow {
+    /// The day, UTC.
+    pub day: String,
+    /// The data class.
+    pub class: String,
+    /// `local`, `hosted`, or `refused`.
+    pub route: String,
+    /// The provider.
+    pub provider: Option<String>,
+    /// Its region.
+    pub region: Option<String>,
+    /// `answer`, `shadow`, `judge`; nothing for a refusal.
+    pub purpose: Option<String>,
+    /// Attempts, or refused requests.
+    pub count: u64,
+}
+
+impl Ledger {
+    /// Attempts by day, class and destination, and requests that residency refused.
+    pub fn residency(&self, since_us: i64, until_us: i64) -> Result<Vec<ResidencyRow>, LedgerError> {
+        self.read(|connection| {
+            let sql = "SELECT date(at_us / 1000000, 'unixepoch'), coalesce(class, 'unknown'), route, provider, region, \
+                       purpose, count(*) FROM attempts WHERE at_us >= ?1 AND at_us < ?2 GROUP BY 1, 2, 3, 4, 5, 6 \
+                       UNION ALL \
+                       SELECT date(at_us / 1000000, 'unixepoch'), class, 'refused', NULL, NULL, NULL, count(*) FROM requests \
+                       WHERE at_us >= ?1 AND at_us < ?2 AND reason = 'residency' AND attempts = 0 GROUP BY 1, 2 \
+                       ORDER BY 1 DESC, 2, 3, 4";
+            let row = |row: &rusqlite::Row<'_>| {
+                Ok(ResidencyRow {
+                    day: row.get(0)?,
+                    class: row.get(1)?,
+                    route: row.get(2)?,
+                    provider: row.get(3)?,
+                    region: row.get(4)?,
+                    purpose: row.get(5)?,
+                    count: row.get(6)?,
+                })
+            };
+            connection.prepare_cached(sql)?.query_map(params![since_us, until_us], row)?.collect()
+        })
+    }
+}
