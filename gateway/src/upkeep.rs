@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
 /// Keys made or revoked elsewhere count within a second.
 const KEYS: Duration = Duration::from_millis(400);
@@ -16,6 +17,9 @@ const KEYS: Duration = Duration::from_millis(400);
 const FILE: Duration = Duration::from_secs(1);
 /// How often a new evidence key is looked for, and what has no checkpoint yet gets one.
 const CHECKPOINT: Duration = Duration::from_secs(60);
+/// How often this process says on a shared ledger that it lives; also how soon a ledger that could not be reached is tried
+/// again.
+const BEAT: Duration = Duration::from_secs(1);
 /// How often the ledger is pruned.
 const PRUNE: Duration = Duration::from_secs(3_600);
 
@@ -41,7 +45,25 @@ pub fn named(keys: &[KeyRecord]) -> Vec<(String, router::ledger::NewKey)> {
     keys.iter().map(|key| (key.id.as_str().to_owned(), key.key.clone())).collect()
 }
 
-/// Starts everything; it ends with the app's drain.
+/// Says that this process lives, until `ended`: also while it drains, because its streams still run.
+pub fn live(app: &Arc<App>, ended: CancellationToken) {
+    let living = app.clone();
+    app.tasks.spawn(async move {
+        let mut tick = interval(BEAT);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = ended.cancelled() => return,
+                _ = tick.tick() => {
+                    // A failure is in the log and in the readiness already.
+                    let _ = living.ledger.beat().await;
+                }
+            }
+        }
+    });
+}
+
+/// Starts everything else; it ends with the app's drain.
 pub fn start(app: &Arc<App>, ground: Ground, config: PathBuf) {
     let watched = app.clone();
     app.tasks.spawn(async move {
@@ -61,7 +83,7 @@ pub fn start(app: &Arc<App>, ground: Ground, config: PathBuf) {
             tokio::select! {
                 () = pruned.draining.cancelled() => return,
                 _ = tick.tick() => {
-                    let retention = pruned.settings.load().retention;
+                    let retention = pruned.settings.load().ledger.retention;
                     if let Err(error) = pruned.ledger.prune(retention).await {
                         tracing::warn!(error = %error, "cannot prune the ledger");
                     }

@@ -44,3 +44,8 @@ pub use look::Looked;
 pub use observe::{Observer, Silent};
 pub use shadow::Shadow;
 pub use taint::Taint;
+
+/// Shared with the black-box tests by its text: nothing of the product may depend on it.
+#[cfg(test)]
+#[path = "../../tests/src/stores.rs"]
+mod stores;

@@ -195,7 +195,8 @@ async fn a_selection_holds_the_records_of_its_subject_and_what_vouches_for_them(
     let export = bench.exported(&filter);
     let sound = bench.verified(&export).unwrap();
     assert_eq!((sound.records, sound.whole), (21, false), "20 of the subject, and the log's first");
-    let others = lines(&export).iter().filter(|line| line.contains("\"user\":\"user-") && !line.contains("user-3")).count();
+    let others =
+        lines(&export).iter().filter(|line| line.contains("\"user\":\"user-") && !line.contains("user-3")).count();
     // The filter itself is in the head.
     assert_eq!(others, 0);
 }

@@ -8,6 +8,7 @@ pub mod client;
 pub mod gateway;
 pub mod oracle;
 pub mod sse;
+pub mod stores;
 pub mod upstream;
 pub mod wire;
 

@@ -67,7 +67,7 @@ fn failed(error: impl std::fmt::Display) -> Failure {
 /// Writes the log, or a selection of it.
 pub fn export(setting: &Setting, wanted: &Export) -> Result<(), Failure> {
     let settings = setting.load()?;
-    let (signer, ledger) = (signer(&settings)?, Ledger::attach(&settings.ledger_path)?);
+    let (signer, ledger) = (signer(&settings)?, Ledger::attach(&settings.ledger.place)?);
     let filter = Filter {
         key: wanted.key.clone(),
         team: wanted.team.clone(),
@@ -146,7 +146,7 @@ fn read_checkpoint(path: &Path, key: PublicKey) -> Result<Checkpoint, Failure> {
 /// Prints the newest checkpoint of the newest log: to be put where the gateway cannot change it.
 pub fn checkpoint(setting: &Setting) -> Result<(), Failure> {
     let settings = setting.load()?;
-    let ledger = Ledger::attach(&settings.ledger_path)?;
+    let ledger = Ledger::attach(&settings.ledger.place)?;
     let log = ledger.evidence_logs()?.pop().ok_or_else(|| failed("there is no evidence log yet"))?;
     let kept = ledger.checkpoints(&log)?.pop().ok_or_else(|| failed("the log has no checkpoint yet"))?;
     say(kept.line);
@@ -181,7 +181,7 @@ pub fn rotate_key(setting: &Setting) -> Result<(), Failure> {
 /// Prints the digest that records have of a body.
 pub fn digest(setting: &Setting, file: &Path) -> Result<(), Failure> {
     let settings = setting.load()?;
-    let digester = Ledger::attach(&settings.ledger_path)?.digester()?;
+    let digester = Ledger::attach(&settings.ledger.place)?.digester()?;
     let digester = digester.ok_or_else(|| failed("there is no evidence log yet"))?;
     let body = std::fs::read(file).map_err(|error| failed(format!("{}: {error}", file.display())))?;
     let digest: String = digester.digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();

@@ -7,7 +7,7 @@ use crate::config::{ProviderKind, Settings};
 use crate::upkeep;
 use adapters::wire::WireRequest;
 use policies::{Endpoint, Location, Principal, RequestId, RouteWish};
-use router::ledger::Ledger;
+use router::ledger::{Ledger, Place};
 use router::{Ask, Budgets, CascadeConfig, Silent};
 use serde_json::{Value, json};
 use std::io::Read;
@@ -43,7 +43,7 @@ pub fn check(setting: &Setting) -> Result<(), Failure> {
     }
     say(format!("{} is valid.", setting.config.display()));
     say(format!("data on {}, admin on {}", settings.server.listen, settings.server.admin_listen));
-    say(format!("ledger at {}", settings.ledger_path.display()));
+    say(format!("ledger at {}", settings.ledger.place));
     let prices = &settings.prices;
     let place = prices.file.as_ref().map_or_else(|| "bundled".into(), |file| format!("from {}", file.display()));
     say(format!("prices: {}, {} models, {place}", prices.source, prices.models));
@@ -151,7 +151,7 @@ fn meaning(settings: &Settings) -> Value {
         "valid": true,
         "listen": settings.server.listen.to_string(),
         "admin_listen": settings.server.admin_listen.to_string(),
-        "ledger": settings.ledger_path,
+        "ledger": settings.ledger.place.to_string(),
         "providers": providers.collect::<Vec<_>>(),
         "models": models.collect::<Vec<_>>(),
         "router": {
@@ -240,9 +240,13 @@ fn decide(settings: Settings, ask: &Ask) -> Result<String, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
     let scratch = std::env::temp_dir().join(format!("sluice-explain-{}.db", uuid::Uuid::new_v4()));
-    let path = if settings.ledger_path.is_file() { settings.ledger_path.clone() } else { scratch.clone() };
+    let place = match &settings.ledger.place {
+        // Nothing was served yet: a decision needs an empty ledger, and asking makes none.
+        Place::File(path) if !path.is_file() => Place::File(scratch.clone()),
+        place => place.clone(),
+    };
     let explained = runtime.block_on(async {
-        let ledger = Ledger::attach(&path)?;
+        let ledger = Ledger::attach(place)?;
         let keys = ledger.keys()?;
         let specs = budget_specs(&settings, &upkeep::named(&keys));
         let budgets = Budgets::start(ledger.clone(), specs, jiff::Timestamp::now())?;

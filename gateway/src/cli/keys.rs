@@ -66,7 +66,7 @@ pub struct Create {
 /// Does it.
 pub fn run(setting: &Setting, keys: Keys) -> Result<(), Failure> {
     let settings = setting.load()?;
-    let ledger = Ledger::attach(&settings.ledger_path)?;
+    let ledger = Ledger::attach(&settings.ledger.place)?;
     match keys {
         Keys::Create(wanted) => create(setting, &settings, &ledger, wanted),
         Keys::List => list(setting, &ledger),

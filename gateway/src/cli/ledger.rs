@@ -67,7 +67,7 @@ pub fn spend(setting: &Setting, wanted: &Spend) -> Result<(), Failure> {
         Failure::Usage(format!("`--group-by {}`: one of {text}", wanted.group_by))
     })?;
     let (since, until) = (moment(&wanted.since, "since", 0)?, moment(&wanted.until, "until", i64::MAX)?);
-    let table = Ledger::attach(&settings.ledger_path)?.spend(by, since, until)?;
+    let table = Ledger::attach(&settings.ledger.place)?.spend(by, since, until)?;
     if setting.json {
         say(serde_json::to_string(&table).map_err(|error| Failure::Failed(error.to_string()))?);
         return Ok(());
@@ -124,7 +124,7 @@ pub fn run(setting: &Setting, command: &LedgerCommand) -> Result<(), Failure> {
         return Err(Failure::Usage("`--public-key` and `--checkpoint` belong to an exported FILE".into()));
     }
     let settings = setting.load()?;
-    let faults = Ledger::attach(&settings.ledger_path)?.verify()?;
+    let faults = Ledger::attach(&settings.ledger.place)?.verify()?;
     if setting.json {
         say(json!({"valid": faults.is_empty(), "faults": faults}));
     } else {

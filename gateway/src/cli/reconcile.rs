@@ -89,7 +89,7 @@ pub fn run(setting: &Setting, wanted: &Reconcile) -> Result<(), Failure> {
     };
     let since = midnight(first)?;
     let until = midnight(last.checked_add(1.day()).map_err(|error| Failure::Usage(error.to_string()))?)?;
-    let rows = Ledger::attach(&settings.ledger_path)?.daily(&providers, since, until)?;
+    let rows = Ledger::attach(&settings.ledger.place)?.daily(&providers, since, until)?;
     note(&mut bill, &rows, last);
     let comparison = compare::compare(&bill, &rows).map_err(Failure::Usage)?;
     let above = comparison.above(threshold);

@@ -20,7 +20,7 @@ pub struct Savings {
 pub fn savings(setting: &Setting, wanted: &Savings) -> Result<(), Failure> {
     let settings = setting.load()?;
     let (since, until) = (moment(&wanted.since, "since", 0)?, moment(&wanted.until, "until", i64::MAX)?);
-    let told = Ledger::attach(&settings.ledger_path)?.savings(since, until)?;
+    let told = Ledger::attach(&settings.ledger.place)?.savings(since, until)?;
     if setting.json {
         say(serde_json::to_string(&told).map_err(|error| Failure::Failed(error.to_string()))?);
         return Ok(());

@@ -14,6 +14,7 @@ use crate::upkeep;
 use arc_swap::ArcSwap;
 use router::ledger::Ledger;
 use router::{Budgets, Limits};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -51,13 +52,13 @@ pub fn serve(setting: &Setting) -> Result<(), Failure> {
 async fn run(setting: &Setting, settings: Settings, telemetry: Arc<Telemetry>) -> Result<(), Failure> {
     let failed = |error: anyhow::Error| Failure::Failed(format!("{error:#}"));
     let listeners = bind(settings.server.listen, settings.server.admin_listen).await.map_err(Failure::Failed)?;
-    if let Some(folder) = settings.ledger_path.parent() {
+    if let Some(folder) = settings.ledger.place.file().and_then(Path::parent) {
         std::fs::create_dir_all(folder)
             .map_err(|error| Failure::Failed(format!("cannot make the ledger's folder: {error}")))?;
     }
     let keys = settings.evidence_key.as_deref().map(router::audit::Keys::open).transpose();
     let keys = keys.map_err(|error| Failure::Usage(format!("`residency.evidence.key_file`: {error}")))?;
-    let (ledger, recovered) = Ledger::start_with(&settings.ledger_path, settings.durability, keys)?;
+    let (ledger, recovered) = Ledger::start_with(&settings.ledger.place, settings.ledger.durability, keys)?;
     note_exporters(&ledger, &settings);
     if recovered > 0 {
         tracing::warn!(attempts = recovered, "attempts of an earlier life were charged at their ceiling");
@@ -101,6 +102,8 @@ async fn run(setting: &Setting, settings: Settings, telemetry: Arc<Telemetry>) -
         }
     }
     upkeep::start(&app, ground.clone(), setting.config.clone());
+    let ended = CancellationToken::new();
+    upkeep::live(&app, ended.clone());
 
     let (stop, force) = (CancellationToken::new(), CancellationToken::new());
     // Awaited below, whatever happens.
@@ -110,6 +113,7 @@ async fn run(setting: &Setting, settings: Settings, telemetry: Arc<Telemetry>) -
     for backend in ground.parts.backends() {
         backend.shutdown().await;
     }
+    ended.cancel();
     tasks.close();
     // Lines of cut streams are still on their way.
     let _ = tokio::time::timeout(LAST_LINES, tasks.wait()).await;

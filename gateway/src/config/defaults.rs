@@ -73,3 +73,6 @@ pub const CASCADE_HOLD_TOKENS: usize = 24;
 pub const CASCADE_HOLD: Duration = Duration::from_millis(150);
 /// `[router] probe_deadline`: five times what 128 tokens take on one core.
 pub const PROBE_DEADLINE: Duration = Duration::from_millis(60);
+
+/// The evidence log's key, where the ledger is no file that it could lie beside.
+pub const EVIDENCE_KEY: &str = "sluice.evidence.key";

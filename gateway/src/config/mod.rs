@@ -21,6 +21,7 @@ mod savings;
 mod sections;
 mod settings;
 pub mod spec;
+mod stores;
 pub mod units;
 
 pub use environment::Environment;

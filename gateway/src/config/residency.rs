@@ -5,6 +5,7 @@ use super::load::nearest;
 use super::providers::Findings;
 use super::spec::{ClassMatcherSpec, EvidenceSpec, ResidencySpec};
 use policies::{ClassMatcher, ClassRule, Classes};
+use router::ledger::Place;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -87,8 +88,11 @@ pub(super) fn read_matchers(
 
 /// `[residency.evidence]`: the key file, or nothing where no evidence is kept. It lies beside the ledger, unless said
 /// otherwise.
-pub(super) fn read_evidence(spec: &EvidenceSpec, folder: &Path, ledger: &Path) -> Option<PathBuf> {
-    let beside = || ledger.with_extension("evidence.key");
+pub(super) fn read_evidence(spec: &EvidenceSpec, folder: &Path, ledger: &Place) -> Option<PathBuf> {
+    let beside = || match ledger {
+        Place::File(file) => file.with_extension("evidence.key"),
+        Place::Server(_) => folder.join(defaults::EVIDENCE_KEY),
+    };
     let path = spec.key_file.as_ref().map(|path| folder.join(path));
     spec.enabled.unwrap_or(true).then(|| path.unwrap_or_else(beside))
 }

@@ -9,15 +9,12 @@ use super::learning::read_risk;
 use super::load::nearest;
 use super::providers::{Findings, ProviderKind, ProviderSettings};
 use super::settings::{ModelSettings, RouterSettings};
-use super::spec::{
-    DurabilityWord, ExperimentSpec, LedgerSpec, LimitsSpec, ModelSpec, RouterSpec, RuleSpec, SecondOpinion,
-};
+use super::spec::{ExperimentSpec, LimitsSpec, ModelSpec, RouterSpec, RuleSpec, SecondOpinion};
 use super::units::Names;
 use policies::{Classes, Location, Metered, ModelName, Price, PriceSource, Pricing, RateLimit, RouteWish, Rule};
 use router::Shadow;
-use router::ledger::{Durability, Retention};
 use router::prices::PriceTable;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 pub(super) fn read_models(
@@ -225,25 +222,6 @@ pub(super) fn read_router(
         baseline,
         cascade: super::cascade::read(&spec.cascade, found),
     }
-}
-
-pub(super) fn read_ledger(spec: &LedgerSpec, folder: &Path, found: &mut Findings) -> (PathBuf, Durability, Retention) {
-    let LedgerSpec { path, url, durability, max_age, max_size } = spec;
-    if url.is_some() {
-        let text = "`ledger.url`: a PostgreSQL ledger is not built yet: use `ledger.path`";
-        found.problems.push(text.into());
-    }
-    let path = path.clone().unwrap_or_else(|| defaults::LEDGER_PATH.into());
-    let path = if path.is_absolute() { path } else { folder.join(path) };
-    let durability = match durability {
-        None | Some(DurabilityWord::Disk) => Durability::Disk,
-        Some(DurabilityWord::Process) => Durability::Process,
-    };
-    let retention = Retention {
-        age: max_age.map_or(defaults::LEDGER_AGE, |time| time.0),
-        bytes: max_size.map_or(defaults::LEDGER_BYTES, |size| size.0),
-    };
-    (path, durability, retention)
 }
 
 /// Rate limits of each key, and of teams.

@@ -9,8 +9,9 @@ use super::prices::{PriceSettings, read_prices};
 use super::providers::{Findings, ProviderSettings};
 use super::residency::{read_classes, read_evidence, read_matchers};
 use super::savings::{read_holdout, read_local_cost};
-use super::sections::{read_experiments, read_ledger, read_models, read_rates, read_router, read_rules};
+use super::sections::{read_experiments, read_models, read_rates, read_router, read_rules};
 use super::spec::{ConfigSpec, LimitsSpec, LogFormat, ModeWord, ServerSpec, TelemetrySpec, TimeoutsSpec};
+use super::stores::{LedgerSettings, read_ledger};
 use super::units::Time;
 use adapters::hosted;
 use policies::detect::Detectors;
@@ -18,7 +19,6 @@ use policies::{
     ClassMatcher, Classes, LocalCost, Location, ModelName, NanoDollars, Pricing, ProviderName, RateLimit, Rule, Secret,
     Unsure,
 };
-use router::ledger::{Durability, Retention};
 use router::probe::Head;
 use router::{BudgetSpec, CascadeConfig, LaneRule, MoneyRate, RiskGoal, Shadow};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -37,12 +37,8 @@ pub struct Settings {
     pub models: Vec<ModelSettings>,
     /// How requests are routed.
     pub router: RouterSettings,
-    /// The ledger's file.
-    pub ledger_path: PathBuf,
-    /// What a commit survives.
-    pub durability: Durability,
-    /// How long lines are kept.
-    pub retention: Retention,
+    /// Where spend is kept.
+    pub ledger: LedgerSettings,
     /// The residency table.
     pub classes: Arc<Classes>,
     /// The class of a request that names none.
@@ -244,8 +240,8 @@ impl Settings {
         let detectors = read_detectors(&residency, &classes, folder, &mut found);
         let rules = read_rules(&rules, &classes, &models, &mut found);
         let router = read_router(&router, folder, rules, savings.baseline.as_deref(), &models, &providers, &mut found);
-        let (ledger_path, durability, retention) = read_ledger(&ledger, folder, &mut found);
-        let evidence_key = read_evidence(&residency.evidence, folder, &ledger_path);
+        let ledger = read_ledger(&ledger, folder, environment, &mut found);
+        let evidence_key = read_evidence(&residency.evidence, folder, &ledger.place);
         let (rates, team_rates) = read_rates(&limits, &mut found);
         let LimitsSpec { connections, in_flight, body, head, .. } = limits;
         let TelemetrySpec { log, log_format, otlp_endpoint } = telemetry;
@@ -260,9 +256,7 @@ impl Settings {
             providers,
             models,
             router,
-            ledger_path,
-            durability,
-            retention,
+            ledger,
             matchers: read_matchers(&residency.matchers, &classes, &mut found),
             evidence_key,
             offline: residency.mode == Some(ModeWord::Offline),

@@ -280,13 +280,26 @@ pub struct LedgerSpec {
     /// The SQLite file.
     pub path: Option<PathBuf>,
     /// A PostgreSQL address.
-    pub url: Option<String>,
+    pub url: Option<HiddenText>,
+    /// The environment variable that holds it.
+    pub url_env: Option<String>,
     /// `disk` or `process`.
     pub durability: Option<DurabilityWord>,
     /// Lines older than this are pruned.
     pub max_age: Option<Time>,
     /// Above this size the oldest lines are pruned.
     pub max_size: Option<Size>,
+}
+
+/// A text with a password in it.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct HiddenText(pub String);
+
+impl std::fmt::Debug for HiddenText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HiddenText(..)")
+    }
 }
 
 /// What a commit survives.

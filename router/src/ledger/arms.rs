@@ -9,9 +9,9 @@
 //!
 //! **What it does not do.** It computes no savings (see [`crate::savings`]).
 
-use super::{Ledger, LedgerError, connect};
+use super::store::{Db, Row, cells};
+use super::{Ledger, LedgerError};
 use policies::NanoDollars;
-use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 
 /// The arm of a request.
@@ -69,10 +69,12 @@ impl Ledger {
     /// The database cannot be read or written.
     pub fn salt(&self) -> Result<[u8; 32], LedgerError> {
         // A connection of its own: the writer may belong to another process.
-        let connection = connect(self.path())?;
-        let fresh: [u8; 32] = rand::random();
-        connection.execute("INSERT OR IGNORE INTO meta (name, value) VALUES ('holdout_salt', ?1)", [fresh])?;
-        Ok(connection.query_row("SELECT value FROM meta WHERE name = 'holdout_salt'", [], |row| row.get(0))?)
+        self.aside(|db| {
+            let fresh: [u8; 32] = rand::random();
+            let sql = "INSERT INTO meta (name, value) VALUES ('holdout_salt', ?1) ON CONFLICT (name) DO NOTHING";
+            db.execute(sql, cells![&fresh])?;
+            db.one("SELECT value FROM meta WHERE name = 'holdout_salt'", &[], |row| row.get(0))
+        })
     }
 
     /// The sessions that asked for something in a span of time, with what those requests cost.
@@ -81,26 +83,25 @@ impl Ledger {
     /// The database cannot be read.
     pub fn sessions(&self, since_us: i64, until_us: i64) -> Result<Vec<SessionRow>, LedgerError> {
         // It may take a second, in which nobody shall wait for the reader.
-        let connection = connect(self.path())?;
-        let mut statement = connection.prepare(SESSIONS)?;
-        let amount = |row: &rusqlite::Row<'_>, at: usize| row.get::<_, u64>(at).map(NanoDollars);
-        let rows = statement.query_map([since_us, until_us], |row| {
-            Ok(SessionRow {
-                arm: word(&row.get::<_, String>(0)?),
-                why: row.get(1)?,
-                prompt_tokens: row.get(2)?,
-                shares: (row.get(3)?, row.get(4)?),
-                requests: row.get(5)?,
-                cost: amount(row, 6)?,
-                unpriced: row.get(7)?,
-                local_cost: amount(row, 8)?,
-                local_known: row.get(9)?,
-                local_unknown: row.get(10)?,
-                judging: row.get::<_, Option<u64>>(11)?.map(NanoDollars),
-                baseline: row.get::<_, Option<u64>>(12)?.map(NanoDollars),
+        self.aside(|db| {
+            let amount = |row: &Row<'_>, at: usize| row.get::<u64>(at).map(NanoDollars);
+            db.query(SESSIONS, cells![since_us, until_us], |row| {
+                Ok(SessionRow {
+                    arm: word(&row.get::<String>(0)?),
+                    why: row.get(1)?,
+                    prompt_tokens: row.get(2)?,
+                    shares: (row.get(3)?, row.get(4)?),
+                    requests: row.get(5)?,
+                    cost: amount(row, 6)?,
+                    unpriced: row.get(7)?,
+                    local_cost: amount(row, 8)?,
+                    local_known: row.get(9)?,
+                    local_unknown: row.get(10)?,
+                    judging: row.get::<Option<u64>>(11)?.map(NanoDollars),
+                    baseline: row.get::<Option<u64>>(12)?.map(NanoDollars),
+                })
             })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        })
     }
 }
 
@@ -128,46 +129,43 @@ WITH asked AS (
         sum(judging) AS judging, sum(baseline) AS baseline
     FROM asked GROUP BY session
 )
-SELECT iif(f.share BETWEEN s.least AND s.most, f.arm, 'excluded'),
-    iif(f.share BETWEEN s.least AND s.most, f.why, 'share_changed'), f.prompt_tokens, s.least, s.most, s.requests, s.cost, s.unpriced, s.local, s.known, s.unknown,
-    s.judging, s.baseline
+SELECT CASE WHEN f.share BETWEEN s.least AND s.most THEN f.arm ELSE 'excluded' END,
+    CASE WHEN f.share BETWEEN s.least AND s.most THEN f.why ELSE 'share_changed' END, f.prompt_tokens, s.least, s.most,
+    s.requests, CAST(s.cost AS BIGINT), CAST(s.unpriced AS BIGINT), CAST(s.local AS BIGINT), CAST(s.known AS BIGINT),
+    CAST(s.unknown AS BIGINT), CAST(s.judging AS BIGINT), CAST(s.baseline AS BIGINT)
 FROM summed s JOIN arms f
     ON f.rowid = (SELECT rowid FROM arms WHERE session = s.session ORDER BY at_us, rowid LIMIT 1)";
 
 /// Writes the arm beside its request.
-pub(super) fn put(
-    connection: &Connection,
-    request: &super::RequestRecord,
-    arm: &ArmRecord,
-) -> Result<(), rusqlite::Error> {
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO arms (request, at_us, session, arm, why, share, prompt_tokens, judging_nd) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![
+pub(super) fn put(db: &mut Db, request: &super::RequestRecord, arm: &ArmRecord) -> Result<(), LedgerError> {
+    db.put(
+        "INSERT INTO arms (request, at_us, session, arm, why, share, prompt_tokens, judging_nd) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+         ON CONFLICT (request) DO UPDATE SET at_us = excluded.at_us, session = excluded.session, arm = excluded.arm, \
+         why = excluded.why, share = excluded.share, prompt_tokens = excluded.prompt_tokens, \
+         judging_nd = excluded.judging_nd",
+        cells![
             request.id.as_str(),
             request.at_us,
-            arm.session,
+            &arm.session,
             arm.arm,
             arm.why,
             arm.share,
             arm.prompt_tokens,
-            arm.judging.map(|amount| i64::try_from(amount.0).unwrap_or(i64::MAX)),
-        ])?;
-    Ok(())
+            arm.judging.map(|amount| amount.0),
+        ],
+    )
 }
 
 /// Drops the arms of requests that are about to go.
-pub(super) fn drop_before(connection: &Connection, at_us: i64) -> Result<(), rusqlite::Error> {
-    connection.execute("DELETE FROM arms WHERE at_us < ?1", [at_us])?;
-    Ok(())
+pub(super) fn drop_before(db: &mut Db, at_us: i64) -> Result<(), LedgerError> {
+    db.put("DELETE FROM arms WHERE at_us < ?1", cells![at_us])
 }
 
 /// A request's arm and what excluded it, for its story.
-pub(super) fn shown(connection: &Connection, request: &str) -> Result<(Value, Value), rusqlite::Error> {
-    let mut statement = connection.prepare_cached("SELECT arm, why FROM arms WHERE request = ?1")?;
-    let text = |row: &rusqlite::Row<'_>, at| row.get::<_, Option<String>>(at).map(Value::from);
-    let found = statement.query_row([request], |row| Ok((text(row, 0)?, text(row, 1)?))).optional()?;
+pub(super) fn shown(db: &mut Db, request: &str) -> Result<(Value, Value), LedgerError> {
+    let text = |row: &Row<'_>, at| row.get::<Option<String>>(at).map(Value::from);
+    let sql = "SELECT arm, why FROM arms WHERE request = ?1";
+    let found = db.first(sql, cells![request], |row| Ok((text(row, 0)?, text(row, 1)?)))?;
     Ok(found.unwrap_or((Value::Null, Value::Null)))
 }

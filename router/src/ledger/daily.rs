@@ -1,9 +1,8 @@
 //! What was spent at a provider each day, by the name that the provider knows the model by: what a bill is compared with.
 
+use super::store::Cell;
 use super::{Ledger, LedgerError};
 use policies::NanoDollars;
-use rusqlite::params_from_iter;
-use rusqlite::types::Value;
 
 /// The sums of one UTC day and one upstream model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,20 +32,23 @@ impl Ledger {
     /// Sums of closed attempts at these providers, in microseconds since 1970 from `since_us` to before `until_us`,
     /// ordered by day and model. Answers, shadow copies and judgements count: all of them are billed.
     pub fn daily(&self, providers: &[String], since_us: i64, until_us: i64) -> Result<Vec<DailyRow>, LedgerError> {
+        if providers.is_empty() {
+            return Ok(Vec::new());
+        }
         let places: Vec<String> = (3..providers.len() + 3).map(|at| format!("?{at}")).collect();
-        let sql = format!(
-            "SELECT date(at_us / 1000000, 'unixepoch'), upstream, count(*), coalesce(sum(input), 0), \
-             coalesce(sum(output), 0), coalesce(sum(cost_nd), 0), count(*) FILTER (WHERE cost_nd IS NULL), \
-             count(*) FILTER (WHERE counted = 'at_least') FROM attempts \
-             WHERE outcome IS NOT NULL AND at_us >= ?1 AND at_us < ?2 AND provider IN ({}) \
-             GROUP BY 1, 2 ORDER BY 1, 2",
-            places.join(", ")
-        );
-        let times = [since_us, until_us].map(Value::from);
-        let names = providers.iter().map(|name| Value::from(name.clone()));
-        self.read(|connection| {
-            let mut statement = connection.prepare(&sql)?;
-            let rows = statement.query_map(params_from_iter(times.into_iter().chain(names)), |row| {
+        let values: Vec<Cell<'_>> =
+            [since_us, until_us].map(Cell::from).into_iter().chain(providers.iter().map(Cell::from)).collect();
+        self.read(|db| {
+            let sql = format!(
+                "SELECT {}, upstream, count(*), CAST(coalesce(sum(input), 0) AS BIGINT), \
+                 CAST(coalesce(sum(output), 0) AS BIGINT), CAST(coalesce(sum(cost_nd), 0) AS BIGINT), \
+                 count(*) FILTER (WHERE cost_nd IS NULL), count(*) FILTER (WHERE counted = 'at_least') FROM attempts \
+                 WHERE outcome IS NOT NULL AND at_us >= ?1 AND at_us < ?2 AND provider IN ({}) \
+                 GROUP BY 1, 2 ORDER BY 1, 2",
+                db.day_of("at_us"),
+                places.join(", ")
+            );
+            db.query(&sql, &values, |row| {
                 Ok(DailyRow {
                     day: row.get(0)?,
                     upstream: row.get(1)?,
@@ -57,8 +59,7 @@ impl Ledger {
                     unpriced: row.get(6)?,
                     uncertain: row.get(7)?,
                 })
-            })?;
-            rows.collect()
+            })
         })
     }
 }
@@ -66,9 +67,14 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::bed::{Bed, on_both_stores};
     use crate::ledger::{AttemptClose, AttemptOpen, Durability, Outcome, Payer};
     use policies::{Counted, Usage};
     use std::sync::Arc;
+
+    on_both_stores! {
+        a_day_is_utc_and_other_providers_are_not_in_it;
+    }
 
     const DAY: i64 = 86_400_000_000;
 
@@ -112,10 +118,8 @@ mod tests {
         ledger.close(close, None).await.unwrap();
     }
 
-    #[tokio::test]
-    async fn a_day_is_utc_and_other_providers_are_not_in_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let (ledger, _) = Ledger::start(&folder.path().join("l.db"), Durability::Process).unwrap();
+    async fn a_day_is_utc_and_other_providers_are_not_in_it(bed: Bed) {
+        let (ledger, _) = bed.start(Durability::Process);
         line(&ledger, 1, DAY - 1, "p", "one", Some(5)).await;
         line(&ledger, 2, DAY, "p", "one", Some(7)).await;
         line(&ledger, 3, 2 * DAY - 1, "q", "one", None).await;

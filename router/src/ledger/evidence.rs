@@ -6,10 +6,10 @@
 //! **Failure behaviour.** Two writers of one database cannot fork the log: each looks, inside its transaction, whether the log
 //! stands where it left it, and otherwise reads on from there.
 
+use super::store::{Db, cells};
 use super::writer::Op;
 use super::{Ledger, LedgerError};
 use crate::audit::{Checkpoint, Digester, Entry, Event, Hash, Keys, PublicKey, Purpose, Signed, State};
-use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,11 @@ use tokio::time::Instant;
 /// So many records get a checkpoint of their own, also before its time.
 const SIGNED_EVERY: u64 = 10_000;
 /// Records are read so many rows at a time.
-const ROWS: usize = 256;
+const ROWS: u64 = 256;
+/// Evidence is signed so often, where any came.
+const SIGNED_AFTER: Duration = Duration::from_secs(60);
+/// The name of the key that bodies are digested with.
+const DIGEST_KEY: &str = "evidence_digest_key";
 
 /// Where the log stands, as the writer knows it.
 #[derive(Clone, Debug)]
@@ -60,23 +64,39 @@ pub struct KeptCheckpoint {
 
 impl Chain {
     /// Reads where the log stands; begins one where there is none.
-    pub(super) fn load(connection: &mut Connection, keys: Keys) -> Result<(Self, Audit), LedgerError> {
-        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let (log, digest_key) =
-            (meta(&transaction, "evidence_log", 8)?, meta(&transaction, "evidence_digest_key", 32)?);
-        let log: Arc<str> = hex::encode(log).into();
-        let audit = Audit { digester: Digester::new(&digest_key), log: log.clone() };
-        let mut chain = Self { stand: read_stand(&transaction, log)?, keys, recorded: Instant::now() };
-        if chain.stand.state.size() == 0 {
-            let key = chain.keys.signer().public();
-            let note = json!({"key": key.map(|key| key.to_string()), "version": env!("CARGO_PKG_VERSION")});
-            let entry = Entry { note: Some(note), ..Entry::new(Event::Log, now_us()) };
-            chain.stand.key = key;
-            chain.append(&transaction, &[entry])?;
+    ///
+    /// A file has one log; on a server, where several processes write, each life of a process has its own.
+    pub(super) fn load(db: &mut Db, keys: Keys) -> Result<(Self, Audit), LedgerError> {
+        db.transaction(|db| {
+            let log = match db.is_postgres() {
+                true => rand::random::<[u8; 8]>().to_vec(),
+                false => meta(db, "evidence_log", 8)?,
+            };
+            let log: Arc<str> = hex::encode(log).into();
+            let audit = Audit { digester: Digester::new(&meta(db, DIGEST_KEY, 32)?), log: log.clone() };
+            let mut chain = Self { stand: read_stand(db, log)?, keys, recorded: Instant::now() };
+            if chain.stand.state.size() == 0 {
+                let key = chain.keys.signer().public();
+                let note = json!({"key": key.map(|key| key.to_string()), "version": env!("CARGO_PKG_VERSION")});
+                let entry = Entry { note: Some(note), ..Entry::new(Event::Log, now_us()) };
+                chain.stand.key = key;
+                chain.append(db, &[entry])?;
+            }
+            chain.sign(db)?;
+            Ok((chain, audit))
+        })
+    }
+
+    /// Appends what a group brings, and signs when it is time to.
+    pub(super) fn write(&mut self, db: &mut Db, entries: &[Entry], sign: bool) -> Result<(), LedgerError> {
+        self.append(db, entries)?;
+        if sign || self.recorded.elapsed() >= SIGNED_AFTER {
+            self.recorded = Instant::now();
+            self.keys.refresh();
+            self.catch_up(db)?;
+            self.sign(db)?;
         }
-        chain.sign(&transaction)?;
-        transaction.commit()?;
-        Ok((chain, audit))
+        Ok(())
     }
 
     /// What has to be restored if the transaction fails.
@@ -95,11 +115,11 @@ impl Chain {
     }
 
     /// Appends records.
-    pub(super) fn append(&mut self, connection: &Connection, entries: &[Entry]) -> Result<(), LedgerError> {
+    fn append(&mut self, db: &mut Db, entries: &[Entry]) -> Result<(), LedgerError> {
         if entries.is_empty() {
             return Ok(());
         }
-        self.catch_up(connection)?;
+        self.catch_up(db)?;
         let first = self.stand.state.size();
         let mut lines = String::with_capacity(entries.len() * 384);
         for entry in entries {
@@ -107,56 +127,51 @@ impl Chain {
             lines.push('\n');
         }
         self.stand.bytes += lines.len() as u64;
-        connection
-            .prepare_cached("INSERT INTO evidence (log, first, count, head, lines) VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![
+        db.put(
+            "INSERT INTO evidence (log, first, count, at_us, head, lines) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            cells![
                 &*self.stand.state.log,
                 first,
                 entries.len() as u64,
-                self.stand.state.head,
+                now_us(),
+                &self.stand.state.head,
                 lines.as_bytes()
-            ])?;
+            ],
+        )?;
         if self.stand.state.size() - self.stand.signed >= SIGNED_EVERY {
-            self.sign(connection)?;
+            self.sign(db)?;
         }
         Ok(())
     }
 
-    /// Takes up a new key, and signs what no checkpoint covers yet.
-    pub(super) fn checkpoint(&mut self, connection: &Connection) -> Result<(), LedgerError> {
-        self.keys.refresh();
-        self.catch_up(connection)?;
-        self.sign(connection)
-    }
-
-    fn sign(&mut self, connection: &Connection) -> Result<(), LedgerError> {
-        self.hand_over(connection)?;
+    fn sign(&mut self, db: &mut Db) -> Result<(), LedgerError> {
+        self.hand_over(db)?;
         let size = self.stand.state.size();
         if size == self.stand.signed {
             return Ok(());
         }
         let signed = Signed::new(&Checkpoint::of(&self.stand.state), Purpose::Checkpoint, self.keys.signer());
         let line = signed.and_then(|signed| serde_json::to_string(&signed).ok());
-        connection
-            .prepare_cached(
-                "INSERT OR REPLACE INTO checkpoints (log, size, line, head, tree, bytes, key) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )?
-            .execute(params![
+        let key = self.stand.key.map(|key| key.to_string());
+        db.put(
+            "INSERT INTO checkpoints (log, size, line, head, tree, bytes, key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+             ON CONFLICT (log, size) DO NOTHING",
+            cells![
                 &*self.stand.state.log,
                 size,
-                line.unwrap_or_default(),
-                self.stand.state.head,
-                self.stand.state.tree.to_bytes(),
+                &line.unwrap_or_default(),
+                &self.stand.state.head,
+                &self.stand.state.tree.to_bytes(),
                 self.stand.bytes,
-                self.stand.key.map(|key| key.to_string()),
-            ])?;
+                key.as_ref(),
+            ],
+        )?;
         self.stand.signed = size;
         Ok(())
     }
 
     /// Says in the log, in the old key's name, that another key signs from here on.
-    fn hand_over(&mut self, connection: &Connection) -> Result<(), LedgerError> {
+    fn hand_over(&mut self, db: &mut Db) -> Result<(), LedgerError> {
         let (Some(new), Some(old)) = (self.keys.signer().public(), self.stand.key) else { return Ok(()) };
         if new == old {
             return Ok(());
@@ -168,29 +183,22 @@ impl Chain {
         }
         let note = json!({"old": old.to_string(), "new": new.to_string(), "signature": proof.map(hex::encode)});
         self.stand.key = Some(new);
-        self.append(connection, &[Entry { note: Some(note), ..Entry::new(Event::Key, now_us()) }])
+        self.append(db, &[Entry { note: Some(note), ..Entry::new(Event::Key, now_us()) }])
     }
 
     /// Reads on where another process has written meanwhile.
-    fn catch_up(&mut self, connection: &Connection) -> Result<(), LedgerError> {
+    fn catch_up(&mut self, db: &mut Db) -> Result<(), LedgerError> {
         let log = self.stand.state.log.clone();
-        let end: Option<u64> = connection
-            .prepare_cached("SELECT first + count FROM evidence WHERE log = ?1 ORDER BY first DESC LIMIT 1")?
-            .query_row([&*log], |row| row.get(0))
-            .optional()?;
+        if db.is_postgres() {
+            // A log of a server's is written by one process.
+            return Ok(());
+        }
+        let sql = "SELECT first + count FROM evidence WHERE log = ?1 ORDER BY first DESC LIMIT 1";
+        let end: Option<u64> = db.first(sql, cells![&*log], |row| row.get(0))?;
         if end.unwrap_or(0) != self.stand.state.size() {
-            self.stand = read_stand(connection, log)?;
+            self.stand = read_stand(db, log)?;
         }
         Ok(())
-    }
-
-    /// Whether it is time to look at the key file and sign, though nobody asks.
-    pub(super) fn due(&mut self, every: Duration) -> bool {
-        let due = self.recorded.elapsed() >= every;
-        if due {
-            self.recorded = Instant::now();
-        }
-        due
     }
 }
 
@@ -202,21 +210,21 @@ fn now_us() -> i64 {
 }
 
 /// Random bytes that were drawn once for this ledger.
-fn meta(connection: &Connection, name: &str, length: usize) -> Result<Vec<u8>, rusqlite::Error> {
+fn meta(db: &mut Db, name: &str, length: usize) -> Result<Vec<u8>, LedgerError> {
     let mut fresh = vec![0u8; length];
     rand::Rng::fill(&mut rand::rng(), fresh.as_mut_slice());
-    connection.execute("INSERT OR IGNORE INTO meta (name, value) VALUES (?1, ?2)", params![name, fresh])?;
-    connection.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
+    let sql = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING";
+    db.execute(sql, cells![name, &fresh])?;
+    db.one("SELECT value FROM meta WHERE name = ?1", cells![name], |row| row.get(0))
 }
 
-fn read_stand(connection: &Connection, log: Arc<str>) -> Result<Stand, LedgerError> {
-    let kept = connection
-        .prepare("SELECT size, head, tree, bytes, key FROM checkpoints WHERE log = ?1 ORDER BY size DESC LIMIT 1")?
-        .query_row([&*log], |row| {
-            let key: Option<String> = row.get(4)?;
-            Ok((row.get::<_, u64>(0)?, row.get::<_, Hash>(1)?, row.get::<_, Vec<u8>>(2)?, row.get::<_, u64>(3)?, key))
-        })
-        .optional()?;
+fn read_stand(db: &mut Db, log: Arc<str>) -> Result<Stand, LedgerError> {
+    let sql = "SELECT size, head, tree, bytes, key FROM checkpoints WHERE log = ?1 ORDER BY size DESC LIMIT 1";
+    let kept = db.first(sql, cells![&*log], |row| {
+        let (size, head): (u64, Hash) = (row.get(0)?, row.get(1)?);
+        let (tree, bytes, key): (Vec<u8>, u64, Option<String>) = (row.get(2)?, row.get(3)?, row.get(4)?);
+        Ok((size, head, tree, bytes, key))
+    })?;
     let mut stand = Stand { state: State::new(log.clone()), bytes: 0, signed: 0, key: None };
     if let Some((size, head, tree, bytes, key)) = kept {
         let damaged = || LedgerError::Database("the evidence log's newest checkpoint is damaged".into());
@@ -224,10 +232,9 @@ fn read_stand(connection: &Connection, log: Arc<str>) -> Result<Stand, LedgerErr
         (stand.state.head, stand.bytes, stand.signed) = (head, bytes, size);
         stand.key = key.and_then(|key| key.parse().ok());
     }
-    let mut rows = connection.prepare("SELECT lines FROM evidence WHERE log = ?1 AND first >= ?2 ORDER BY first")?;
-    let mut rows = rows.query(params![&*log, stand.state.size()])?;
-    while let Some(row) = rows.next()? {
-        let lines: Vec<u8> = row.get(0)?;
+    let sql = "SELECT lines FROM evidence WHERE log = ?1 AND first >= ?2 ORDER BY first";
+    let rows = db.query(sql, cells![&*log, stand.state.size()], |row| row.get::<Vec<u8>>(0))?;
+    for lines in rows {
         stand.bytes += lines.len() as u64;
         lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).for_each(|line| {
             stand.state.take(line);
@@ -286,52 +293,39 @@ impl Ledger {
 
     /// The ids of all evidence logs in the database, the oldest first.
     pub fn evidence_logs(&self) -> Result<Vec<String>, LedgerError> {
-        self.read(|connection| {
-            let sql = "SELECT log FROM evidence GROUP BY log ORDER BY min(rowid)";
-            connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
-        })
+        let sql = "SELECT log FROM evidence GROUP BY log ORDER BY min(at_us), log";
+        self.read(|db| db.query(sql, &[], |row| row.get(0)))
     }
 
     /// The records of a log from a place on, as far as one reading goes; empty at the end.
     pub fn evidence(&self, log: &str, from: u64) -> Result<Vec<String>, LedgerError> {
-        self.read(|connection| {
-            let sql = "SELECT first, lines FROM evidence WHERE log = ?1 AND first + count > ?2 ORDER BY first LIMIT ?3";
-            let mut statement = connection.prepare_cached(sql)?;
-            let mut rows = statement.query(params![log, from, ROWS as u64])?;
-            let mut records = Vec::new();
-            while let Some(row) = rows.next()? {
-                let (first, lines): (u64, Vec<u8>) = (row.get(0)?, row.get(1)?);
-                let text = String::from_utf8_lossy(&lines);
-                let skipped = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
-                records.extend(text.lines().skip(skipped).map(str::to_owned));
-            }
-            Ok(records)
-        })
+        let sql = "SELECT first, lines FROM evidence WHERE log = ?1 AND first + count > ?2 ORDER BY first LIMIT ?3";
+        let rows = self.read(|db| {
+            db.query(sql, cells![log, from, ROWS], |row| Ok((row.get::<u64>(0)?, row.get::<Vec<u8>>(1)?)))
+        })?;
+        let records = rows.into_iter().flat_map(|(first, lines)| {
+            let skipped = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
+            let text = String::from_utf8_lossy(&lines);
+            text.lines().skip(skipped).map(str::to_owned).collect::<Vec<_>>()
+        });
+        Ok(records.collect())
     }
 
     /// The checkpoints of a log, the oldest first.
     pub fn checkpoints(&self, log: &str) -> Result<Vec<KeptCheckpoint>, LedgerError> {
-        self.read(|connection| {
-            let sql = "SELECT size, line FROM checkpoints WHERE log = ?1 ORDER BY size";
-            let kept = |row: &rusqlite::Row<'_>| Ok(KeptCheckpoint { size: row.get(0)?, line: row.get(1)? });
-            connection.prepare(sql)?.query_map([log], kept)?.collect()
-        })
+        let sql = "SELECT size, line FROM checkpoints WHERE log = ?1 ORDER BY size";
+        self.read(|db| db.query(sql, cells![log], |row| Ok(KeptCheckpoint { size: row.get(0)?, line: row.get(1)? })))
     }
 
     /// The key that bodies are digested with, where there is a log.
     pub fn digester(&self) -> Result<Option<Digester>, LedgerError> {
-        self.read(|connection| {
-            let sql = "SELECT value FROM meta WHERE name = 'evidence_digest_key'";
-            let key: Option<Vec<u8>> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
-            Ok(key.map(|key| Digester::new(&key)))
-        })
+        let sql = "SELECT value FROM meta WHERE name = ?1";
+        let key = self.read(|db| db.first(sql, cells![DIGEST_KEY], |row| row.get::<Vec<u8>>(0)))?;
+        Ok(key.map(|key| Digester::new(&key)))
     }
 
     /// The data class of a request on record, by name.
     pub fn class_of(&self, request: &str) -> Result<Option<String>, LedgerError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT class FROM requests WHERE id = ?1")?;
-            statement.query_row([request], |row| row.get(0)).optional()
-        })
+        self.read(|db| db.first("SELECT class FROM requests WHERE id = ?1", cells![request], |row| row.get(0)))
     }
 }

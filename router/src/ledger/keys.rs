@@ -7,11 +7,10 @@
 //! **Rotation** gives a key another secret: its id, and with it its budgets, limits and history, stay. Every older secret
 //! is good until the overlap ends, and no longer.
 
-use super::{Ledger, LedgerError, connect};
+use super::store::{Db, cells};
+use super::{Ledger, LedgerError};
 use crate::budgets::Window;
 use policies::{KeyId, Location, ModelName, NanoDollars, RateLimit, Secret};
-use rusqlite::types::Type;
-use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -133,25 +132,31 @@ impl Ledger {
         };
         let budgets = key.budgets.iter().map(|(limit, window)| StoredBudget { limit_nd: limit.0, window: *window });
         let rates: Vec<String> = key.rates.iter().map(ToString::to_string).collect();
+        let budgets = text(&budgets.collect::<Vec<_>>());
+        let rates = text(&rates);
+        let lists = (key.models.as_ref().map(text), key.routes.as_ref().map(text), key.classes.as_ref().map(text));
         // A connection of its own: the writer may belong to another process.
-        let made = connect(self.path())?.execute(
-            "INSERT INTO keys (id, name, digest, team, user, models, routes, classes, budgets, rates, created_us, expires_us) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (name) DO NOTHING",
-            params![
-                record.id.as_str(),
-                key.name,
-                record.digest.as_slice(),
-                key.team,
-                key.user,
-                key.models.as_ref().map(text),
-                key.routes.as_ref().map(text),
-                key.classes.as_ref().map(text),
-                text(&budgets.collect::<Vec<_>>()),
-                text(&rates),
-                record.created_us,
-                key.expires_us,
-            ],
-        )?;
+        let made = self.aside(|db| {
+            db.execute(
+                "INSERT INTO keys (id, name, digest, team, \"user\", models, routes, classes, budgets, rates, created_us, \
+                 expires_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
+                 ON CONFLICT (name) DO NOTHING",
+                cells![
+                    record.id.as_str(),
+                    &key.name,
+                    &record.digest,
+                    key.team.as_ref(),
+                    key.user.as_ref(),
+                    lists.0.as_ref(),
+                    lists.1.as_ref(),
+                    lists.2.as_ref(),
+                    &budgets,
+                    &rates,
+                    record.created_us,
+                    key.expires_us,
+                ],
+            )
+        })?;
         Ok((made > 0).then_some((record, secret)))
     }
 
@@ -160,26 +165,25 @@ impl Ledger {
     /// # Errors
     /// Also a budget or a limit that cannot be read: a key without it would be another key.
     pub fn keys(&self) -> Result<Vec<KeyRecord>, LedgerError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT key, digest, until_us FROM old_secrets")?;
+        self.read(|db| {
             let mut old: HashMap<String, Vec<OldSecret>> = HashMap::new();
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                old.entry(row.get(0)?).or_default().push(OldSecret { digest: row.get(1)?, until_us: row.get(2)? });
+            let replaced = db.query("SELECT key, digest, until_us FROM old_secrets", &[], |row| {
+                Ok((row.get::<String>(0)?, OldSecret { digest: row.get(1)?, until_us: row.get(2)? }))
+            })?;
+            for (key, secret) in replaced {
+                old.entry(key).or_default().push(secret);
             }
-            let mut statement = connection.prepare_cached(
-                "SELECT id, name, digest, team, user, models, routes, classes, budgets, rates, created_us, expires_us, \
-                 revoked_us FROM keys ORDER BY created_us, id",
-            )?;
-            let rows = statement.query_map([], |row| {
+            let sql = "SELECT id, name, digest, team, \"user\", models, routes, classes, budgets, rates, created_us, \
+                       expires_us, revoked_us FROM keys ORDER BY created_us, id";
+            db.query(sql, &[], |row| {
                 let id: String = row.get(0)?;
                 // A list that cannot be read allows nothing.
                 let models: Option<String> = row.get(5)?;
                 let routes: Option<String> = row.get(6)?;
                 let classes: Option<String> = row.get(7)?;
-                let budgets: Vec<StoredBudget> = strict(8, &row.get::<_, String>(8)?)?;
-                let rates: Vec<String> = strict(9, &row.get::<_, String>(9)?)?;
-                let rates = rates.iter().map(|rate| RateLimit::parse(rate).map_err(|why| unreadable(9, why)));
+                let budgets: Vec<StoredBudget> = strict(&row.get::<String>(8)?)?;
+                let rates: Vec<String> = strict(&row.get::<String>(9)?)?;
+                let rates = rates.iter().map(|rate| RateLimit::parse(rate).map_err(unreadable));
                 Ok(KeyRecord {
                     old: old.remove(&id).unwrap_or_default(),
                     id: id.into(),
@@ -198,21 +202,15 @@ impl Ledger {
                     created_us: row.get(10)?,
                     revoked_us: row.get(12)?,
                 })
-            })?;
-            rows.collect()
+            })
         })
     }
 
     /// Revokes a key with all its secrets, by id or name; `None` when there is none (or it was revoked before).
     pub fn revoke_key(&self, id_or_name: &str) -> Result<Option<KeyId>, LedgerError> {
         let now = jiff::Timestamp::now().as_microsecond();
-        let id: Option<String> = connect(self.path())?
-            .query_row(
-                "UPDATE keys SET revoked_us = ?2 WHERE (id = ?1 OR name = ?1) AND revoked_us IS NULL RETURNING id",
-                params![id_or_name, now],
-                |row| row.get(0),
-            )
-            .optional()?;
+        let sql = "UPDATE keys SET revoked_us = ?2 WHERE (id = ?1 OR name = ?1) AND revoked_us IS NULL RETURNING id";
+        let id = self.aside(|db| db.first(sql, cells![id_or_name, now], |row| row.get::<String>(0)))?;
         Ok(id.map(KeyId::from))
     }
 
@@ -222,43 +220,41 @@ impl Ledger {
         let now = jiff::Timestamp::now().as_microsecond();
         let until = now.saturating_add(i64::try_from(overlap.as_micros()).unwrap_or(i64::MAX));
         let (secret, digest) = fresh();
-        let mut connection = connect(self.path())?;
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let Some(id) = replace_secret(&transaction, id_or_name, &digest, now, until)? else { return Ok(None) };
-        transaction.commit()?;
+        let replaced = self.aside(|db| db.transaction(|db| replace_secret(db, id_or_name, &digest, now, until)))?;
+        let Some(id) = replaced else { return Ok(None) };
         let record = self.keys()?.into_iter().find(|key| key.id.as_str() == id);
         Ok(record.map(|record| (record, secret)))
     }
 
-    /// A number that changes whenever another connection has written: cheap to poll.
+    /// A number that changes whenever another connection has written (a file), or a key has changed (a server): cheap to
+    /// poll.
     pub fn version(&self) -> Result<i64, LedgerError> {
-        self.read(|connection| connection.pragma_query_value(None, "data_version", |row| row.get(0)))
+        self.read(|db| {
+            let sql = if db.is_postgres() { "SELECT n FROM keys_version" } else { "PRAGMA data_version" };
+            db.one(sql, &[], |row| row.get(0))
+        })
     }
 }
 
 fn replace_secret(
-    transaction: &Transaction<'_>,
+    db: &mut Db,
     id_or_name: &str,
     digest: &KeyDigest,
     now: i64,
     until: i64,
-) -> Result<Option<String>, rusqlite::Error> {
-    let found: Option<(String, KeyDigest)> = transaction
-        .query_row(
-            "SELECT id, digest FROM keys WHERE (id = ?1 OR name = ?1) AND revoked_us IS NULL \
-             AND (expires_us IS NULL OR expires_us > ?2)",
-            params![id_or_name, now],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
-        .optional()?;
+) -> Result<Option<String>, LedgerError> {
+    // Two rotations at the same time go one after the other: a file is locked as a whole, a row here.
+    let lock = if db.is_postgres() { "FOR UPDATE" } else { "" };
+    let sql = format!(
+        "SELECT id, digest FROM keys WHERE (id = ?1 OR name = ?1) AND revoked_us IS NULL \
+         AND (expires_us IS NULL OR expires_us > ?2) {lock}"
+    );
+    let found = db.first(&sql, cells![id_or_name, now], |row| Ok((row.get::<String>(0)?, row.get::<KeyDigest>(1)?)))?;
     let Some((id, before)) = found else { return Ok(None) };
-    transaction.execute(
-        "INSERT INTO old_secrets (digest, key, until_us) VALUES (?1, ?2, ?3)",
-        params![before.as_slice(), id, until],
-    )?;
-    transaction.execute("UPDATE old_secrets SET until_us = min(until_us, ?2) WHERE key = ?1", params![id, until])?;
-    transaction.execute("DELETE FROM old_secrets WHERE until_us <= ?1", params![now])?;
-    transaction.execute("UPDATE keys SET digest = ?2 WHERE id = ?1", params![id, digest.as_slice()])?;
+    db.put("INSERT INTO old_secrets (digest, key, until_us) VALUES (?1, ?2, ?3)", cells![&before, &id, until])?;
+    db.put("UPDATE old_secrets SET until_us = ?2 WHERE key = ?1 AND until_us > ?2", cells![&id, until])?;
+    db.put("DELETE FROM old_secrets WHERE until_us <= ?1", cells![now])?;
+    db.put("UPDATE keys SET digest = ?2 WHERE id = ?1", cells![&id, digest])?;
     Ok(Some(id))
 }
 
@@ -267,12 +263,12 @@ fn text<T: Serialize + ?Sized>(list: &T) -> String {
     serde_json::to_string(list).unwrap_or_default()
 }
 
-fn strict<T: for<'de> Deserialize<'de>>(column: usize, list: &str) -> Result<T, rusqlite::Error> {
-    serde_json::from_str(list).map_err(|why| unreadable(column, why.to_string()))
+fn strict<T: for<'de> Deserialize<'de>>(list: &str) -> Result<T, LedgerError> {
+    serde_json::from_str(list).map_err(unreadable)
 }
 
-fn unreadable(column: usize, why: String) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, why.into())
+fn unreadable(why: impl ToString) -> LedgerError {
+    LedgerError::Database(format!("a key cannot be read: {}", why.to_string()))
 }
 
 #[cfg(test)]

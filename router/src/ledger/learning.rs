@@ -9,11 +9,11 @@
 //!
 //! **What it does not do.** It does not say who may label what: [`Ledger::owner_of`] tells whose a request is.
 
+use super::store::{Db, Row, cells};
 use super::writer::Op;
 use super::{Ledger, LedgerError};
 use crate::classify::{Evidence, Label};
 use policies::{KeyId, Location, RequestId};
-use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -91,9 +91,9 @@ const TELLING: &str = "SELECT j.request, j.score, j.threshold, j.looked_from, j.
 impl Ledger {
     /// Whose a request is: `None` when there is no such request, `Some(None)` when it came without a key.
     pub fn owner_of(&self, request: &str) -> Result<Option<Option<KeyId>>, LedgerError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT key_id FROM requests WHERE id = ?1")?;
-            let owner = statement.query_row([request], |row| row.get::<_, Option<String>>(0)).optional()?;
+        self.read(|db| {
+            let sql = "SELECT key_id FROM requests WHERE id = ?1";
+            let owner = db.first(sql, cells![request], |row| row.get::<Option<String>>(0))?;
             Ok(owner.map(|key| key.map(KeyId::from)))
         })
     }
@@ -109,10 +109,9 @@ impl Ledger {
     /// The newest labels of local answers that this judge sent there, the oldest first.
     pub fn labels(&self, judge: &str, limit: usize) -> Result<Vec<Label>, LedgerError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.read(|connection| {
-            let sql = format!("{TELLING} GROUP BY l.request ORDER BY max(l.at_us) DESC LIMIT ?2");
-            let mut statement = connection.prepare_cached(&sql)?;
-            let mut labels = statement.query_map(params![judge, limit], telling)?.collect::<Result<Vec<_>, _>>()?;
+        self.read(|db| {
+            let sql = format!("{TELLING} GROUP BY j.request ORDER BY max(l.at_us) DESC LIMIT ?2");
+            let mut labels = db.query(&sql, cells![judge, limit], telling)?;
             labels.reverse();
             Ok(labels)
         })
@@ -120,48 +119,42 @@ impl Ledger {
 
     /// What the labels of one request say about the threshold; `None` where they say nothing.
     pub fn label_of(&self, judge: &str, request: &str) -> Result<Option<Label>, LedgerError> {
-        self.read(|connection| {
-            let sql = format!("{TELLING} AND l.request = ?2 GROUP BY l.request");
-            connection.prepare_cached(&sql)?.query_row(params![judge, request], telling).optional()
-        })
+        let sql = format!("{TELLING} AND l.request = ?2 GROUP BY j.request");
+        self.read(|db| db.first(&sql, cells![judge, request], telling))
     }
 
     /// The newest judged requests with what was said of their answers, the latest first.
     pub fn judged(&self, limit: usize) -> Result<Vec<JudgedRow>, LedgerError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT j.request, j.at_us, j.team, j.judge, j.head, j.score, j.threshold, j.looked_from, j.side, \
-                 j.propensity, j.explored, j.features, j.embedding, j.prompt, r.route, \
-                 (SELECT min(value) FROM labels l WHERE l.request = j.request) \
-                 FROM judgements j JOIN requests r ON r.id = j.request ORDER BY j.at_us DESC LIMIT ?1",
-            )?;
-            statement.query_map([limit], judged_row)?.collect()
-        })
+        let sql = "SELECT j.request, j.at_us, j.team, j.judge, j.head, j.score, j.threshold, j.looked_from, j.side, \
+                   j.propensity, j.explored, j.features, j.embedding, j.prompt, r.route, \
+                   (SELECT min(value) FROM labels l WHERE l.request = j.request) \
+                   FROM judgements j JOIN requests r ON r.id = j.request ORDER BY j.at_us DESC LIMIT ?1";
+        self.read(|db| db.query(sql, cells![limit], judged_row))
     }
 }
 
-fn telling(row: &Row<'_>) -> Result<Label, rusqlite::Error> {
+fn telling(row: &Row<'_>) -> Result<Label, LedgerError> {
     let (propensity, explored): (f32, bool) = (row.get(4)?, row.get(5)?);
     Ok(Label::new(
-        &row.get::<_, String>(0)?,
+        &row.get::<String>(0)?,
         row.get(1)?,
-        row.get::<_, Option<f32>>(2)?.unwrap_or(f32::INFINITY),
-        row.get::<_, Option<f32>>(3)?,
+        row.get::<Option<f32>>(2)?.unwrap_or(f32::INFINITY),
+        row.get::<Option<f32>>(3)?,
         if explored { propensity } else { 1.0 - propensity },
-        row.get::<_, f32>(6)? < 0.5,
+        row.get::<f32>(6)? < 0.5,
     ))
 }
 
-fn judged_row(row: &Row<'_>) -> Result<JudgedRow, rusqlite::Error> {
-    let text = |at: usize| row.get::<_, Option<String>>(at);
+fn judged_row(row: &Row<'_>) -> Result<JudgedRow, LedgerError> {
+    let text = |at: usize| row.get::<Option<String>>(at);
     let (features, embedding): (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(11)?, row.get(12)?);
-    let side = row.get::<_, String>(8)?;
+    let side = row.get::<String>(8)?;
     let judgement = JudgementRecord {
-        judge: row.get::<_, String>(3)?.into(),
+        judge: row.get::<String>(3)?.into(),
         head: text(4)?.map(Into::into),
         score: row.get(5)?,
-        threshold: row.get::<_, Option<f32>>(6)?.unwrap_or(f32::INFINITY),
+        threshold: row.get::<Option<f32>>(6)?.unwrap_or(f32::INFINITY),
         looked_from: row.get(7)?,
         side: if side == Location::Local.word() { Location::Local } else { Location::Hosted },
         propensity: row.get(9)?,
@@ -179,102 +172,101 @@ fn judged_row(row: &Row<'_>) -> Result<JudgedRow, rusqlite::Error> {
     })
 }
 
-/// SQLite knows infinity, JSON does not; a threshold that is never reached is none.
+/// Databases know infinity, JSON does not; a threshold that is never reached is none.
 fn finite(number: f32) -> Option<f32> {
     number.is_finite().then_some(number)
 }
 
 /// Writes a judgement beside its request.
 pub(super) fn put_judgement(
-    connection: &Connection,
+    db: &mut Db,
     request: &super::RequestRecord,
     judgement: &JudgementRecord,
-) -> Result<(), rusqlite::Error> {
+) -> Result<(), LedgerError> {
     let evidence = judgement.evidence.as_deref();
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO judgements (request, at_us, key_id, team, judge, head, score, threshold, looked_from, \
-             side, propensity, explored, features, embedding, prompt) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-        )?
-        .execute(params![
+    let (features, embedding) = (evidence.map(Evidence::features_blob), evidence.and_then(Evidence::embedding_blob));
+    db.put(
+        "INSERT INTO judgements (request, at_us, key_id, team, judge, head, score, threshold, looked_from, \
+         side, propensity, explored, features, embedding, prompt) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) \
+         ON CONFLICT (request) DO UPDATE SET at_us = excluded.at_us, key_id = excluded.key_id, team = excluded.team, \
+         judge = excluded.judge, head = excluded.head, score = excluded.score, threshold = excluded.threshold, \
+         looked_from = excluded.looked_from, side = excluded.side, propensity = excluded.propensity, \
+         explored = excluded.explored, features = excluded.features, embedding = excluded.embedding, \
+         prompt = excluded.prompt",
+        cells![
             request.id.as_str(),
             request.at_us,
             request.payer.key.as_ref().map(|key| key.as_str()),
-            request.payer.team,
-            judgement.judge,
-            judgement.head,
+            request.payer.team.as_ref(),
+            &*judgement.judge,
+            judgement.head.as_deref(),
             judgement.score,
             finite(judgement.threshold),
             judgement.looked_from,
             judgement.side.word(),
             judgement.propensity,
             judgement.explored,
-            evidence.map(Evidence::features_blob),
-            evidence.and_then(Evidence::embedding_blob),
-            judgement.prompt,
-        ])?;
-    Ok(())
+            features.as_ref(),
+            embedding.as_ref(),
+            judgement.prompt.as_ref(),
+        ],
+    )
 }
 
 /// Writes a label in place of the one that its source gave before.
-pub(super) fn put_label(connection: &Connection, label: &LabelRecord) -> Result<(), rusqlite::Error> {
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO labels (request, source, at_us, kind, value, corrected, correction, comment) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![
+pub(super) fn put_label(db: &mut Db, label: &LabelRecord) -> Result<(), LedgerError> {
+    db.put(
+        "INSERT INTO labels (request, source, at_us, kind, value, corrected, correction, comment) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+         ON CONFLICT (request, source) DO UPDATE SET at_us = excluded.at_us, kind = excluded.kind, \
+         value = excluded.value, corrected = excluded.corrected, correction = excluded.correction, \
+         comment = excluded.comment",
+        cells![
             label.request.as_str(),
             label.source,
             label.at_us,
             label.kind,
             label.value,
             label.corrected,
-            label.correction,
-            label.comment,
-        ])?;
-    Ok(())
+            label.correction.as_ref(),
+            label.comment.as_ref(),
+        ],
+    )
 }
 
 /// Drops what belongs to requests that are about to go.
-pub(super) fn drop_before(connection: &Connection, at_us: i64) -> Result<(), rusqlite::Error> {
+pub(super) fn drop_before(db: &mut Db, at_us: i64) -> Result<(), LedgerError> {
     // A label goes with its request, not by its own age: without the request it says nothing.
-    connection
-        .execute("DELETE FROM labels WHERE request IN (SELECT id FROM requests WHERE at_us < ?1)", [at_us])
-        .and_then(|_| connection.execute("DELETE FROM judgements WHERE at_us < ?1", [at_us]))?;
-    Ok(())
+    db.put("DELETE FROM labels WHERE request IN (SELECT id FROM requests WHERE at_us < ?1)", cells![at_us])?;
+    db.put("DELETE FROM judgements WHERE at_us < ?1", cells![at_us])
 }
 
 /// A request's judgement and labels, for its story.
-pub(super) fn shown(connection: &Connection, request: &str) -> Result<(Value, Value), rusqlite::Error> {
+pub(super) fn shown(db: &mut Db, request: &str) -> Result<(Value, Value), LedgerError> {
     let sql = "SELECT judge, head, score, threshold, looked_from, side, propensity, explored, \
                features IS NOT NULL, embedding IS NOT NULL, prompt IS NOT NULL FROM judgements WHERE request = ?1";
-    let number = |row: &Row<'_>, at: usize| row.get::<_, Option<f64>>(at).map(|number| number.map(rounded));
-    let judgement = connection
-        .prepare_cached(sql)?
-        .query_row([request], |row| {
-            Ok(json!({
-                "judge": row.get::<_, String>(0)?, "head": row.get::<_, Option<String>>(1)?,
-                "score": number(row, 2)?, "threshold": number(row, 3)?, "looked_from": number(row, 4)?,
-                "side": row.get::<_, String>(5)?, "propensity": number(row, 6)?, "explored": row.get::<_, bool>(7)?,
-                "features_kept": row.get::<_, bool>(8)?, "embedding_kept": row.get::<_, bool>(9)?,
-                "prompt_kept": row.get::<_, bool>(10)?,
-            }))
-        })
-        .optional()?;
-    let sql = "SELECT source, at_us, kind, value, corrected, correction, comment FROM labels \
-               WHERE request = ?1 ORDER BY source";
-    let mut statement = connection.prepare_cached(sql)?;
-    let labels = statement.query_map([request], |row| {
-        let at = jiff::Timestamp::from_microsecond(row.get(1)?).map(|at| at.to_string()).unwrap_or_default();
+    let number = |row: &Row<'_>, at: usize| row.get::<Option<f64>>(at).map(|number| number.map(rounded));
+    let judgement = db.first(sql, cells![request], |row| {
         Ok(json!({
-            "source": row.get::<_, String>(0)?, "time": at, "kind": row.get::<_, String>(2)?,
-            "value": number(row, 3)?, "corrected": row.get::<_, bool>(4)?,
-            "correction": row.get::<_, Option<String>>(5)?, "comment": row.get::<_, Option<String>>(6)?,
+            "judge": row.get::<String>(0)?, "head": row.get::<Option<String>>(1)?,
+            "score": number(row, 2)?, "threshold": number(row, 3)?, "looked_from": number(row, 4)?,
+            "side": row.get::<String>(5)?, "propensity": number(row, 6)?, "explored": row.get::<bool>(7)?,
+            "features_kept": row.get::<bool>(8)?, "embedding_kept": row.get::<bool>(9)?,
+            "prompt_kept": row.get::<bool>(10)?,
         }))
     })?;
-    Ok((judgement.unwrap_or(Value::Null), Value::Array(labels.collect::<Result<_, _>>()?)))
+    let sql = "SELECT source, at_us, kind, value, corrected, correction, comment FROM labels \
+               WHERE request = ?1 ORDER BY source";
+    let labels = db.query(sql, cells![request], |row| {
+        let at = jiff::Timestamp::from_microsecond(row.get(1)?).map(|at| at.to_string()).unwrap_or_default();
+        Ok(json!({
+            "source": row.get::<String>(0)?, "time": at, "kind": row.get::<String>(2)?,
+            "value": number(row, 3)?, "corrected": row.get::<bool>(4)?,
+            "correction": row.get::<Option<String>>(5)?, "comment": row.get::<Option<String>>(6)?,
+        }))
+    })?;
+    Ok((judgement.unwrap_or(Value::Null), Value::Array(labels)))
 }
 
 /// Six digits: what a 32-bit number has of them.

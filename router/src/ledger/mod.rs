@@ -7,17 +7,23 @@
 //!
 //! **How.** SQLite in WAL mode, one writer thread, group commit: whatever has queued while the last group was being
 //! committed is the next group, so an idle gateway commits at once and a busy one amortises the fsync.
-//! `durability = "disk"` is `synchronous=FULL`, `"process"` is `NORMAL`.
+//! `durability = "disk"` is `synchronous=FULL`, `"process"` is `NORMAL`. Where there are replicas, PostgreSQL takes SQLite's
+//! place behind the same seam ([`store`]): the same writer, the same groups, `synchronous_commit` on or off.
+//!
+//! **Whose attempts are left over.** The only process on a file charges whatever it finds open. On a server every process is
+//! an *instance* with a lease that it renews; another one charges what an instance left open whose lease has run out
+//! ([`instances`]).
 //!
 //! **Failure behaviour.** When a commit fails the waiting requests get [`LedgerError`], [`Ledger::healthy`] turns false
 //! and hosted traffic stops (503) until a commit succeeds again. Money is never spent without a line.
 //!
-//! **What it does not do.** No sharding, no leader election: PostgreSQL holds the ledger where there are replicas.
+//! **What it does not do.** No sharding, no leader election.
 
 mod answers;
 mod arms;
 mod daily;
 mod evidence;
+mod instances;
 mod keys;
 mod learning;
 mod query;
@@ -25,6 +31,7 @@ mod record;
 mod residency;
 mod schema;
 mod spent;
+mod store;
 mod writer;
 
 pub use answers::{KEPT_US, KeptAnswer};
@@ -37,14 +44,14 @@ pub use query::{GroupBy, RequestFilter, SpendRow, SpendTable};
 pub use record::{AttemptClose, AttemptOpen, Outcome, Payer, RequestRecord, ShadowRecord};
 pub use residency::ResidencyRow;
 pub(crate) use spent::SpendScope;
+pub use store::{Place, PlaceError};
 
 use crate::audit::Keys;
 use parking_lot::Mutex;
 use policies::{Amount, Permit, Sink};
-use rusqlite::Connection;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use store::Db;
 
 /// How much a commit survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,6 +78,9 @@ pub enum LedgerError {
     /// The database refuses.
     #[error("ledger: {0}")]
     Database(String),
+    /// The database's server cannot be reached, or was lost in the midst.
+    #[error("ledger: {0}")]
+    Unreachable(String),
     /// The writer has stopped.
     #[error("the ledger is closed")]
     Closed,
@@ -93,58 +103,74 @@ impl From<rusqlite::Error> for LedgerError {
 /// A handle; clones share the writer.
 #[derive(Clone)]
 pub struct Ledger {
-    path: Arc<PathBuf>,
+    place: Place,
+    instance: Arc<instances::Name>,
     writer: Arc<writer::Writer>,
-    reader: Arc<Mutex<Connection>>,
+    readers: Arc<[Mutex<Db>]>,
     audit: Option<Arc<evidence::Audit>>,
 }
 
+/// Connections that read at the same time, where a server answers.
+const READERS: usize = 4;
+
 impl std::fmt::Debug for Ledger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ledger").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Ledger").field("place", &self.place).finish_non_exhaustive()
     }
 }
 
 // === impl Ledger ===
 
 impl Ledger {
-    /// Opens (and creates or migrates) the database and starts the writer; open attempts of an earlier life are charged
-    /// at their ceiling. Gives the handle and how many of those there were.
-    pub fn start(path: &Path, durability: Durability) -> Result<(Self, usize), LedgerError> {
-        Self::start_with(path, durability, None)
+    /// Opens (and creates or migrates) the database and starts the writer; open attempts of earlier lives are charged at
+    /// their ceiling. Gives the handle and how many of those there were.
+    ///
+    /// # Errors
+    /// The database cannot be opened or reached, or a newer program has made it.
+    pub fn start(place: impl Into<Place>, durability: Durability) -> Result<(Self, usize), LedgerError> {
+        Self::opened(place.into(), durability, true, None)
     }
 
     /// As [`Ledger::start`]; with keys every dial is put on the evidence log, too.
-    pub fn start_with(path: &Path, durability: Durability, keys: Option<Keys>) -> Result<(Self, usize), LedgerError> {
-        let mut connection = connect(path)?;
-        schema::migrate(&mut connection)?;
-        let synchronous = match durability {
-            Durability::Disk => "FULL",
-            Durability::Process => "NORMAL",
-        };
-        connection.pragma_update(None, "synchronous", synchronous)?;
-        let recovered = writer::charge_open_attempts(&connection)?;
-        let chained = keys.map(|keys| evidence::Chain::load(&mut connection, keys)).transpose()?;
-        let (chain, audit) = chained.unzip();
-        let ledger = Self {
-            path: Arc::new(path.to_owned()),
-            writer: Arc::new(writer::Writer::start(connection, chain)?),
-            reader: Arc::new(Mutex::new(connect(path)?)),
-            audit: audit.map(Arc::new),
-        };
-        Ok((ledger, recovered))
+    ///
+    /// # Errors
+    /// As [`Ledger::start`], and where the newest checkpoint of the log is damaged.
+    pub fn start_with(
+        place: impl Into<Place>,
+        durability: Durability,
+        keys: Option<Keys>,
+    ) -> Result<(Self, usize), LedgerError> {
+        Self::opened(place.into(), durability, true, keys)
     }
 
     /// Opens for reading and for key administration beside a running gateway: nothing is recovered.
-    pub fn attach(path: &Path) -> Result<Self, LedgerError> {
-        let mut connection = connect(path)?;
-        schema::migrate(&mut connection)?;
-        Ok(Self {
-            path: Arc::new(path.to_owned()),
-            writer: Arc::new(writer::Writer::start(connection, None)?),
-            reader: Arc::new(Mutex::new(connect(path)?)),
-            audit: None,
-        })
+    ///
+    /// # Errors
+    /// As [`Ledger::start`].
+    pub fn attach(place: impl Into<Place>) -> Result<Self, LedgerError> {
+        Ok(Self::opened(place.into(), Durability::Disk, false, None)?.0)
+    }
+
+    fn opened(
+        place: Place,
+        durability: Durability,
+        serves: bool,
+        keys: Option<Keys>,
+    ) -> Result<(Self, usize), LedgerError> {
+        let instance = Arc::new(instances::Name::fresh());
+        let (db, recovered, chained) = waiting(&place, || {
+            let mut db = place.connect()?;
+            schema::migrate(&mut db)?;
+            let recovered = instances::begin(&mut db, &instance.get(), durability, serves)?;
+            let chained = keys.map(|keys| evidence::Chain::load(&mut db, keys)).transpose()?;
+            Ok((db, recovered, chained))
+        })?;
+        let (chain, audit) = chained.unzip();
+        let readers = (0..if db.is_postgres() { READERS } else { 1 }).map(|_| place.connect().map(Mutex::new));
+        let readers: Vec<_> = readers.collect::<Result<_, _>>()?;
+        let writer = Arc::new(writer::Writer::start(db, chain)?);
+        let ledger = Self { writer, place, instance, readers: readers.into(), audit: audit.map(Arc::new) };
+        Ok((ledger, recovered))
     }
 
     /// Notes that an attempt is about to be dialled; returns once that is durable.
@@ -194,7 +220,7 @@ impl Ledger {
         self.writer.healthy()
     }
 
-    /// Prunes by age and size; gives how many attempts went.
+    /// Prunes by age and, a file, by size.
     pub async fn prune(&self, retention: Retention) -> Result<(), LedgerError> {
         self.writer.commit(writer::Op::Prune(retention)).await
     }
@@ -204,28 +230,49 @@ impl Ledger {
         self.writer.commit(writer::Op::Stop).await
     }
 
-    /// The database's path.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Where it is.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
-    fn read<T>(&self, ask: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>) -> Result<T, LedgerError> {
-        Ok(ask(&self.reader.lock())?)
+    /// Whether several processes may write it.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.place, Place::Server(_))
+    }
+
+    fn read<T: Send>(&self, ask: impl FnOnce(&mut Db) -> Result<T, LedgerError> + Send) -> Result<T, LedgerError> {
+        waiting(&self.place, || {
+            let free = self.readers.iter().find_map(|reader| reader.try_lock());
+            match (free, self.readers.first()) {
+                (Some(mut reader), _) => ask(&mut reader),
+                (None, Some(reader)) => ask(&mut reader.lock()),
+                (None, None) => Err(LedgerError::Closed),
+            }
+        })
+    }
+
+    /// With a connection of its own: for what takes long, and for writing where the writer may belong to another process.
+    fn aside<T: Send>(&self, work: impl FnOnce(&mut Db) -> Result<T, LedgerError> + Send) -> Result<T, LedgerError> {
+        waiting(&self.place, || work(&mut self.place.connect()?))
     }
 }
 
-fn connect(path: &Path) -> Result<Connection, LedgerError> {
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    // Pages: a checkpoint writes each page once, however many commits have touched it.
-    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
-    // 2 MiB: the ledger must not be what an idle gateway's memory goes to.
-    connection.pragma_update(None, "cache_size", -2_000)?;
-    connection.set_prepared_statement_cache_capacity(32);
-    Ok(connection)
+/// Waits for a database from wherever it is called. A file answers at once. A server's answer is waited for outside of
+/// async: the thread's other tasks go elsewhere, or, where there is one thread only, another thread waits.
+fn waiting<T: Send>(place: &Place, work: impl FnOnce() -> Result<T, LedgerError> + Send) -> Result<T, LedgerError> {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    if matches!(place, Place::File(_)) {
+        return work();
+    }
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Err(_) => work(),
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        Ok(_) => std::thread::scope(|scope| scope.spawn(work).join())
+            .unwrap_or_else(|_| Err(LedgerError::Database("a question ended in a panic".into()))),
+    }
 }
 
+#[cfg(test)]
+pub(crate) mod bed;
 #[cfg(test)]
 mod tests;

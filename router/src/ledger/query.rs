@@ -1,9 +1,9 @@
 //! What the ledger is asked.
 
+use super::store::{Cell, Db, Row, cells};
 use super::{Ledger, LedgerError};
 use crate::learn::traffic::Pair;
 use policies::NanoDollars;
-use rusqlite::{Connection, Row, params_from_iter};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -93,53 +93,53 @@ impl GroupBy {
         })
     }
 
-    fn expression(self) -> &'static str {
+    fn expression(self, db: &Db) -> String {
         match self {
-            Self::Model => "model",
-            Self::Provider => "provider",
-            Self::Route => "route",
-            Self::Key => "coalesce((SELECT name FROM keys WHERE keys.id = attempts.key_id), key_id, '')",
-            Self::Team => "coalesce(team, '')",
-            Self::Tag => "tag.key || '=' || tag.value",
-            Self::Day => "date(at_us / 1000000, 'unixepoch')",
+            Self::Model => "model".into(),
+            Self::Provider => "provider".into(),
+            Self::Route => "route".into(),
+            Self::Key => "coalesce((SELECT name FROM keys WHERE keys.id = attempts.key_id), key_id, '')".into(),
+            Self::Team => "coalesce(team, '')".into(),
+            Self::Tag => "tag.key || '=' || tag.value".into(),
+            Self::Day => db.day_of("at_us"),
         }
     }
 }
 
-const SUMS: &str = "count(*), coalesce(sum(input), 0), coalesce(sum(cached), 0), coalesce(sum(output), 0), \
-    count(*) FILTER (WHERE cost_nd IS NULL), coalesce(sum(cost_nd), 0), coalesce(sum(baseline_nd), 0), \
-    sum(local_cost_nd), count(*) FILTER (WHERE local_cost_nd IS NULL AND price_source = 'in_process')";
+/// A sum is cast, because PostgreSQL's is a decimal number.
+const SUMS: &str = "count(*), CAST(coalesce(sum(input), 0) AS BIGINT), CAST(coalesce(sum(cached), 0) AS BIGINT), \
+    CAST(coalesce(sum(output), 0) AS BIGINT), count(*) FILTER (WHERE cost_nd IS NULL), \
+    CAST(coalesce(sum(cost_nd), 0) AS BIGINT), CAST(coalesce(sum(baseline_nd), 0) AS BIGINT), \
+    CAST(sum(local_cost_nd) AS BIGINT), count(*) FILTER (WHERE local_cost_nd IS NULL AND price_source = 'in_process')";
 
 // === impl Ledger: reading ===
 
 impl Ledger {
     /// Sums of closed attempts in a time span, grouped.
     pub fn spend(&self, by: GroupBy, since_us: i64, until_us: i64) -> Result<SpendTable, LedgerError> {
-        let group = by.expression();
-        let from = match by {
-            GroupBy::Tag => "attempts, json_each(attempts.tags) AS tag",
-            GroupBy::Model | GroupBy::Provider | GroupBy::Route | GroupBy::Key | GroupBy::Team | GroupBy::Day => {
-                "attempts"
-            }
-        };
         let when = "outcome IS NOT NULL AND at_us >= ?1 AND at_us < ?2";
-        self.read(|connection| {
+        self.read(|db| {
+            let group = by.expression(db);
+            let from = match by {
+                GroupBy::Tag if db.is_postgres() => "attempts, json_each_text(attempts.tags::json) AS tag",
+                GroupBy::Tag => "attempts, json_each(attempts.tags) AS tag",
+                GroupBy::Model | GroupBy::Provider | GroupBy::Route | GroupBy::Key | GroupBy::Team | GroupBy::Day => {
+                    "attempts"
+                }
+            };
             let sql = format!("SELECT {group}, {SUMS} FROM {from} WHERE {when} GROUP BY 1 ORDER BY 7 DESC, 1");
-            let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement
-                .query_map([since_us, until_us], |row| Ok(SpendRow { group: row.get(0)?, ..sums(row, 1)? }))?
-                .collect::<Result<Vec<_>, _>>()?;
+            let span = cells![since_us, until_us];
+            let rows = db.query(&sql, span, |row| Ok(SpendRow { group: row.get(0)?, ..sums(row, 1)? }))?;
             // Tags share attempts, so the total is always asked on its own.
-            let sql = format!("SELECT {SUMS} FROM attempts WHERE {when}");
-            let total = connection.prepare_cached(&sql)?.query_row([since_us, until_us], |row| sums(row, 0))?;
+            let total = db.one(&format!("SELECT {SUMS} FROM attempts WHERE {when}"), span, |row| sums(row, 0))?;
             Ok(SpendTable { rows, total, next: None })
         })
     }
 
     /// The latest requests.
     pub fn requests(&self, filter: &RequestFilter) -> Result<Vec<Value>, LedgerError> {
-        let mut conditions = vec!["1".to_owned()];
-        let mut values: Vec<rusqlite::types::Value> = vec![];
+        let mut conditions = vec!["TRUE".to_owned()];
+        let mut values: Vec<Cell<'_>> = vec![];
         if let Some(since) = filter.since_us {
             conditions.push(format!("r.at_us >= ?{}", values.len() + 1));
             values.push(since.into());
@@ -150,46 +150,43 @@ impl Ledger {
         }
         if let Some(route) = &filter.route {
             conditions.push(format!("coalesce(r.route, 'none') = ?{}", values.len() + 1));
-            values.push(route.clone().into());
+            values.push(route.into());
         }
         values.push(i64::from(filter.limit.clamp(1, 1_000)).into());
         let sql = format!(
-            "SELECT {REQUEST_COLUMNS}, (SELECT sum(cost_nd) FROM attempts a WHERE a.request = r.id), \
+            "SELECT {REQUEST_COLUMNS}, (SELECT CAST(sum(cost_nd) AS BIGINT) FROM attempts a WHERE a.request = r.id), \
              (SELECT count(*) FROM attempts a WHERE a.request = r.id AND a.cost_nd IS NULL), \
-             (SELECT sum(input) FROM attempts a WHERE a.request = r.id), \
-             (SELECT sum(output) FROM attempts a WHERE a.request = r.id), \
+             (SELECT CAST(sum(input) AS BIGINT) FROM attempts a WHERE a.request = r.id), \
+             (SELECT CAST(sum(output) AS BIGINT) FROM attempts a WHERE a.request = r.id), \
              (SELECT max(ended_us) FROM attempts a WHERE a.request = r.id) \
              FROM requests r WHERE {} ORDER BY r.at_us DESC LIMIT ?{}",
             conditions.join(" AND "),
             values.len()
         );
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map(params_from_iter(values), |row| {
+        self.read(|db| {
+            db.query(&sql, &values, |row| {
                 let mut shown = request_row(row)?;
                 let unpriced: i64 = row.get(16)?;
                 let cost: Option<i64> = row.get(15)?;
                 let at: i64 = row.get(1)?;
                 let ended: Option<i64> = row.get(19)?;
                 shown.insert("cost_usd".into(), dollars(cost.filter(|_| unpriced == 0)));
-                shown.insert("input_tokens".into(), row.get::<_, Option<i64>>(17)?.into());
-                shown.insert("output_tokens".into(), row.get::<_, Option<i64>>(18)?.into());
+                shown.insert("input_tokens".into(), row.get::<Option<i64>>(17)?.into());
+                shown.insert("output_tokens".into(), row.get::<Option<i64>>(18)?.into());
                 shown.insert("duration_ms".into(), ended.map(|ended| (ended - at) as f64 / 1000.0).into());
                 Ok(Value::Object(shown))
-            })?;
-            rows.collect()
+            })
         })
     }
 
     /// One request's whole story; `None` when the ledger does not know it.
     pub fn request(&self, id: &str) -> Result<Option<Value>, LedgerError> {
-        self.read(|connection| {
-            let sql = format!("SELECT {REQUEST_COLUMNS} , r.record, r.cascade FROM requests r WHERE r.id = ?1");
-            let mut statement = connection.prepare_cached(&sql)?;
-            let mut rows = statement.query([id])?;
-            let Some(row) = rows.next()? else { return Ok(None) };
-            let mut shown = request_row(row)?;
-            let record: String = row.get(15)?;
+        self.read(|db| {
+            let sql = format!("SELECT {REQUEST_COLUMNS}, r.record, r.cascade FROM requests r WHERE r.id = ?1");
+            let found = db.first(&sql, cells![id], |row| {
+                Ok((request_row(row)?, row.get::<String>(15)?, row.get::<Option<String>>(16)?))
+            })?;
+            let Some((mut shown, record, cascade)) = found else { return Ok(None) };
             if let Ok(Value::Object(record)) = serde_json::from_str::<Value>(&record) {
                 // What happened has columns of its own; the decision keeps what was planned, as it was explained.
                 for (key, value) in &record {
@@ -199,26 +196,26 @@ impl Ledger {
                 }
                 shown.insert("decision".into(), Value::Object(record));
             }
-            let cascade: Option<String> = row.get(16)?;
             let cascade = cascade.and_then(|look| serde_json::from_str(&look).ok());
             shown.insert("cascade".into(), cascade.unwrap_or(Value::Null));
-            let attempts = attempts_of(connection, id)?;
-            let sql = "SELECT sum(cost_nd), count(*) FILTER (WHERE cost_nd IS NULL), sum(input), sum(output), \
-                       max(ended_us) - min(at_us) FROM attempts WHERE request = ?1";
-            connection.prepare_cached(sql)?.query_row([id], |row| {
+            let attempts = attempts_of(db, id)?;
+            let sql = "SELECT CAST(sum(cost_nd) AS BIGINT), count(*) FILTER (WHERE cost_nd IS NULL), \
+                       CAST(sum(input) AS BIGINT), CAST(sum(output) AS BIGINT), max(ended_us) - min(at_us) \
+                       FROM attempts WHERE request = ?1";
+            db.one(sql, cells![id], |row| {
                 let (cost, unpriced): (Option<i64>, i64) = (row.get(0)?, row.get(1)?);
                 shown.insert("cost_usd".into(), dollars(cost.filter(|_| unpriced == 0)));
-                shown.insert("input_tokens".into(), row.get::<_, Option<i64>>(2)?.into());
-                shown.insert("output_tokens".into(), row.get::<_, Option<i64>>(3)?.into());
+                shown.insert("input_tokens".into(), row.get::<Option<i64>>(2)?.into());
+                shown.insert("output_tokens".into(), row.get::<Option<i64>>(3)?.into());
                 let took: Option<i64> = row.get(4)?;
                 shown.insert("duration_ms".into(), took.map(|us| us as f64 / 1000.0).into());
                 Ok(())
             })?;
             shown.insert("attempt_log".into(), Value::Array(attempts));
-            let (judgement, labels) = super::learning::shown(connection, id)?;
+            let (judgement, labels) = super::learning::shown(db, id)?;
             shown.insert("judgement".into(), judgement);
             shown.insert("labels".into(), labels);
-            let (arm, why) = super::arms::shown(connection, id)?;
+            let (arm, why) = super::arms::shown(db, id)?;
             shown.insert("arm".into(), arm);
             shown.insert("arm_excluded_by".into(), why);
             Ok(Some(Value::Object(shown)))
@@ -227,93 +224,72 @@ impl Ledger {
 
     /// Whether a request of that id is on the ledger.
     pub fn knows(&self, id: &str) -> Result<bool, LedgerError> {
-        self.read(|connection| {
-            let sql = "SELECT EXISTS (SELECT 1 FROM requests WHERE id = ?1) OR EXISTS (SELECT 1 FROM attempts WHERE request = ?1)";
-            connection.prepare_cached(sql)?.query_row([id], |row| row.get(0))
-        })
+        let sql = "SELECT EXISTS (SELECT 1 FROM requests WHERE id = ?1) \
+                   OR EXISTS (SELECT 1 FROM attempts WHERE request = ?1)";
+        self.read(|db| db.one(sql, cells![id], |row| row.get(0)))
     }
 
     /// Counts of attempts by route and outcome since a time, for the page's overview.
     pub fn overview(&self, since_us: i64) -> Result<Value, LedgerError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT route, outcome, count(*), avg(first_event_us), avg(ended_us - at_us) FROM attempts \
-                 WHERE at_us >= ?1 AND outcome IS NOT NULL AND purpose = 'answer' GROUP BY 1, 2",
-            )?;
-            let rows = statement.query_map([since_us], |row| {
+        let sql = "SELECT route, outcome, count(*), CAST(avg(first_event_us) AS DOUBLE PRECISION), \
+                   CAST(avg(ended_us - at_us) AS DOUBLE PRECISION) FROM attempts \
+                   WHERE at_us >= ?1 AND outcome IS NOT NULL AND purpose = 'answer' GROUP BY 1, 2 ORDER BY 1, 2";
+        self.read(|db| {
+            let rows = db.query(sql, cells![since_us], |row| {
                 let milliseconds = |us: Option<f64>| us.map(|us| (us / 10.0).round() / 100.0);
                 Ok(json!({
-                    "route": row.get::<_, String>(0)?, "outcome": row.get::<_, String>(1)?,
-                    "attempts": row.get::<_, i64>(2)?,
+                    "route": row.get::<String>(0)?, "outcome": row.get::<String>(1)?,
+                    "attempts": row.get::<i64>(2)?,
                     "first_event_ms": milliseconds(row.get(3)?), "duration_ms": milliseconds(row.get(4)?),
                 }))
-            })?;
-            Ok(Value::Array(rows.collect::<Result<_, _>>()?))
+            });
+            rows.map(Value::Array)
         })
     }
 
     /// The latest shadow comparisons.
     pub fn shadows(&self, limit: u32) -> Result<Vec<Value>, LedgerError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT request, experiment, at_us, served_model, shadow_model, prompt, served_text, shadow_text, \
-                 shadow_finish, shadow_error FROM shadows ORDER BY at_us DESC LIMIT ?1",
-            )?;
-            let rows = statement.query_map([limit], |row| {
+        let sql = "SELECT request, experiment, at_us, served_model, shadow_model, prompt, served_text, shadow_text, \
+                   shadow_finish, shadow_error FROM shadows ORDER BY at_us DESC LIMIT ?1";
+        self.read(|db| {
+            db.query(sql, cells![limit], |row| {
                 Ok(json!({
-                    "request_id": row.get::<_, String>(0)?, "experiment": row.get::<_, String>(1)?,
-                    "time": time(row.get(2)?), "served_model": row.get::<_, String>(3)?,
-                    "shadow_model": row.get::<_, String>(4)?, "prompt": row.get::<_, String>(5)?,
-                    "served_text": row.get::<_, String>(6)?, "shadow_text": row.get::<_, String>(7)?,
-                    "shadow_finish": row.get::<_, Option<String>>(8)?, "shadow_error": row.get::<_, Option<String>>(9)?,
+                    "request_id": row.get::<String>(0)?, "experiment": row.get::<String>(1)?,
+                    "time": time(row.get(2)?), "served_model": row.get::<String>(3)?,
+                    "shadow_model": row.get::<String>(4)?, "prompt": row.get::<String>(5)?,
+                    "served_text": row.get::<String>(6)?, "shadow_text": row.get::<String>(7)?,
+                    "shadow_finish": row.get::<Option<String>>(8)?, "shadow_error": row.get::<Option<String>>(9)?,
                 }))
-            })?;
-            rows.collect()
+            })
         })
     }
 
     /// Requests that both sides answered, the oldest first.
     pub fn pairs(&self, since_us: i64) -> Result<Vec<Pair>, LedgerError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT s.request, s.at_us, r.team, s.prompt, s.served_model, s.served_text, s.shadow_model, \
-                 s.shadow_text, a.route FROM shadows s JOIN attempts a ON a.request = s.request AND a.purpose = 'shadow' \
-                 LEFT JOIN requests r ON r.id = s.request WHERE s.shadow_error IS NULL AND s.at_us >= ?1 ORDER BY s.at_us",
-            )?;
-            let rows = statement.query_map([since_us], |row| {
+        let sql = "SELECT s.request, s.at_us, r.team, s.prompt, s.served_model, s.served_text, s.shadow_model, \
+                   s.shadow_text, a.route FROM shadows s JOIN attempts a ON a.request = s.request AND a.purpose = 'shadow' \
+                   LEFT JOIN requests r ON r.id = s.request WHERE s.shadow_error IS NULL AND s.at_us >= ?1 ORDER BY s.at_us";
+        self.read(|db| {
+            db.query(sql, cells![since_us], |row| {
                 let (served, shadow) = ((row.get(4)?, row.get(5)?), (row.get(6)?, row.get(7)?));
-                let shadow_is_weak = row.get::<_, String>(8)? == "local";
+                let shadow_is_weak = row.get::<String>(8)? == "local";
                 let (weak, strong) = if shadow_is_weak { (shadow, served) } else { (served, shadow) };
-                Ok(Pair {
-                    id: row.get(0)?,
-                    at_us: row.get(1)?,
-                    team: row.get(2)?,
-                    prompt: row.get(3)?,
-                    weak,
-                    strong,
-                })
-            })?;
-            rows.collect()
+                Ok(Pair { id: row.get(0)?, at_us: row.get(1)?, team: row.get(2)?, prompt: row.get(3)?, weak, strong })
+            })
         })
     }
 
-    /// Checks the database's integrity and that every closed line has its parts.
+    /// Checks the database's integrity (a file's; a server checks its own) and that every closed line has its parts.
     pub fn verify(&self) -> Result<Vec<String>, LedgerError> {
-        self.read(|connection| {
+        self.read(|db| {
             let mut faults = Vec::new();
-            let mut check = connection.prepare("PRAGMA integrity_check")?;
-            for line in check.query_map([], |row| row.get::<_, String>(0))? {
-                let line = line?;
-                if line != "ok" {
-                    faults.push(line);
-                }
+            if !db.is_postgres() {
+                faults = db.query("PRAGMA integrity_check", &[], |row| row.get::<String>(0))?;
+                faults.retain(|line| line != "ok");
             }
-            let odd: i64 = connection.query_row(
-                "SELECT count(*) FROM attempts WHERE outcome IS NOT NULL AND (counted IS NULL OR input IS NULL OR \
-                 output IS NULL OR (cost_nd IS NULL) != (price IS NULL AND price_source = 'unpriced') OR cost_nd < 0)",
-                [],
-                |row| row.get(0),
-            )?;
+            let sql = "SELECT count(*) FROM attempts WHERE outcome IS NOT NULL AND (counted IS NULL OR input IS NULL OR \
+                       output IS NULL OR (cost_nd IS NULL) != (price IS NULL AND price_source = 'unpriced') OR cost_nd < 0)";
+            let odd: i64 = db.one(sql, &[], |row| row.get(0))?;
             if odd > 0 {
                 faults.push(format!("{odd} closed lines lack tokens, or have a cost without a price"));
             }
@@ -322,11 +298,11 @@ impl Ledger {
     }
 }
 
-const REQUEST_COLUMNS: &str = "r.id, r.at_us, r.key_id, r.team, r.user, r.session, r.tags, r.endpoint, r.asked, r.class, \
+const REQUEST_COLUMNS: &str = "r.id, r.at_us, r.key_id, r.team, r.\"user\", r.session, r.tags, r.endpoint, r.asked, r.class, \
     r.route, r.model, r.reason, r.score, r.status";
 
-fn request_row(row: &Row<'_>) -> Result<Map<String, Value>, rusqlite::Error> {
-    let text = |at: usize| row.get::<_, Option<String>>(at).map(Value::from);
+fn request_row(row: &Row<'_>) -> Result<Map<String, Value>, LedgerError> {
+    let text = |at: usize| row.get::<Option<String>>(at).map(Value::from);
     let tags: String = row.get(6)?;
     let score: Option<f64> = row.get(13)?;
     let mut shown = Map::new();
@@ -340,19 +316,17 @@ fn request_row(row: &Row<'_>) -> Result<Map<String, Value>, rusqlite::Error> {
         shown.insert(name.into(), text(at)?);
     }
     shown.insert("score".into(), score.map(|score| (score * 1e4).round() / 1e4).into());
-    shown.insert("status".into(), row.get::<_, i64>(14)?.into());
+    shown.insert("status".into(), row.get::<i64>(14)?.into());
     Ok(shown)
 }
 
-fn attempts_of(connection: &Connection, id: &str) -> Result<Vec<Value>, rusqlite::Error> {
-    let mut statement = connection.prepare_cached(
-        "SELECT attempt, at_us, ended_us, purpose, model, provider, route, upstream, ceiling_nd, outcome, counted, input, \
-         cached, cache_write, output, reasoning, cost_nd, baseline_nd, price, price_source, first_event_us, error, local_cost_nd \
-         FROM attempts WHERE request = ?1 ORDER BY attempt",
-    )?;
-    let rows = statement.query_map([id], |row| {
-        let text = |at: usize| row.get::<_, Option<String>>(at);
-        let number = |at: usize| row.get::<_, Option<i64>>(at);
+fn attempts_of(db: &mut Db, id: &str) -> Result<Vec<Value>, LedgerError> {
+    let sql = "SELECT attempt, at_us, ended_us, purpose, model, provider, route, upstream, ceiling_nd, outcome, counted, \
+               input, cached, cache_write, output, reasoning, cost_nd, baseline_nd, price, price_source, first_event_us, \
+               error, local_cost_nd FROM attempts WHERE request = ?1 ORDER BY attempt";
+    db.query(sql, cells![id], |row| {
+        let text = |at: usize| row.get::<Option<String>>(at);
+        let number = |at: usize| row.get::<Option<i64>>(at);
         let price = text(18)?.and_then(|price| serde_json::from_str::<Value>(&price).ok());
         Ok(json!({
             "attempt": number(0)?, "time": time(row.get(1)?), "ended": number(2)?.map(time), "purpose": text(3)?,
@@ -365,11 +339,10 @@ fn attempts_of(connection: &Connection, id: &str) -> Result<Vec<Value>, rusqlite
             "price_nanodollars_per_mtok": price, "price_source": text(19)?,
             "first_event_ms": number(20)?.map(|us| us as f64 / 1000.0), "error": text(21)?,
         }))
-    })?;
-    rows.collect()
+    })
 }
 
-fn sums(row: &Row<'_>, from: usize) -> Result<SpendRow, rusqlite::Error> {
+fn sums(row: &Row<'_>, from: usize) -> Result<SpendRow, LedgerError> {
     Ok(SpendRow {
         group: None,
         requests: row.get(from)?,
@@ -379,13 +352,13 @@ fn sums(row: &Row<'_>, from: usize) -> Result<SpendRow, rusqlite::Error> {
         unpriced_requests: row.get(from + 4)?,
         cost_usd: amount(row, from + 5)?,
         baseline_usd: amount(row, from + 6)?,
-        local_cost_usd: row.get::<_, Option<u64>>(from + 7)?.map(NanoDollars),
+        local_cost_usd: row.get::<Option<u64>>(from + 7)?.map(NanoDollars),
         local_cost_unknown: row.get(from + 8)?,
     })
 }
 
-fn amount(row: &Row<'_>, at: usize) -> Result<NanoDollars, rusqlite::Error> {
-    row.get::<_, u64>(at).map(NanoDollars)
+fn amount(row: &Row<'_>, at: usize) -> Result<NanoDollars, LedgerError> {
+    row.get::<u64>(at).map(NanoDollars)
 }
 
 /// Dollars as a decimal text, or null.

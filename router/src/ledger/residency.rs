@@ -1,7 +1,7 @@
 //! What left, what stayed and what was refused, by class, place and day.
 
+use super::store::cells;
 use super::{Ledger, LedgerError};
-use rusqlite::params;
 use serde::Serialize;
 
 /// One line of the table.
@@ -26,14 +26,17 @@ pub struct ResidencyRow {
 impl Ledger {
     /// Attempts by day, class and destination, and requests that residency refused.
     pub fn residency(&self, since_us: i64, until_us: i64) -> Result<Vec<ResidencyRow>, LedgerError> {
-        self.read(|connection| {
-            let sql = "SELECT date(at_us / 1000000, 'unixepoch'), coalesce(class, 'unknown'), route, provider, region, \
-                       purpose, count(*) FROM attempts WHERE at_us >= ?1 AND at_us < ?2 GROUP BY 1, 2, 3, 4, 5, 6 \
-                       UNION ALL \
-                       SELECT date(at_us / 1000000, 'unixepoch'), class, 'refused', NULL, NULL, NULL, count(*) FROM requests \
-                       WHERE at_us >= ?1 AND at_us < ?2 AND reason = 'residency' AND attempts = 0 GROUP BY 1, 2 \
-                       ORDER BY 1 DESC, 2, 3, 4";
-            let row = |row: &rusqlite::Row<'_>| {
+        self.read(|db| {
+            let day = db.day_of("at_us");
+            let sql = format!(
+                "SELECT {day}, coalesce(class, 'unknown'), route, provider, region, purpose, count(*) FROM attempts \
+                 WHERE at_us >= ?1 AND at_us < ?2 GROUP BY 1, 2, 3, 4, 5, 6 \
+                 UNION ALL \
+                 SELECT {day}, class, 'refused', NULL, NULL, NULL, count(*) FROM requests \
+                 WHERE at_us >= ?1 AND at_us < ?2 AND reason = 'residency' AND attempts = 0 GROUP BY 1, 2 \
+                 ORDER BY 1 DESC, 2, 3, 4"
+            );
+            db.query(&sql, cells![since_us, until_us], |row| {
                 Ok(ResidencyRow {
                     day: row.get(0)?,
                     class: row.get(1)?,
@@ -43,8 +46,7 @@ impl Ledger {
                     purpose: row.get(5)?,
                     count: row.get(6)?,
                 })
-            };
-            connection.prepare_cached(sql)?.query_map(params![since_us, until_us], row)?.collect()
+            })
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The tables, and how an older file becomes a newer one.
 
 use super::LedgerError;
+use super::store::Db;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Each entry brings the file from its index to the next version; entries are never changed once released.
@@ -130,6 +131,7 @@ ALTER TABLE attempts ADD COLUMN region TEXT;   -- the provider's
 
 CREATE TABLE evidence (
     log TEXT NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,
+    at_us INTEGER NOT NULL,               -- when these records were written
     head BLOB NOT NULL,                   -- digest of the chain after these records
     lines BLOB NOT NULL,                  -- the records, a line each: these bytes are what is hashed
     PRIMARY KEY (log, first)
@@ -142,8 +144,18 @@ CREATE TABLE checkpoints (
 ) STRICT;
 "];
 
-/// Brings the file to the newest version, under a lock.
-pub(super) fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
+/// The same for a server; steps of their own, because they began later. Text is compared by its bytes, as in a file.
+pub(super) const SERVER_MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+
+/// Brings the database to the newest version, under a lock.
+pub(super) fn migrate(db: &mut Db) -> Result<(), LedgerError> {
+    match db {
+        Db::Sqlite(connection) => migrate_file(connection),
+        Db::Postgres(_) => migrate_server(db),
+    }
+}
+
+fn migrate_file(connection: &mut Connection) -> Result<(), LedgerError> {
     let fresh: i64 = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
     if fresh == 0 {
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
@@ -161,4 +173,25 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
     transaction.pragma_update(None, "user_version", known)?;
     transaction.commit()?;
     Ok(())
+}
+
+fn migrate_server(db: &mut Db) -> Result<(), LedgerError> {
+    let known = SERVER_MIGRATIONS.len() as i64;
+    db.transaction(|db| {
+        // Whoever starts at the same time waits here until this transaction ends.
+        db.batch("SELECT pg_advisory_xact_lock(7235401, 1)")?;
+        db.batch("CREATE TABLE IF NOT EXISTS sluice_schema (version BIGINT NOT NULL)")?;
+        let version: Option<i64> = db.one("SELECT max(version) FROM sluice_schema", &[], |row| row.get(0))?;
+        let version = version.unwrap_or(0);
+        if version > known {
+            return Err(LedgerError::Newer { found: version, known });
+        }
+        for step in SERVER_MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
+            db.batch(step)?;
+        }
+        if version < known {
+            db.put("INSERT INTO sluice_schema (version) VALUES (?1)", super::store::cells![known])?;
+        }
+        Ok(())
+    })
 }

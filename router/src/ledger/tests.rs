@@ -1,7 +1,21 @@
 //! What the ledger keeps through restarts, races and repeats.
 
+use super::bed::{Bed, on_both_stores};
 use super::*;
 use policies::{Counted, NanoDollars, Price, Rate, Usage};
+
+on_both_stores! {
+    a_line_is_written_once_however_often_it_is_closed;
+    what_was_running_when_the_process_died_is_charged_at_its_ceiling;
+    concurrent_lines_are_all_there;
+    old_lines_go_and_the_file_keeps_its_size;
+    a_judgement_is_kept_with_its_request_and_shown_in_its_story;
+    of_labels_the_last_counts_and_only_those_of_local_answers_speak_of_the_threshold;
+    judgements_and_labels_are_pruned_with_their_request;
+    what_a_local_machine_costs_stands_beside_what_was_spent_and_unknown_is_not_zero;
+    a_session_stays_in_the_arm_of_its_first_request_and_all_that_it_cost_counts;
+    the_key_of_the_draw_stays_with_the_ledger_and_arms_go_with_their_requests;
+}
 
 fn attempt(request: &str, number: u32) -> Arc<AttemptOpen> {
     Arc::new(AttemptOpen {
@@ -45,10 +59,8 @@ fn all(ledger: &Ledger, by: GroupBy) -> SpendTable {
     ledger.spend(by, 0, i64::MAX).unwrap()
 }
 
-#[tokio::test]
-async fn a_line_is_written_once_however_often_it_is_closed() {
-    let folder = tempfile::tempdir().unwrap();
-    let (ledger, _) = Ledger::start(&folder.path().join("l.db"), Durability::Disk).unwrap();
+async fn a_line_is_written_once_however_often_it_is_closed(bed: Bed) {
+    let (ledger, _) = bed.start(Durability::Disk);
     ledger.open(attempt("r", 1)).await.unwrap();
     assert_eq!(all(&ledger, GroupBy::Model).total.requests, 0, "a running attempt is not spend");
     for cost in [50, 50, 70] {
@@ -60,25 +72,20 @@ async fn a_line_is_written_once_however_often_it_is_closed() {
     assert!(ledger.verify().unwrap().is_empty());
 }
 
-#[tokio::test]
-async fn what_was_running_when_the_process_died_is_charged_at_its_ceiling() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("l.db");
+async fn what_was_running_when_the_process_died_is_charged_at_its_ceiling(bed: Bed) {
     {
-        let (ledger, _) = Ledger::start(&path, Durability::Process).unwrap();
+        let (ledger, _) = bed.start(Durability::Process);
         ledger.open(attempt("r", 1)).await.unwrap();
         ledger.shutdown().await.unwrap();
         assert!(matches!(ledger.open(attempt("r", 2)).await, Err(LedgerError::Closed)));
     }
-    let (ledger, recovered) = Ledger::start(&path, Durability::Process).unwrap();
+    let (ledger, recovered) = bed.start(Durability::Process);
     assert_eq!((recovered, all(&ledger, GroupBy::Route).total.cost_usd.0), (1, 9_000));
     assert!(ledger.verify().unwrap().is_empty());
 }
 
-#[tokio::test]
-async fn concurrent_lines_are_all_there() {
-    let folder = tempfile::tempdir().unwrap();
-    let (ledger, _) = Ledger::start(&folder.path().join("l.db"), Durability::Process).unwrap();
+async fn concurrent_lines_are_all_there(bed: Bed) {
+    let (ledger, _) = bed.start(Durability::Process);
     let lines = (0..500).map(|n| {
         let ledger = ledger.clone();
         async move {
@@ -92,10 +99,8 @@ async fn concurrent_lines_are_all_there() {
     assert_eq!((total.requests, total.cost_usd.0, total.output_tokens), (500, 3_500, 10_000));
 }
 
-#[tokio::test]
-async fn old_lines_go_and_the_file_keeps_its_size() {
-    let folder = tempfile::tempdir().unwrap();
-    let (ledger, _) = Ledger::start(&folder.path().join("l.db"), Durability::Process).unwrap();
+async fn old_lines_go_and_the_file_keeps_its_size(bed: Bed) {
+    let (ledger, _) = bed.start(Durability::Process);
     for n in 0..200 {
         ledger.close_later(
             closed(Arc::new(AttemptOpen { at_us: n, ..(*attempt(&format!("r{n}"), 1)).clone() }), 1),
@@ -107,7 +112,8 @@ async fn old_lines_go_and_the_file_keeps_its_size() {
     ledger.prune(Retention { age: day, bytes: u64::MAX }).await.unwrap();
     assert_eq!(all(&ledger, GroupBy::Day).total.requests, 1);
     ledger.prune(Retention { age: day, bytes: 1 }).await.unwrap();
-    assert_eq!(all(&ledger, GroupBy::Day).total.requests, 0);
+    // A server's size is its keeper's business: nothing goes for it.
+    assert_eq!(all(&ledger, GroupBy::Day).total.requests, u64::from(ledger.is_shared()));
 }
 
 #[test]
@@ -178,11 +184,9 @@ fn label(request: &str, at_us: i64, value: f32) -> LabelRecord {
     }
 }
 
-#[tokio::test]
-async fn a_judgement_is_kept_with_its_request_and_shown_in_its_story() {
+async fn a_judgement_is_kept_with_its_request_and_shown_in_its_story(bed: Bed) {
     use policies::Location::{Hosted, Local};
-    let folder = tempfile::tempdir().unwrap();
-    let (ledger, _) = Ledger::start(&folder.path().join("l.db"), Durability::Process).unwrap();
+    let (ledger, _) = bed.start(Durability::Process);
     judged(&ledger, "a", 1, Some("key-1"), Some(judgement(0.25, Local, false))).await;
     judged(&ledger, "b", 2, None, Some(judgement(0.5, Hosted, true))).await;
     judged(&ledger, "c", 3, None, None).await;
@@ -203,11 +207,9 @@ async fn a_judgement_is_kept_with_its_request_and_shown_in_its_story() {
     assert_eq!((ledger.owner_of("c").unwrap(), ledger.owner_of("x").unwrap()), (Some(None), None));
 }
 
-#[tokio::test]
-async fn of_labels_the_last_counts_and_only_those_of_local_answers_speak_of_the_threshold() {
+async fn of_labels_the_last_counts_and_only_those_of_local_answers_speak_of_the_threshold(bed: Bed) {
     use policies::Location::{Hosted, Local};
-    let folder = tempfile::tempdir().unwrap();
-    let (ledger, _) = Ledger::start(&folder.path().join("l.db"), Durability::Process).unwrap();
+    let (ledger, _) = bed.start(Durability::Process);
     judged(&ledger, "a", 1, None, Some(judgement(0.25, Local, false))).await;
     judged(&ledger, "b", 2, None, Some(judgement(0.5, Hosted, false))).await;
     judged(&ledger, "c", 3, None, None).await;
@@ -228,11 +230,9 @@ async fn of_labels_the_last_counts_and_only_those_of_local_answers_speak_of_the_
     assert_eq!((story["labels"].as_array().unwrap().len(), &story["labels"][0]["value"]), (1, &0.25.into()));
 }
 
-#[tokio::test]
-async fn judgements_and_labels_are_pruned_with_their_request() {
+async fn judgements_and_labels_are_pruned_with_their_request(bed: Bed) {
     use policies::Location::Local;
-    let folder = tempfile::tempdir().unwrap();
-    let (ledger, _) = Ledger::start(&folder.path().join("l.db"), Durability::Process).unwrap();
+    let (ledger, _) = bed.start(Durability::Process);
     let now = jiff::Timestamp::now().as_microsecond();
     judged(&ledger, "old", 1, None, Some(judgement(0.25, Local, false))).await;
     judged(&ledger, "new", now, None, Some(judgement(0.25, Local, false))).await;
@@ -241,7 +241,7 @@ async fn judgements_and_labels_are_pruned_with_their_request() {
     }
     ledger.prune(Retention { age: Duration::from_secs(86_400), bytes: u64::MAX }).await.unwrap();
     assert_eq!(ledger.judged(10).unwrap().len(), 1);
-    let left: i64 = ledger.read(|db| db.query_row("SELECT count(*) FROM labels", [], |row| row.get(0))).unwrap();
+    let left: i64 = ledger.read(|db| db.one("SELECT count(*) FROM labels", &[], |row| row.get(0))).unwrap();
     assert_eq!(left, 1);
 }
 
@@ -263,10 +263,8 @@ fn a_ledger_of_the_version_before_gets_the_new_tables_and_keeps_its_lines() {
     assert!(ledger.request("r").unwrap().unwrap()["labels"].as_array().unwrap().is_empty());
 }
 
-#[tokio::test]
-async fn what_a_local_machine_costs_stands_beside_what_was_spent_and_unknown_is_not_zero() {
-    let folder = tempfile::tempdir().unwrap();
-    let (ledger, _) = Ledger::start(&folder.path().join("l.db"), Durability::Process).unwrap();
+async fn what_a_local_machine_costs_stands_beside_what_was_spent_and_unknown_is_not_zero(bed: Bed) {
+    let (ledger, _) = bed.start(Durability::Process);
     let line = |id: &str, model: &str, local_cost: Option<u64>| {
         let open = AttemptOpen {
             model: model.into(),
@@ -319,10 +317,8 @@ fn arm(session: &str, arm: &'static str, why: Option<&'static str>) -> ArmRecord
     ArmRecord { session: session.into(), arm, why, share: 0.05, prompt_tokens: 7, judging: Some(NanoDollars(3)) }
 }
 
-#[tokio::test]
-async fn a_session_stays_in_the_arm_of_its_first_request_and_all_that_it_cost_counts() {
-    let folder = tempfile::tempdir().unwrap();
-    let (ledger, _) = Ledger::start(&folder.path().join("l.db"), Durability::Process).unwrap();
+async fn a_session_stays_in_the_arm_of_its_first_request_and_all_that_it_cost_counts(bed: Bed) {
+    let (ledger, _) = bed.start(Durability::Process);
     in_arm(&ledger, "a1", 1, arm("a", "holdout", None), 10).await;
     in_arm(&ledger, "a2", 2, ArmRecord { prompt_tokens: 99, ..arm("a", "excluded", Some("budget")) }, 20).await;
     in_arm(&ledger, "b1", 1, arm("b", "excluded", Some("residency")), 40).await;
@@ -351,11 +347,8 @@ async fn a_session_stays_in_the_arm_of_its_first_request_and_all_that_it_cost_co
     assert_eq!((of(&rows, "holdout").cost.0, of(&rows, "excluded").why.as_deref()), (2, Some("share_changed")));
 }
 
-#[tokio::test]
-async fn the_key_of_the_draw_stays_with_the_ledger_and_arms_go_with_their_requests() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("l.db");
-    let (ledger, _) = Ledger::start(&path, Durability::Process).unwrap();
+async fn the_key_of_the_draw_stays_with_the_ledger_and_arms_go_with_their_requests(bed: Bed) {
+    let (ledger, _) = bed.start(Durability::Process);
     let salt = ledger.salt().unwrap();
     assert_eq!(ledger.salt().unwrap(), salt);
     let now = jiff::Timestamp::now().as_microsecond();
@@ -364,7 +357,98 @@ async fn the_key_of_the_draw_stays_with_the_ledger_and_arms_go_with_their_reques
     ledger.prune(Retention { age: Duration::from_secs(86_400), bytes: u64::MAX }).await.unwrap();
     assert_eq!(ledger.sessions(0, i64::MAX).unwrap().len(), 1);
     drop(ledger);
-    assert_eq!(Ledger::attach(&path).unwrap().salt().unwrap(), salt, "after a restart");
-    let other = Ledger::attach(&folder.path().join("other.db")).unwrap();
+    assert_eq!(bed.attach().salt().unwrap(), salt, "after a restart");
+    let folder = tempfile::tempdir().unwrap();
+    let other = Ledger::attach(folder.path().join("other.db")).unwrap();
     assert_ne!(other.salt().unwrap(), salt);
+}
+
+/// Only a server has more than one process, so only there can another one be dead.
+#[tokio::test]
+async fn what_a_living_instance_has_open_is_left_alone_and_a_sleeper_puts_right_what_was_charged() {
+    let Some(bed) = Bed::server() else { return };
+    let (sleeper, _) = bed.start(Durability::Process);
+    sleeper.open(attempt("r", 1)).await.unwrap();
+    sleeper.open(attempt("s", 1)).await.unwrap();
+    let (other, recovered) = bed.start(Durability::Process);
+    assert_eq!(recovered, 0, "its lease runs");
+    other.beat().await.unwrap();
+    assert_eq!(all(&other, GroupBy::Model).total.requests, 0);
+    bed.run(&format!("UPDATE instances SET until_us = 1 WHERE id = '{}'", sleeper.instance()));
+    other.beat().await.unwrap();
+    assert_eq!(all(&other, GroupBy::Model).total.cost_usd.0, 18_000, "charged at the ceilings");
+    // It wakes: one stream went on and ended, one still grows.
+    sleeper.close(closed(attempt("r", 1), 50), None).await.unwrap();
+    let more = Amount { money: NanoDollars(9_500), tokens: 1 };
+    sleeper.raise(attempt("s", 1), more).await.unwrap();
+    assert_eq!(all(&other, GroupBy::Model).total.cost_usd.0, 50 + 9_500);
+    sleeper.close(closed(attempt("s", 1), 70), None).await.unwrap();
+    sleeper.close(closed(attempt("s", 1), 90), None).await.unwrap();
+    let total = all(&other, GroupBy::Model).total;
+    assert_eq!((total.requests, total.cost_usd.0), (2, 120), "each once");
+    assert!(other.verify().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn running_attempts_are_summed_by_instance_at_what_is_set_aside_for_them() {
+    let Some(bed) = Bed::server() else { return };
+    let (one, _) = bed.start(Durability::Process);
+    let (two, _) = bed.start(Durability::Process);
+    one.open(attempt("a", 1)).await.unwrap();
+    one.close(closed(attempt("b", 1), 40), None).await.unwrap();
+    two.close(closed(attempt("c", 1), 7), None).await.unwrap();
+    let before = one.instance();
+    assert_ne!(one.rename().await.unwrap(), before);
+    one.close(closed(attempt("d", 1), 3), None).await.unwrap();
+    let mut sums = two.committed_since(&SpendScope::Tag("job".into(), "a".into()), 0).unwrap();
+    sums.sort_by_key(|(_, amount)| amount.money);
+    let sums: Vec<_> = sums.into_iter().map(|(name, amount)| (name.unwrap(), amount.money.0)).collect();
+    assert_eq!(sums, [(one.instance(), 3), (two.instance(), 7), (before, 9_040)]);
+}
+
+#[tokio::test]
+async fn a_server_of_a_newer_program_is_refused_and_two_may_start_at_once() {
+    let Some(bed) = Bed::server() else { return };
+    let starts: Vec<_> = (0..4)
+        .map(|_| {
+            let place = bed.place().clone();
+            std::thread::spawn(move || Ledger::start(place, Durability::Disk).unwrap())
+        })
+        .collect();
+    for start in starts {
+        assert_eq!(start.join().unwrap().1, 0);
+    }
+    bed.run("INSERT INTO sluice_schema VALUES (99)");
+    let refused = Ledger::start(bed.place(), Durability::Process);
+    assert!(matches!(refused, Err(LedgerError::Newer { found: 99, .. })));
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_made_again_and_no_line_is_lost_or_doubled() {
+    let Some(bed) = Bed::server() else { return };
+    let (ledger, _) = bed.start(Durability::Disk);
+    for n in 0..20 {
+        let id = format!("r{n}");
+        ledger.open(attempt(&id, 1)).await.unwrap();
+        let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sluice' \
+                      AND datname = current_database()";
+        bed.run(others);
+        ledger.close(closed(attempt(&id, 1), 5), None).await.unwrap();
+        assert!(ledger.healthy());
+    }
+    let total = all(&ledger, GroupBy::Model).total;
+    assert_eq!((total.requests, total.cost_usd.0), (20, 100));
+}
+
+#[tokio::test]
+async fn text_that_a_server_cannot_hold_stops_nobody() {
+    let Some(bed) = Bed::server() else { return };
+    let (ledger, _) = bed.start(Durability::Process);
+    let payer = Payer { tags: vec![("job".into(), "a\0b".into())], user: Some("\0".into()), ..Payer::default() };
+    let odd = Arc::new(AttemptOpen { payer, ..(*attempt("odd", 1)).clone() });
+    ledger.open(odd.clone()).await.unwrap();
+    ledger.close(closed(odd, 5), None).await.unwrap();
+    let table = all(&ledger, GroupBy::Tag);
+    assert_eq!(table.rows[0].group.as_deref(), Some("job=a\u{fffd}b"));
+    assert_eq!(ledger.spent_since(&SpendScope::Tag("job".into(), "a".into()), 0).unwrap().money.0, 0);
 }

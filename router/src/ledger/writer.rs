@@ -5,11 +5,11 @@ use super::arms;
 use super::evidence::Chain;
 use super::learning::{self, LabelRecord};
 use super::record::{AttemptClose, AttemptOpen, Payer, RequestRecord, ShadowRecord};
-use super::{LedgerError, Retention};
+use super::store::{Cell, Db, cells};
+use super::{LedgerError, Retention, instances};
 use crate::audit::Entry;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use policies::{Amount, NanoDollars};
-use rusqlite::{Connection, params};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +28,8 @@ pub(super) enum Op {
     Keep(Box<KeptAnswer>),
     Evidence(Vec<Entry>),
     Checkpoint,
+    /// The instance renews its lease, under a new name where one is given.
+    Beat(instances::Beat),
     Prune(Retention),
     Stop,
 }
@@ -50,12 +52,12 @@ pub(super) struct Writer {
 // === impl Writer ===
 
 impl Writer {
-    pub(super) fn start(connection: Connection, chain: Option<Chain>) -> Result<Self, LedgerError> {
+    pub(super) fn start(db: Db, chain: Option<Chain>) -> Result<Self, LedgerError> {
         let queue = Arc::new(Queue { healthy: AtomicBool::new(true), ..Queue::default() });
         let shared = queue.clone();
         std::thread::Builder::new()
             .name("ledger".into())
-            .spawn(move || run(connection, chain, &shared))
+            .spawn(move || run(db, chain, &shared))
             .map_err(|error| LedgerError::Database(error.to_string()))?;
         Ok(Self { queue })
     }
@@ -92,8 +94,6 @@ impl Drop for Writer {
 /// however many lines come. Measured: 1 ms too little, 2.5 ms leave the processor idle (docs/performance.md).
 const BUSY: f64 = 2_000.0;
 const GATHER: Duration = Duration::from_micros(1_200);
-/// Evidence is signed so often, where any came.
-const SIGNED_AFTER: Duration = Duration::from_secs(60);
 /// The time over which the rate is smoothed.
 const RECENT: Duration = Duration::from_millis(20);
 
@@ -120,7 +120,7 @@ impl Rate {
     }
 }
 
-fn run(mut connection: Connection, mut chain: Option<Chain>, queue: &Queue) {
+fn run(mut db: Db, mut chain: Option<Chain>, queue: &Queue) {
     let (mut busy, mut rate) = (false, Rate::start());
     loop {
         let group = {
@@ -135,12 +135,10 @@ fn run(mut connection: Connection, mut chain: Option<Chain>, queue: &Queue) {
         };
         busy = rate.busy_after(group.len());
         let stop = group.iter().any(|(op, _)| matches!(op, Op::Stop));
-        let mark = chain.as_ref().map(Chain::mark);
-        let written = write_group(&mut connection, &group, chain.as_mut());
-        if written.is_err()
-            && let Some((chain, mark)) = chain.as_mut().zip(mark)
-        {
-            chain.restore(mark);
+        let mut written = write_group(&mut db, &group, chain.as_mut());
+        if matches!(written, Err(LedgerError::Unreachable(_))) {
+            // Whether it was committed nobody knows; each line can be written twice, and a dial has two records then.
+            written = write_group(&mut db, &group, chain.as_mut());
         }
         queue.healthy.store(written.is_ok(), Ordering::Release);
         if let Err(error) = &written {
@@ -148,8 +146,8 @@ fn run(mut connection: Connection, mut chain: Option<Chain>, queue: &Queue) {
         }
         if stop {
             queue.closed.store(true, Ordering::Release);
-            if let Err(error) = connection.pragma_update(None, "wal_checkpoint", "TRUNCATE") {
-                tracing::warn!(error = %error, "cannot checkpoint the ledger");
+            if let Err(error) = instances::end(&mut db) {
+                tracing::warn!(error = %error, "cannot close the ledger in order");
             }
         }
         for (_, ack) in group {
@@ -164,253 +162,267 @@ fn run(mut connection: Connection, mut chain: Option<Chain>, queue: &Queue) {
     }
 }
 
-fn write_group(
-    connection: &mut Connection,
-    group: &[(Op, Option<Ack>)],
-    mut chain: Option<&mut Chain>,
-) -> Result<(), LedgerError> {
-    let mut evidence = Vec::new();
-    let audited = chain.is_some();
-    let mut sign = false;
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+/// Writes a group, or nothing of it; the evidence log stands where it stood if that fails.
+fn write_group(db: &mut Db, group: &[(Op, Option<Ack>)], mut chain: Option<&mut Chain>) -> Result<(), LedgerError> {
+    let mark = chain.as_ref().map(|chain| chain.mark());
+    let written = write_lines(db, group, chain.as_deref_mut());
+    if written.is_err()
+        && let Some((chain, mark)) = chain.zip(mark)
+    {
+        chain.restore(mark);
+    }
+    written
+}
+
+fn write_lines(db: &mut Db, group: &[(Op, Option<Ack>)], chain: Option<&mut Chain>) -> Result<(), LedgerError> {
     for (op, _) in group {
-        match op {
-            Op::Open(attempt) => {
-                if open(&transaction, attempt)? > 0 && audited {
-                    evidence.push(Entry::dial(attempt));
-                }
-            }
-            Op::Raise(attempt, to) => raise(&transaction, attempt, *to)?,
-            Op::Close(attempt, request) => {
-                close(&transaction, attempt)?;
-                if let Some(request) = request {
-                    put_request(&transaction, request)?;
-                }
-            }
-            Op::Request(request) => put_request(&transaction, request)?,
-            Op::Shadow(shadow) => put_shadow(&transaction, shadow)?,
-            Op::Label(label) => learning::put_label(&transaction, label)?,
-            Op::Keep(answer) => answers::keep(&transaction, answer)?,
-            Op::Prune(retention) => {
-                prune(&transaction, *retention, chain.as_ref().map_or(0, |chain| chain.bytes()))?;
-            }
-            Op::Evidence(entries) => evidence.extend_from_slice(entries),
-            Op::Checkpoint | Op::Stop => sign = true,
+        if let Op::Beat(beat) = op {
+            instances::name(db, beat);
         }
     }
-    if let Some(chain) = chain.as_mut() {
-        chain.append(&transaction, &evidence)?;
-        if sign || chain.due(SIGNED_AFTER) {
-            chain.checkpoint(&transaction)?;
+    let (audited, kept) = (chain.is_some(), chain.as_ref().map_or(0, |chain| chain.bytes()));
+    db.transaction(|db| {
+        let (mut evidence, mut sign) = (Vec::new(), false);
+        for (op, _) in group {
+            match op {
+                Op::Open(attempt) => {
+                    open(db, attempt)?;
+                    if audited {
+                        evidence.push(Entry::dial(attempt));
+                    }
+                }
+                Op::Raise(attempt, to) => raise(db, attempt, *to)?,
+                Op::Close(attempt, request) => {
+                    close(db, attempt)?;
+                    if let Some(request) = request {
+                        put_request(db, request)?;
+                    }
+                }
+                Op::Request(request) => put_request(db, request)?,
+                Op::Shadow(shadow) => put_shadow(db, shadow)?,
+                Op::Label(label) => learning::put_label(db, label)?,
+                Op::Keep(answer) => answers::keep(db, answer)?,
+                Op::Beat(beat) => instances::beat(db, beat)?,
+                Op::Prune(retention) => prune(db, *retention, kept)?,
+                Op::Evidence(entries) => evidence.extend_from_slice(entries),
+                Op::Checkpoint | Op::Stop => sign = true,
+            }
         }
-    }
-    transaction.commit()?;
-    if group.iter().any(|(op, _)| matches!(op, Op::Prune(_))) {
-        connection.execute_batch("PRAGMA incremental_vacuum(4096)")?;
+        match chain {
+            Some(chain) => chain.write(db, &evidence, sign),
+            None => Ok(()),
+        }
+    })?;
+    if !db.is_postgres() && group.iter().any(|(op, _)| matches!(op, Op::Prune(_))) {
+        db.batch("PRAGMA incremental_vacuum(4096)")?;
     }
     Ok(())
 }
 
-/// Nano-dollars as SQLite keeps them; 9.2 billion dollars fit.
-fn cell(amount: Option<NanoDollars>) -> Option<i64> {
-    amount.map(|amount| whole(amount.0))
-}
-
-fn tokens(count: policies::TokenCount) -> i64 {
-    whole(count.0)
-}
-
-fn whole(units: u64) -> i64 {
-    i64::try_from(units).unwrap_or(i64::MAX)
+/// Nano-dollars; 9.2 billion dollars fit.
+fn money<'a>(amount: Option<NanoDollars>) -> Cell<'a> {
+    amount.map(|amount| amount.0).into()
 }
 
 fn tags(payer: &Payer) -> String {
     if payer.tags.is_empty() {
         return "{}".into();
     }
-    let map: Map<String, Value> = payer.tags.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
+    // A zero byte in a label would make the whole list unreadable for PostgreSQL.
+    let clean = |text: &str| text.replace('\0', "\u{fffd}");
+    let map: Map<String, Value> = payer.tags.iter().map(|(key, value)| (clean(key), clean(value).into())).collect();
     Value::Object(map).to_string()
 }
 
-/// Says how many lines that made: none, where the attempt is there already.
-fn open(connection: &Connection, attempt: &AttemptOpen) -> Result<usize, rusqlite::Error> {
+fn open(db: &mut Db, attempt: &AttemptOpen) -> Result<(), LedgerError> {
     let payer = &attempt.payer;
-    connection
-        .prepare_cached(
-            "INSERT OR IGNORE INTO attempts (request, attempt, at_us, purpose, key_id, team, user, session, tags, model, \
-             provider, route, upstream, ceiling_nd, price, price_source, ceiling_tokens, class, region) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
-        )?
-        .execute(params![
+    let tags = tags(payer);
+    let price = attempt.price.and_then(|price| serde_json::to_string(&price).ok());
+    db.put(
+        "INSERT INTO attempts (request, attempt, at_us, purpose, key_id, team, \"user\", session, tags, model, \
+         provider, route, upstream, ceiling_nd, price, price_source, ceiling_tokens, class, region) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19) \
+         ON CONFLICT (request, attempt) DO NOTHING",
+        cells![
             attempt.request.as_str(),
             attempt.attempt,
             attempt.at_us,
             attempt.purpose,
             payer.key.as_ref().map(|key| key.as_str()),
-            payer.team,
-            payer.user,
+            payer.team.as_ref(),
+            payer.user.as_ref(),
             payer.session.as_ref().map(|session| session.as_str()),
-            tags(payer),
+            &tags,
             attempt.model.as_str(),
             attempt.provider.as_str(),
             attempt.route,
-            attempt.upstream,
-            cell(attempt.ceiling),
-            attempt.price.and_then(|price| serde_json::to_string(&price).ok()),
-            attempt.price_source,
-            attempt.ceiling_tokens.map(whole),
-            attempt.class,
-            attempt.region,
-        ])
+            &attempt.upstream,
+            money(attempt.ceiling),
+            price.as_ref(),
+            &attempt.price_source,
+            attempt.ceiling_tokens,
+            &attempt.class,
+            attempt.region.as_ref(),
+        ],
+    )
 }
 
-fn raise(connection: &Connection, attempt: &AttemptOpen, to: Amount) -> Result<(), rusqlite::Error> {
-    connection
-        .prepare_cached(
-            "UPDATE attempts SET ceiling_nd = max(ceiling_nd, ?3), ceiling_tokens = max(coalesce(ceiling_tokens, 0), ?4) \
-             WHERE request = ?1 AND attempt = ?2 AND outcome IS NULL",
-        )?
-        .execute(params![attempt.request.as_str(), attempt.attempt, whole(to.money.0), whole(to.tokens)])?;
-    Ok(())
+/// An open line; or one that was charged by another instance, which took its own for dead: it is put right.
+const OPEN: &str = "request = ?1 AND attempt = ?2 AND (outcome IS NULL OR error = 'lease_expired')";
+
+fn raise(db: &mut Db, attempt: &AttemptOpen, to: Amount) -> Result<(), LedgerError> {
+    let greatest = if db.is_postgres() { "greatest" } else { "max" };
+    db.put(
+        &format!(
+            "UPDATE attempts SET ceiling_nd = {greatest}(ceiling_nd, ?3), \
+             ceiling_tokens = {greatest}(coalesce(ceiling_tokens, 0), ?4), \
+             cost_nd = CASE WHEN outcome IS NULL THEN NULL ELSE {greatest}(ceiling_nd, ?3) END WHERE {OPEN}"
+        ),
+        cells![attempt.request.as_str(), attempt.attempt, to.money.0, to.tokens],
+    )
 }
 
-fn close(connection: &Connection, attempt: &AttemptClose) -> Result<(), rusqlite::Error> {
+fn close(db: &mut Db, attempt: &AttemptClose) -> Result<(), LedgerError> {
     // A priced attempt has its opening line; one that costs nothing gets its only line here.
-    if finish(connection, attempt)? == 0 {
-        open(connection, &attempt.open)?;
-        finish(connection, attempt)?;
+    if db.is_postgres() {
+        // To ask whether it has would take a round trip each.
+        open(db, &attempt.open)?;
+        let (sql, values) = (FINISH, finish(attempt));
+        return db.put(sql, &values);
+    }
+    if db.execute(FINISH, &finish(attempt))? == 0 {
+        open(db, &attempt.open)?;
+        db.execute(FINISH, &finish(attempt))?;
     }
     Ok(())
 }
 
-/// Fills in the end of a line that is open; says how many there were.
-fn finish(connection: &Connection, attempt: &AttemptClose) -> Result<usize, rusqlite::Error> {
+/// Fills in the end of a line that is open.
+const FINISH: &str = "UPDATE attempts SET ended_us = ?3, outcome = ?4, counted = ?5, input = ?6, cached = ?7, \
+    cache_write = ?8, output = ?9, reasoning = ?10, cost_nd = ?11, baseline_nd = ?12, first_event_us = ?13, error = ?14, \
+    local_cost_nd = ?15 \
+    WHERE request = ?1 AND attempt = ?2 AND (outcome IS NULL OR error = 'lease_expired')";
+
+fn finish(attempt: &AttemptClose) -> [Cell<'_>; 15] {
     let usage = attempt.usage();
-    connection
-        .prepare_cached(
-            "UPDATE attempts SET ended_us = ?3, outcome = ?4, counted = ?5, input = ?6, cached = ?7, cache_write = ?8, \
-             output = ?9, reasoning = ?10, cost_nd = ?11, baseline_nd = ?12, first_event_us = ?13, error = ?14, \
-             local_cost_nd = ?15 \
-             WHERE request = ?1 AND attempt = ?2 AND outcome IS NULL",
-        )?
-        .execute(params![
-            attempt.open.request.as_str(),
-            attempt.open.attempt,
-            attempt.ended_us,
-            attempt.outcome.word(),
-            attempt.counted.word(),
-            tokens(usage.input),
-            tokens(usage.cached_input),
-            tokens(usage.cache_write),
-            tokens(usage.output),
-            tokens(usage.reasoning),
-            cell(attempt.cost),
-            cell(attempt.baseline),
-            attempt.first_event_us.map(|us| i64::try_from(us).unwrap_or(i64::MAX)),
-            attempt.error,
-            cell(attempt.local_cost),
-        ])
+    [
+        attempt.open.request.as_str().into(),
+        attempt.open.attempt.into(),
+        attempt.ended_us.into(),
+        attempt.outcome.word().into(),
+        attempt.counted.word().into(),
+        usage.input.0.into(),
+        usage.cached_input.0.into(),
+        usage.cache_write.0.into(),
+        usage.output.0.into(),
+        usage.reasoning.0.into(),
+        money(attempt.cost),
+        money(attempt.baseline),
+        attempt.first_event_us.into(),
+        attempt.error.into(),
+        money(attempt.local_cost),
+    ]
 }
 
-fn put_request(connection: &Connection, request: &RequestRecord) -> Result<(), rusqlite::Error> {
+fn put_request(db: &mut Db, request: &RequestRecord) -> Result<(), LedgerError> {
     let payer = &request.payer;
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO requests (id, at_us, key_id, team, user, session, tags, endpoint, asked, class, route, \
-             model, reason, score, status, attempts, record, cascade) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
-        )?
-        .execute(params![
+    let tags = tags(payer);
+    db.put(
+        "INSERT INTO requests (id, at_us, key_id, team, \"user\", session, tags, endpoint, asked, class, route, \
+         model, reason, score, status, attempts, record, cascade) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) \
+         ON CONFLICT (id) DO UPDATE SET at_us = excluded.at_us, key_id = excluded.key_id, team = excluded.team, \
+         \"user\" = excluded.\"user\", session = excluded.session, tags = excluded.tags, endpoint = excluded.endpoint, \
+         asked = excluded.asked, class = excluded.class, route = excluded.route, model = excluded.model, \
+         reason = excluded.reason, score = excluded.score, status = excluded.status, attempts = excluded.attempts, \
+         record = excluded.record, cascade = excluded.cascade",
+        cells![
             request.id.as_str(),
             request.at_us,
             payer.key.as_ref().map(|key| key.as_str()),
-            payer.team,
-            payer.user,
+            payer.team.as_ref(),
+            payer.user.as_ref(),
             payer.session.as_ref().map(|session| session.as_str()),
-            tags(payer),
+            &tags,
             request.endpoint,
-            request.asked,
-            request.class,
+            &request.asked,
+            &request.class,
             request.route,
             request.model.as_ref().map(|model| model.as_str()),
-            request.reason,
+            &request.reason,
             request.score,
             request.status,
             request.attempts,
-            request.record,
-            request.cascade,
-        ])?;
+            &request.record,
+            request.cascade.as_ref(),
+        ],
+    )?;
     if let Some(judgement) = &request.judgement {
-        learning::put_judgement(connection, request, judgement)?;
+        learning::put_judgement(db, request, judgement)?;
     }
     match &request.arm {
-        Some(arm) => arms::put(connection, request, arm),
+        Some(arm) => arms::put(db, request, arm),
         None => Ok(()),
     }
 }
 
-fn put_shadow(connection: &Connection, shadow: &ShadowRecord) -> Result<(), rusqlite::Error> {
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO shadows (request, experiment, at_us, served_model, shadow_model, prompt, served_text, \
-             shadow_text, shadow_finish, shadow_error) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        )?
-        .execute(params![
+fn put_shadow(db: &mut Db, shadow: &ShadowRecord) -> Result<(), LedgerError> {
+    db.put(
+        "INSERT INTO shadows (request, experiment, at_us, served_model, shadow_model, prompt, served_text, \
+         shadow_text, shadow_finish, shadow_error) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+         ON CONFLICT (request) DO UPDATE SET experiment = excluded.experiment, at_us = excluded.at_us, \
+         served_model = excluded.served_model, shadow_model = excluded.shadow_model, prompt = excluded.prompt, \
+         served_text = excluded.served_text, shadow_text = excluded.shadow_text, \
+         shadow_finish = excluded.shadow_finish, shadow_error = excluded.shadow_error",
+        cells![
             shadow.request.as_str(),
-            shadow.experiment,
+            &shadow.experiment,
             shadow.at_us,
             shadow.served.as_str(),
             shadow.shadow.as_str(),
-            shadow.prompt,
-            shadow.served_text,
-            shadow.shadow_text,
-            shadow.finish,
+            &shadow.prompt,
+            &shadow.served_text,
+            &shadow.shadow_text,
+            shadow.finish.as_ref(),
             shadow.error,
-        ])?;
-    Ok(())
-}
-
-/// Charges what an earlier life left running.
-pub(super) fn charge_open_attempts(connection: &Connection) -> Result<usize, rusqlite::Error> {
-    connection.execute(
-        "UPDATE attempts SET outcome = 'unknown', counted = 'at_least', ended_us = at_us, input = 0, cached = 0, \
-         cache_write = 0, output = 0, reasoning = 0, cost_nd = ceiling_nd, baseline_nd = ceiling_nd, \
-         error = 'gateway_stopped' WHERE outcome IS NULL",
-        [],
+        ],
     )
 }
 
-/// `kept`: bytes of what is never pruned.
-fn prune(connection: &Connection, retention: Retention, kept: u64) -> Result<(), rusqlite::Error> {
+/// `kept`: bytes of the file that are never pruned.
+fn prune(db: &mut Db, retention: Retention, kept: u64) -> Result<(), LedgerError> {
     let age = i64::try_from(retention.age.as_micros()).unwrap_or(i64::MAX);
     let oldest = jiff::Timestamp::now().as_microsecond().saturating_sub(age);
-    drop_before(connection, oldest)?;
-    let used = |connection: &Connection| -> Result<u64, rusqlite::Error> {
-        let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+    if db.is_postgres() {
+        // One replica at a time: who comes second finds nothing left, and need not wait for the first.
+        let sql = "SELECT pg_try_advisory_xact_lock(7235401, 2)";
+        return match db.one(sql, &[], |row| row.get(0))? {
+            true => instances::drop_ended(db).and_then(|()| drop_before(db, oldest)),
+            false => Ok(()),
+        };
+    }
+    drop_before(db, oldest)?;
+    let used = |db: &mut Db| -> Result<u64, LedgerError> {
+        let mut number = |name: &str| db.one(&format!("PRAGMA {name}"), &[], |row| row.get::<u64>(0));
         let all = number("page_count")?.saturating_sub(number("freelist_count")?) * number("page_size")?;
         Ok(all.saturating_sub(kept))
     };
-    if used(connection)? > retention.bytes {
-        answers::drop_before(connection, i64::MAX)?;
+    if used(db)? > retention.bytes {
+        answers::drop_before(db, i64::MAX)?;
     }
-    while used(connection)? > retention.bytes {
-        let cut: Option<i64> = connection.query_row(
-            "SELECT max(at_us) FROM (SELECT at_us FROM attempts WHERE outcome IS NOT NULL ORDER BY at_us \
-             LIMIT 1 + (SELECT count(*) FROM attempts) / 50)",
-            [],
-            |row| row.get(0),
-        )?;
-        let Some(cut) = cut else { return Ok(()) };
-        drop_before(connection, cut.saturating_add(1))?;
+    while used(db)? > retention.bytes {
+        let sql = "SELECT max(at_us) FROM (SELECT at_us FROM attempts WHERE outcome IS NOT NULL ORDER BY at_us \
+                   LIMIT 1 + (SELECT count(*) FROM attempts) / 50)";
+        let Some(cut) = db.one(sql, &[], |row| row.get::<Option<i64>>(0))? else { return Ok(()) };
+        drop_before(db, cut.saturating_add(1))?;
     }
     Ok(())
 }
 
-fn drop_before(connection: &Connection, at_us: i64) -> Result<(), rusqlite::Error> {
-    connection.execute("DELETE FROM attempts WHERE at_us < ?1 AND outcome IS NOT NULL", [at_us])?;
-    learning::drop_before(connection, at_us)?;
-    arms::drop_before(connection, at_us)?;
-    connection.execute("DELETE FROM requests WHERE at_us < ?1", [at_us])?;
-    connection.execute("DELETE FROM shadows WHERE at_us < ?1", [at_us])?;
-    Ok(())
+fn drop_before(db: &mut Db, at_us: i64) -> Result<(), LedgerError> {
+    db.put("DELETE FROM attempts WHERE at_us < ?1 AND outcome IS NOT NULL", cells![at_us])?;
+    learning::drop_before(db, at_us)?;
+    arms::drop_before(db, at_us)?;
+    db.put("DELETE FROM requests WHERE at_us < ?1", cells![at_us])?;
+    db.put("DELETE FROM shadows WHERE at_us < ?1", cells![at_us])
 }

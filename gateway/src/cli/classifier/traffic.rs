@@ -44,7 +44,7 @@ pub(super) fn rows(setting: &Setting, wanted: &Rows) -> Result<(), Failure> {
             .map(|at| at.as_microsecond())
             .map_err(|_| Failure::Usage(format!("`--since {text}` is not a time in RFC 3339")))?,
     };
-    let ledger = Ledger::attach(&settings.ledger_path)?;
+    let ledger = Ledger::attach(&settings.ledger.place)?;
     let (pairs, judged) = (ledger.pairs(since)?, ledger.judged(MOST)?);
     let failed = |why: std::io::Error| Failure::Failed(format!("`{}`: {why}", wanted.out.display()));
     let mut out = std::io::BufWriter::new(std::fs::File::create(&wanted.out).map_err(failed)?);

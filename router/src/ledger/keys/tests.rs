@@ -1,23 +1,27 @@
 use super::*;
+use crate::ledger::bed::{Bed, on_both_stores};
 use crate::ledger::{Durability, schema};
 use policies::RateLimit;
+use rusqlite::params;
+
+on_both_stores! {
+    keys_are_found_by_digest_and_revoked_for_good;
+    a_rotation_keeps_the_key_and_ends_every_older_secret_with_the_overlap;
+    a_list_that_cannot_be_read_never_widens_a_key;
+}
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-fn ledger() -> (tempfile::TempDir, Ledger, Ledger) {
-    let folder = tempfile::tempdir().unwrap();
-    let (ledger, _) = Ledger::start(&folder.path().join("l.db"), Durability::Process).unwrap();
-    let other = Ledger::attach(ledger.path()).unwrap();
-    (folder, ledger, other)
+fn ledgers(bed: &Bed) -> (Ledger, Ledger) {
+    (bed.start(Durability::Process).0, bed.attach())
 }
 
 fn named(name: &str) -> NewKey {
     NewKey { name: name.into(), ..NewKey::default() }
 }
 
-#[tokio::test]
-async fn keys_are_found_by_digest_and_revoked_for_good() {
-    let (_folder, ledger, other) = ledger();
+async fn keys_are_found_by_digest_and_revoked_for_good(bed: Bed) {
+    let (ledger, other) = ledgers(&bed);
     let before = ledger.version().unwrap();
     let wanted = NewKey {
         team: Some("t".into()),
@@ -41,9 +45,8 @@ async fn keys_are_found_by_digest_and_revoked_for_good() {
     assert!(!ledger.keys().unwrap()[0].valid_at(0));
 }
 
-#[tokio::test]
-async fn a_rotation_keeps_the_key_and_ends_every_older_secret_with_the_overlap() {
-    let (_folder, ledger, other) = ledger();
+async fn a_rotation_keeps_the_key_and_ends_every_older_secret_with_the_overlap(bed: Bed) {
+    let (ledger, other) = ledgers(&bed);
     let now = jiff::Timestamp::now().as_microsecond();
     let (made, first) = ledger.create_key(&named("n")).unwrap().unwrap();
     let (rotated, second) = other.rotate_key("n", DAY).unwrap().unwrap();
@@ -96,13 +99,12 @@ fn a_key_of_an_older_ledger_keeps_its_budget_and_its_secret() {
     assert!(keys[1].key.budgets.is_empty() && keys[1].key.rates.is_empty() && keys[1].key.routes.is_none());
 }
 
-#[tokio::test]
-async fn a_list_that_cannot_be_read_never_widens_a_key() {
-    let (_folder, ledger, _) = ledger();
+async fn a_list_that_cannot_be_read_never_widens_a_key(bed: Bed) {
+    let (ledger, _) = ledgers(&bed);
     ledger.create_key(&named("n")).unwrap();
     let set = |column: &str| {
         let text = format!("UPDATE keys SET {column} = 'nonsense'");
-        connect(ledger.path()).unwrap().execute(&text, []).unwrap();
+        ledger.aside(|db| db.execute(&text, &[])).unwrap();
     };
     for column in ["models", "routes", "classes"] {
         set(column);
