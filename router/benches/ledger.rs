@@ -9,6 +9,9 @@
 use futures::future::join_all;
 use jiff::Timestamp;
 use policies::{Amount, Counted, Location, NanoDollars, Price, Principal, Rate, Usage};
+use router::audit::export::{Filter, export};
+use router::audit::verify::verify;
+use router::audit::{Entry, Keys, Signer};
 use router::ledger::{AttemptClose, AttemptOpen, Durability, Ledger, Outcome, Payer};
 use router::{BudgetSpec, Budgets, Scope, Window};
 use std::io::Write;
@@ -19,6 +22,7 @@ use std::time::{Duration, Instant};
 
 const AT_ONCE: usize = 256;
 const RUN: Duration = Duration::from_secs(3);
+const RECORDS: u64 = 1_000_000;
 
 fn open(number: u64) -> Arc<AttemptOpen> {
     Arc::new(AttemptOpen {
@@ -59,8 +63,9 @@ fn closed(open: Arc<AttemptOpen>) -> AttemptClose {
 }
 
 /// Pairs a second.
-async fn pairs(folder: &Path, durability: Durability) -> f64 {
-    let (ledger, _) = Ledger::start(&folder.join("bench.db"), durability).unwrap();
+async fn pairs(folder: &Path, durability: Durability, evidence: bool) -> f64 {
+    let keys = evidence.then(|| Keys::open(&folder.join("evidence.key")).unwrap());
+    let (ledger, _) = Ledger::start_with(folder.join("bench.db"), durability, keys).unwrap();
     let limit = BudgetSpec::dollars(Scope::Org, NanoDollars(u64::MAX / 2), Window::Month);
     let budgets = Budgets::start(ledger.clone(), vec![limit], Timestamp::now()).unwrap();
     let (next, began) = (AtomicU64::new(0), Instant::now());
@@ -84,6 +89,28 @@ async fn pairs(folder: &Path, durability: Durability) -> f64 {
     done
 }
 
+/// A million records: how long they take to be written, exported and verified.
+async fn verification(folder: &Path) {
+    let key_file = folder.join("evidence.key");
+    let keys = Keys::open(&key_file).unwrap();
+    let (ledger, _) = Ledger::start_with(folder.join("million.db"), Durability::Process, Some(keys)).unwrap();
+    let began = Instant::now();
+    for batch in 0..RECORDS / 1_000 {
+        ledger.evidence_later((0..1_000).map(|n| Entry::dial(&open(batch * 1_000 + n))).collect());
+        ledger.checkpoint().await.unwrap();
+    }
+    println!("{RECORDS} records of evidence: written in {:.1} s", began.elapsed().as_secs_f64());
+    let signer = Signer::load_or_create(&key_file).unwrap();
+    let (path, began) = (folder.join("export.jsonl"), Instant::now());
+    let out = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
+    export(&ledger, &signer, &Filter::default(), out).unwrap();
+    let size = std::fs::metadata(&path).unwrap().len() >> 20;
+    println!("exported in {:.1} s ({size} MiB)", began.elapsed().as_secs_f64());
+    let (file, began) = (std::fs::File::open(&path).unwrap(), Instant::now());
+    let sound = verify(std::io::BufReader::with_capacity(1 << 20, file), signer.public().unwrap(), None).unwrap();
+    println!("{} records verified in {:.1} s", sound.records, began.elapsed().as_secs_f64());
+}
+
 /// The median time of a write that is synced.
 fn sync(folder: &Path) -> Duration {
     let mut file = std::fs::File::create(folder.join("sync")).unwrap();
@@ -104,8 +131,13 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     println!("a synced write of 4 KiB: {:.2} ms (median of 200)", sync(folder.path()).as_secs_f64() * 1e3);
     for (word, durability) in [("process", Durability::Process), ("disk", Durability::Disk)] {
-        let of = tempfile::tempdir_in(folder.path()).unwrap();
-        let rate = runtime.block_on(pairs(of.path(), durability));
-        println!("durability = \"{word}\": {rate:>8.0} reserve-and-settle pairs a second, {AT_ONCE} at once");
+        for (with, evidence) in [("without", false), ("with", true)] {
+            let of = tempfile::tempdir_in(folder.path()).unwrap();
+            let rate = runtime.block_on(pairs(of.path(), durability, evidence));
+            println!(
+                "durability = \"{word}\", {with} evidence: {rate:>8.0} reserve-and-settle pairs a second, {AT_ONCE} at once"
+            );
+        }
     }
+    runtime.block_on(verification(folder.path()));
 }

@@ -54,7 +54,10 @@ async fn every_dial_and_every_refusal_has_a_record_and_the_export_verifies_elsew
     let told = records(&exported);
     let events: Vec<&str> = told.iter().map(|record| record["event"].as_str().unwrap()).collect();
     assert_eq!(events, ["log", "dial", "refused", "dial", "refused"]);
-    assert_eq!((&told[1]["request"], &told[1]["location"], &told[1]["region"]), (&json!(id), &json!("hosted"), &json!("us")));
+    assert_eq!(
+        (&told[1]["request"], &told[1]["location"], &told[1]["region"]),
+        (&json!(id), &json!("hosted"), &json!("us"))
+    );
     assert_eq!((&told[3]["location"], &told[3]["class"]), (&json!("local"), &json!("restricted")));
     assert!(told[2]["rule"].as_str().unwrap().contains("restricted"), "{}", told[2]);
     assert!(!exported.contains("algorithm"), "no content is in it");

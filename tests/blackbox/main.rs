@@ -28,6 +28,7 @@ mod ledger;
 mod limits;
 mod local;
 mod money;
+mod offline;
 mod reconcile;
 mod relay;
 mod relay_forms;
