@@ -2,7 +2,7 @@
 
 use crate::assemble::{Ground, budget_specs, limit_specs};
 use crate::config::{self, Environment};
-use crate::server::App;
+use crate::server::{App, Certificates};
 use router::ledger::KeyRecord;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -64,7 +64,19 @@ pub fn live(app: &Arc<App>, ended: CancellationToken) {
 }
 
 /// Starts everything else; it ends with the app's drain.
-pub fn start(app: &Arc<App>, ground: Ground, config: PathBuf) {
+pub fn start(app: &Arc<App>, ground: Ground, config: PathBuf, certificates: Certificates) {
+    let renewed = app.clone();
+    app.tasks.spawn(async move {
+        let tls: Vec<_> = [certificates.data, certificates.admin].into_iter().flatten().collect();
+        let mut tick = interval(FILE);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        while !tls.is_empty() {
+            tokio::select! {
+                () = renewed.draining.cancelled() => return,
+                _ = tick.tick() => tls.iter().for_each(|tls| tls.refresh()),
+            }
+        }
+    });
     let watched = app.clone();
     app.tasks.spawn(async move {
         let mut tick = interval(KEYS);

@@ -38,4 +38,5 @@ mod security;
 mod sessions;
 mod streams;
 mod taint;
+mod tls;
 mod truncation;

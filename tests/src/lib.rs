@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod oracle;
 pub mod sse;
 pub mod stores;
+pub mod tls;
 pub mod upstream;
 pub mod wire;
 

@@ -65,6 +65,10 @@ pub struct HostedSpec {
     pub name: ProviderName,
     /// Which addresses are its own.
     pub reach: Reach,
+    /// Authorities that its certificate may be signed by besides the system's.
+    pub authorities: Vec<reqwest::Certificate>,
+    /// What is shown to it, where it asks for a certificate.
+    pub identity: Option<reqwest::Identity>,
     /// The dialect.
     pub dialect: Dialect,
     /// Where it is, from the configuration only.
@@ -106,7 +110,11 @@ impl Hosted {
             .pool_idle_timeout(Duration::from_secs(60))
             .tcp_nodelay(true)
             .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+            .tls_certs_merge(spec.authorities.clone());
+        let client = match spec.identity.clone() {
+            Some(identity) => client.identity(identity).build()?,
+            None => client.build()?,
+        };
         // A key that no header can hold is refused when it is used, by name: the configuration keeps such ones out.
         let credential = spec.api_key.as_ref().and_then(|key| {
             let (name, text) = match spec.dialect {

@@ -84,6 +84,8 @@ mod tests {
         HostedSpec {
             name: "p".into(),
             reach: crate::hosted::Reach::World,
+            authorities: vec![],
+            identity: None,
             dialect,
             base_url: base.parse().unwrap(),
             api_key: None,

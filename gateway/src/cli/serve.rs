@@ -51,7 +51,7 @@ pub fn serve(setting: &Setting) -> Result<(), Failure> {
 
 async fn run(setting: &Setting, settings: Settings, telemetry: Arc<Telemetry>) -> Result<(), Failure> {
     let failed = |error: anyhow::Error| Failure::Failed(format!("{error:#}"));
-    let listeners = bind(settings.server.listen, settings.server.admin_listen).await.map_err(Failure::Failed)?;
+    let listeners = bind(&settings.server).await.map_err(Failure::Failed)?;
     if let Some(folder) = settings.ledger.place.file().and_then(Path::parent) {
         std::fs::create_dir_all(folder)
             .map_err(|error| Failure::Failed(format!("cannot make the ledger's folder: {error}")))?;
@@ -101,7 +101,7 @@ async fn run(setting: &Setting, settings: Settings, telemetry: Arc<Telemetry>) -
             tracing::info!(listener = name, address = %address, "listening");
         }
     }
-    upkeep::start(&app, ground.clone(), setting.config.clone());
+    upkeep::start(&app, ground.clone(), setting.config.clone(), listeners.tls.clone());
     let ended = CancellationToken::new();
     upkeep::live(&app, ended.clone());
 

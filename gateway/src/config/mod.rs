@@ -30,4 +30,4 @@ pub use prices::PriceSettings;
 #[cfg(feature = "local")]
 pub use providers::EngineSettings;
 pub use providers::{ProviderKind, ProviderSettings, is_built};
-pub use settings::{ModelSettings, RouterSettings, Settings, TelemetrySettings};
+pub use settings::{ModelSettings, RouterSettings, ServerSettings, Settings, TelemetrySettings};

@@ -108,7 +108,9 @@ impl ProviderSettings {
     ) -> Option<Self> {
         let at = |key: &str| format!("`providers.{name}.{key}`");
         let kind = match spec.kind.as_str() {
-            "openai" | "azure" => ProviderKind::Hosted(Box::new(hosted(name, spec, timeouts, environment, found)?)),
+            "openai" | "azure" => {
+                ProviderKind::Hosted(Box::new(hosted((name, spec), folder, timeouts, environment, found)?))
+            }
             "mistralrs" => ProviderKind::Engine(Box::new(engine(name, spec, folder, timeouts, environment, found)?)),
             "simulated" => ProviderKind::Simulated,
             "" => {
@@ -140,6 +142,8 @@ impl ProviderSettings {
             (spec.api_key_env.is_some(), "api_key_env"),
             (spec.capabilities.is_some(), "capabilities"),
             (spec.addresses.is_some(), "addresses"),
+            (spec.ca_file.is_some(), "ca_file"),
+            (spec.client_cert_file.is_some(), "client_cert_file"),
         ];
         let misplaced: &[(bool, &str)] = match kind {
             ProviderKind::Hosted(_) => &engine_only,
@@ -171,8 +175,8 @@ impl ProviderSettings {
 }
 
 fn hosted(
-    name: &str,
-    spec: &ProviderSpec,
+    (name, spec): (&str, &ProviderSpec),
+    folder: &Path,
     timeouts: &Timeouts,
     environment: &Environment,
     found: &mut Findings,
@@ -200,6 +204,24 @@ fn hosted(
         return None;
     }
     let reach = reach(name, spec, &url, found);
+    let mut read = |key: &str, path: &Option<PathBuf>| {
+        let path = path.as_ref().map(|path| folder.join(path))?;
+        let read = std::fs::read(&path);
+        read.inspect_err(|error| found.problems.push(format!("{}: {}: {error}", at(key), path.display()))).ok()
+    };
+    let (authorities, identity) = (read("ca_file", &spec.ca_file), read("client_cert_file", &spec.client_cert_file));
+    let authorities = authorities.and_then(|pem| match reqwest::Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if !certificates.is_empty() => Some(certificates),
+        Ok(_) | Err(_) => {
+            found.problems.push(format!("{}: holds no certificate in PEM", at("ca_file")));
+            None
+        }
+    });
+    let identity = identity.and_then(|pem| {
+        let identity = reqwest::Identity::from_pem(&pem);
+        let what = "needs a certificate and its private key in PEM";
+        identity.inspect_err(|_| found.problems.push(format!("{}: {what}", at("client_cert_file")))).ok()
+    });
     let api_key = spec.api_key_env.as_deref().and_then(|variable| environment.secret(variable));
     let missing_key = spec.api_key_env.clone().filter(|_| api_key.is_none());
     if let Some(variable) = &missing_key {
@@ -227,6 +249,8 @@ fn hosted(
     Some(HostedSpec {
         name: name.into(),
         reach,
+        authorities: authorities.unwrap_or_default(),
+        identity,
         dialect: if azure { Dialect::Azure { api_version: spec.api_version.clone() } } else { Dialect::OpenAi },
         base_url: url,
         api_key,

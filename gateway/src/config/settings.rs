@@ -10,9 +10,10 @@ use super::providers::{Findings, ProviderSettings};
 use super::residency::{read_classes, read_evidence, read_matchers};
 use super::savings::{read_holdout, read_local_cost};
 use super::sections::{read_experiments, read_models, read_rates, read_router, read_rules};
-use super::spec::{ConfigSpec, LimitsSpec, LogFormat, ModeWord, ServerSpec, TelemetrySpec, TimeoutsSpec};
+use super::spec::{ConfigSpec, LimitsSpec, LogFormat, ModeWord, ServerSpec, TelemetrySpec, TimeoutsSpec, TlsSpec};
 use super::stores::{LedgerSettings, read_ledger};
 use super::units::Time;
+use crate::server::tls::TlsFiles;
 use adapters::hosted;
 use policies::detect::Detectors;
 use policies::{
@@ -94,6 +95,10 @@ pub struct ServerSettings {
     pub admin_listen: SocketAddr,
     /// The admin token.
     pub admin_token: Option<Secret>,
+    /// TLS on the data listener.
+    pub tls: Option<TlsFiles>,
+    /// TLS on the admin listener.
+    pub admin_tls: Option<TlsFiles>,
 }
 
 /// A model.
@@ -217,7 +222,7 @@ impl Settings {
         } = spec;
         let mut found = Findings::default();
         let timeouts = read_timeouts(&timeouts);
-        let server = read_server(&server, environment, &mut found);
+        let server = read_server(&server, folder, environment, &mut found);
         let mut providers: Vec<ProviderSettings> = providers
             .iter()
             .filter_map(|(name, spec)| {
@@ -283,7 +288,7 @@ impl Settings {
     }
 }
 
-fn read_server(spec: &ServerSpec, environment: &Environment, found: &mut Findings) -> ServerSettings {
+fn read_server(spec: &ServerSpec, folder: &Path, environment: &Environment, found: &mut Findings) -> ServerSettings {
     let mut address = |key: &str, typed: &Option<String>, default: &str| -> SocketAddr {
         let text = typed.as_deref().unwrap_or(default);
         match text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next()) {
@@ -304,7 +309,20 @@ fn read_server(spec: &ServerSpec, environment: &Environment, found: &mut Finding
         )),
         _ => {}
     }
-    ServerSettings { listen, admin_listen, admin_token }
+    let mut tls = |key: &str, typed: &Option<TlsSpec>| {
+        let TlsSpec { cert, key: private, client_ca } = typed.as_ref()?;
+        let files = TlsFiles {
+            cert: folder.join(cert),
+            key: folder.join(private),
+            client_ca: client_ca.as_ref().map(|path| folder.join(path)),
+        };
+        if let Err(error) = files.read() {
+            found.problems.push(format!("`server.{key}`: {error}"));
+        }
+        Some(files)
+    };
+    let (tls, admin_tls) = (tls("tls", &spec.tls), tls("admin_tls", &spec.admin_tls));
+    ServerSettings { listen, admin_listen, admin_token, tls, admin_tls }
 }
 
 fn read_timeouts(spec: &TimeoutsSpec) -> Timeouts {

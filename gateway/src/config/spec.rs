@@ -58,6 +58,22 @@ pub struct ServerSpec {
     pub admin_listen: Option<String>,
     /// The environment variable that holds the admin token.
     pub admin_token_env: Option<String>,
+    /// TLS on the data listener.
+    pub tls: Option<TlsSpec>,
+    /// TLS on the admin listener.
+    pub admin_tls: Option<TlsSpec>,
+}
+
+/// `[server.tls]`, `[server.admin_tls]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSpec {
+    /// The certificate and its chain, in PEM.
+    pub cert: PathBuf,
+    /// Its private key, in PEM.
+    pub key: PathBuf,
+    /// Clients need a certificate of this authority.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// `[providers.NAME]`
@@ -76,6 +92,10 @@ pub struct ProviderSpec {
     pub addresses: Option<Vec<String>>,
     /// Where it runs.
     pub location: Option<Location>,
+    /// An authority that its certificate may be signed by besides the system's, in PEM.
+    pub ca_file: Option<PathBuf>,
+    /// A certificate with its private key that is shown to it, in PEM.
+    pub client_cert_file: Option<PathBuf>,
     /// Azure's older form.
     pub api_version: Option<String>,
     /// What its models can do: `tools`, `vision`, `audio`, `files`, `json_schema`, `logprobs`, `n`. Default: everything.

@@ -5,7 +5,9 @@
 
 use super::app::App;
 use super::data;
+use super::tls::{Tls, TlsFiles};
 use super::{Answered, admin};
+use crate::config::ServerSettings;
 use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
@@ -16,6 +18,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -25,12 +28,28 @@ use tower::ServiceExt;
 const ADMIN_CONNECTIONS: usize = 128;
 
 /// Both sockets, bound.
-#[derive(Debug)]
 pub struct Listeners {
     /// For clients.
     pub data: TcpListener,
     /// For operators.
     pub admin: TcpListener,
+    /// TLS of both, where it is configured.
+    pub tls: Certificates,
+}
+
+/// The certificates of both listeners.
+#[derive(Clone, Default)]
+pub struct Certificates {
+    /// For clients.
+    pub data: Option<Arc<Tls>>,
+    /// For operators.
+    pub admin: Option<Arc<Tls>>,
+}
+
+#[derive(Clone)]
+struct Manner {
+    tls: Option<Arc<Tls>>,
+    limits: ConnectionLimits,
 }
 
 #[derive(Clone, Copy)]
@@ -40,11 +59,16 @@ struct ConnectionLimits {
 }
 
 /// Binds both sockets, or says which one cannot be.
-pub async fn bind(data: SocketAddr, admin: SocketAddr) -> Result<Listeners, String> {
+pub async fn bind(server: &ServerSettings) -> Result<Listeners, String> {
     let bind = async |address: SocketAddr, name: &str| {
         TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address} ({name}): {error}"))
     };
-    Ok(Listeners { data: bind(data, "server.listen").await?, admin: bind(admin, "server.admin_listen").await? })
+    let tls = |files: &Option<TlsFiles>| files.clone().map(Tls::start).transpose().map(|tls| tls.map(Arc::new));
+    Ok(Listeners {
+        tls: Certificates { data: tls(&server.tls)?, admin: tls(&server.admin_tls)? },
+        data: bind(server.listen, "server.listen").await?,
+        admin: bind(server.admin_listen, "server.admin_listen").await?,
+    })
 }
 
 /// Serves both until `stop`; returns when no connection is left or `force` is set.
@@ -57,7 +81,8 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, stop: CancellationToken,
     let places = settings.connections;
     drop(settings);
     let data_app = app.clone();
-    let data = accept(listeners.data, places, limits, stop.clone(), force.clone(), move |request, peer| {
+    let manner = Manner { tls: listeners.tls.data, limits };
+    let data = accept(listeners.data, places, manner, stop.clone(), force.clone(), move |request, peer| {
         let app = data_app.clone();
         async move { data::handle(app, request, peer).await }
     });
@@ -65,7 +90,8 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, stop: CancellationToken,
     // The admin listener stays until the data connections are gone: operators watch the drain there.
     let admin_stop = CancellationToken::new();
     let admin_done = admin_stop.clone();
-    let admin = accept(listeners.admin, ADMIN_CONNECTIONS, limits, admin_stop, force, move |request, _peer| {
+    let manner = Manner { tls: listeners.tls.admin, limits };
+    let admin = accept(listeners.admin, ADMIN_CONNECTIONS, manner, admin_stop, force, move |request, _peer| {
         let routes = routes.clone();
         async move {
             match routes.oneshot(request.map(Body::new)).await {
@@ -84,7 +110,7 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, stop: CancellationToken,
 async fn accept<H, F>(
     listener: TcpListener,
     places: usize,
-    limits: ConnectionLimits,
+    manner: Manner,
     stop: CancellationToken,
     force: CancellationToken,
     handler: H,
@@ -104,7 +130,7 @@ async fn accept<H, F>(
         };
         match accepted {
             (Ok((socket, address)), Ok(place)) => {
-                let serving = connection(socket, address, limits, stop.clone(), force.clone(), handler.clone());
+                let serving = secured(socket, address, manner.clone(), stop.clone(), force.clone(), handler.clone());
                 connections.spawn(async move {
                     serving.await;
                     drop(place);
@@ -126,10 +152,11 @@ async fn accept<H, F>(
     }
 }
 
-async fn connection<H, F>(
+/// Shakes hands, where the listener speaks TLS, and serves.
+async fn secured<H, F>(
     socket: TcpStream,
     address: SocketAddr,
-    limits: ConnectionLimits,
+    Manner { tls, limits }: Manner,
     stop: CancellationToken,
     force: CancellationToken,
     handler: H,
@@ -141,6 +168,33 @@ async fn connection<H, F>(
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(error = %error, "cannot set TCP_NODELAY");
     }
+    let Some(tls) = tls else {
+        return connection(socket, address, limits, stop, force, handler).await;
+    };
+    let handshake = tls.acceptor().accept(socket);
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(limits.header, handshake) => shaken,
+        () = stop.cancelled() => return,
+    };
+    match shaken {
+        Ok(Ok(socket)) => connection(socket, address, limits, stop, force, handler).await,
+        Ok(Err(error)) => tracing::debug!(error = %error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+async fn connection<S, H, F>(
+    socket: S,
+    address: SocketAddr,
+    limits: ConnectionLimits,
+    stop: CancellationToken,
+    force: CancellationToken,
+    handler: H,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Answered> + Send + 'static,
+{
     let service = service_fn(move |request: Request<Incoming>| {
         let answer = handler(request, address);
         async move { Ok::<_, Infallible>(answer.await) }

@@ -17,10 +17,11 @@ pub mod idempotency;
 mod limits;
 mod listen;
 mod stream;
+pub mod tls;
 
 pub use app::App;
 pub use limits::REFUSING;
-pub use listen::{bind, serve};
+pub use listen::{Certificates, bind, serve};
 
 /// The sentence that a client would get.
 pub fn denied_text(by: &router::DeniedBy) -> String {
