@@ -46,8 +46,9 @@ pub fn named(keys: &[KeyRecord]) -> Vec<(String, router::ledger::NewKey)> {
 }
 
 /// Says that this process lives, until `ended`: also while it drains, because its streams still run.
-pub fn live(app: &Arc<App>, ended: CancellationToken) {
-    let living = app.clone();
+pub fn live(app: &Arc<App>, ground: &Ground, ended: &CancellationToken) {
+    app.tasks.spawn(ground.budgets.clone().keep(ended.clone()));
+    let (living, ended) = (app.clone(), ended.clone());
     app.tasks.spawn(async move {
         let mut tick = interval(BEAT);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -6,7 +6,8 @@
 use crate::budget_text;
 use crate::config::units::Names;
 use crate::config::{Settings, nearest};
-use policies::{Location, RateLimit};
+use policies::{Location, NanoDollars, RateLimit};
+use router::MOST_SHARED;
 use router::ledger::NewKey;
 use serde::Deserialize;
 
@@ -67,6 +68,15 @@ impl WantedKey {
                 return Err(Wrong { field: "classes", what });
             }
         }
+        let budgets = each("budget", self.budget, budget_text::parse, |budget| budget.1)?;
+        if !budgets.is_empty() && settings.ledger.place.file().is_none() && settings.replicas.is_none() {
+            let what = "on a ledger that several processes may write nobody keeps it: set `replicas.url`".into();
+            return Err(Wrong { field: "budget", what });
+        }
+        if settings.replicas.is_some() && budgets.iter().any(|(limit, _)| limit.0 > MOST_SHARED) {
+            let what = format!("replicas share at most ${}", NanoDollars(MOST_SHARED));
+            return Err(Wrong { field: "budget", what });
+        }
         let side = |word: String| if word == "local" { Location::Local } else { Location::Hosted };
         Ok(NewKey {
             name: named("name", Some(self.name))?
@@ -76,7 +86,7 @@ impl WantedKey {
             models: allowed.map(|names| names.into_iter().map(Into::into).collect()),
             routes: routes.map(|words| words.into_iter().map(side).collect()),
             classes: sent,
-            budgets: each("budget", self.budget, budget_text::parse, |budget| budget.1)?,
+            budgets,
             rates: each("rate", self.rate, RateLimit::parse, |rate| (rate.measure, rate.period))?,
             expires_us: self.expires.filter(|text| !text.trim().is_empty()).map(|text| end(&text, now)).transpose()?,
         })

@@ -20,6 +20,7 @@ mod limits;
 mod look;
 mod observe;
 pub mod prices;
+mod replicas;
 pub mod savings;
 mod shadow;
 mod taint;
@@ -27,7 +28,7 @@ mod tool_loop;
 
 pub use affinity::Affinity;
 pub use ask::{Ask, endpoint_word};
-pub use budgets::{BudgetSpec, BudgetState, Budgets, Calendar, Scope, Window};
+pub use budgets::{BudgetSpec, BudgetState, Budgets, Calendar, Keeper, Scope, Window};
 pub use classify::{
     Classifier, Control, Evidence, Label, Lane, LaneRule, MoneyRate, Risk, RiskGoal, RiskState, Second, Share, Spender,
     WINDOW as RISK_WINDOW, encoder, heuristic_need, probe,
@@ -42,10 +43,12 @@ pub use holdout::Holdout;
 pub use limits::{Charge, LimitSpecs, Limits, OverLimit, Standing, TokensWanted};
 pub use look::Looked;
 pub use observe::{Observer, Silent};
+pub use replicas::{MOST as MOST_SHARED, Shared, SharedError, SharedSpec};
 pub use shadow::Shadow;
 pub use taint::Taint;
 
 /// Shared with the black-box tests by its text: nothing of the product may depend on it.
 #[cfg(test)]
 #[path = "../../tests/src/stores.rs"]
+#[expect(dead_code, reason = "the black-box tests use the rest")]
 mod stores;

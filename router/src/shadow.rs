@@ -82,6 +82,11 @@ impl ShadowSeed {
             self.model.provider.breaker.inconclusive();
             return;
         }
+        if self.hold.as_ref().is_some_and(|hold| !hold.is_good()) {
+            self.model.provider.breaker.inconclusive();
+            self.ledger.close_later(AttemptClose::never_dialled(self.open.clone()), None);
+            return;
+        }
         let started = Instant::now();
         let (seen, error) = self.dial().await;
         match &error {

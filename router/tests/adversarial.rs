@@ -92,7 +92,7 @@ impl Bench {
     /// A router whose threshold lets about half of what it judges go hosted; `rules` and the most a request may cost.
     fn new(rules: Vec<Rule>, most: Option<u64>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::start(&folder.path().join("l.db"), Durability::Process).unwrap().0;
+        let ledger = Ledger::start(folder.path().join("l.db"), Durability::Process).unwrap().0;
         let whole = |text: &str| {
             Play::Whole(
                 json!({"choices": [{"index": 0, "message": {"role": "assistant", "content": text},

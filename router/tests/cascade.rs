@@ -47,7 +47,7 @@ struct Bench {
 impl Bench {
     fn new(local: Vec<Play>, hosted: Vec<Play>, cascade: CascadeConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::start(&folder.path().join("l.db"), Durability::Process).unwrap().0;
+        let ledger = Ledger::start(folder.path().join("l.db"), Durability::Process).unwrap().0;
         let provider = |name: &str, location, script: Vec<Play>| Provider {
             name: name.into(),
             location,

@@ -187,7 +187,7 @@ impl Default for Setting {
 impl Bench {
     fn new(setting: Setting) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::start(&folder.path().join("l.db"), Durability::Process).unwrap().0;
+        let ledger = Ledger::start(folder.path().join("l.db"), Durability::Process).unwrap().0;
         let model = |name: &str, location, pricing, context_window| {
             let (calls, coming) = mpsc::channel(64);
             let provider = Provider {

@@ -34,7 +34,7 @@ fn without_encoder() -> Classifier {
 impl Bench {
     fn new(control: Control, classifier: Classifier, exploration: f32, keep_prompts: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::start(&folder.path().join("l.db"), Durability::Process).unwrap().0;
+        let ledger = Ledger::start(folder.path().join("l.db"), Durability::Process).unwrap().0;
         let price = Price { input: Rate(1_000_000_000), output: Rate(1_000_000_000), ..Price::default() };
         let model = |name: &str, location, pricing| {
             let answer = json!({"choices": [{"index": 0, "message": {"role": "assistant", "content": name}}]});

@@ -85,7 +85,7 @@ const TWICE: CascadeConfig = CascadeConfig {
 impl Bench {
     fn new(local: Vec<Play>, cascade: CascadeConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::start(&folder.path().join("l.db"), Durability::Process).unwrap().0;
+        let ledger = Ledger::start(folder.path().join("l.db"), Durability::Process).unwrap().0;
         let noting = |script: Vec<Play>| Arc::new(Noting { script: Scripted::new(script), calls: Mutex::default() });
         let (local, hosted) = (noting(local), noting(vec![Play::Stream(vec![chunk("hosted ", Some("stop"))], None)]));
         let model = |name: &str, location, backend: &Arc<Noting>, pricing| Model {

@@ -34,7 +34,7 @@ struct Bench {
 impl Bench {
     fn new(switch_cost: f32) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::start(&folder.path().join("l.db"), Durability::Process).unwrap().0;
+        let ledger = Ledger::start(folder.path().join("l.db"), Durability::Process).unwrap().0;
         let model = |name: &str, location, pricing| {
             let chunk = json!({"object": "chat.completion.chunk",
                 "choices": [{"index": 0, "delta": {"content": name}, "finish_reason": "stop"}]});

@@ -154,7 +154,7 @@ impl Redis {
         let port = self.port.to_string();
         let command = [text(&program), "--port", &port, "--bind", "127.0.0.1", "--dir", text(&folder)];
         let memory = ["--save", "", "--appendonly", "no"];
-        self.server = Some(Server::start(&folder, "KILL", &[&command[..], &memory].concat()));
+        self.server = Some(Server::start(&folder, "TERM", &[&command[..], &memory].concat()));
         let until = Instant::now() + PATIENCE;
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             assert!(Instant::now() < until, "Redis does not start");

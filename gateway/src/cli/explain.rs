@@ -8,7 +8,7 @@ use crate::upkeep;
 use adapters::wire::WireRequest;
 use policies::{Endpoint, Location, Principal, RequestId, RouteWish};
 use router::ledger::{Ledger, Place};
-use router::{Ask, Budgets, CascadeConfig, Silent};
+use router::{Ask, Budgets, CascadeConfig, Keeper, Silent};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::PathBuf;
@@ -44,6 +44,9 @@ pub fn check(setting: &Setting) -> Result<(), Failure> {
     say(format!("{} is valid.", setting.config.display()));
     say(format!("data on {}, admin on {}", settings.server.listen, settings.server.admin_listen));
     say(format!("ledger at {}", settings.ledger.place));
+    if let Some(shared) = &settings.replicas {
+        say(format!("budgets shared through {shared}, leases of {}", humantime::format_duration(shared.lease())));
+    }
     let prices = &settings.prices;
     let place = prices.file.as_ref().map_or_else(|| "bundled".into(), |file| format!("from {}", file.display()));
     say(format!("prices: {}, {} models, {place}", prices.source, prices.models));
@@ -152,6 +155,9 @@ fn meaning(settings: &Settings) -> Value {
         "listen": settings.server.listen.to_string(),
         "admin_listen": settings.server.admin_listen.to_string(),
         "ledger": settings.ledger.place.to_string(),
+        "replicas": settings.replicas.as_ref().map(|shared| json!({
+            "at": shared.to_string(), "lease_seconds": shared.lease().as_secs_f64(),
+        })),
         "providers": providers.collect::<Vec<_>>(),
         "models": models.collect::<Vec<_>>(),
         "router": {
@@ -243,13 +249,13 @@ fn decide(settings: Settings, ask: &Ask) -> Result<String, Failure> {
     let place = match &settings.ledger.place {
         // Nothing was served yet: a decision needs an empty ledger, and asking makes none.
         Place::File(path) if !path.is_file() => Place::File(scratch.clone()),
-        place => place.clone(),
+        place @ (Place::File(_) | Place::Server(_)) => place.clone(),
     };
     let explained = runtime.block_on(async {
         let ledger = Ledger::attach(place)?;
         let keys = ledger.keys()?;
         let specs = budget_specs(&settings, &upkeep::named(&keys));
-        let budgets = Budgets::start(ledger.clone(), specs, jiff::Timestamp::now())?;
+        let budgets = Budgets::kept_by(Keeper::Onlooker, ledger.clone(), specs, jiff::Timestamp::now())?;
         let ground = Ground {
             parts: Arc::new(Parts::assumed_ready()),
             ledger: ledger.clone(),

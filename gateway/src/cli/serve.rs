@@ -13,7 +13,7 @@ use crate::telemetry::{Telemetry, start_logs};
 use crate::upkeep;
 use arc_swap::ArcSwap;
 use router::ledger::Ledger;
-use router::{Budgets, Limits};
+use router::{Budgets, Keeper, Limits, Shared};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,16 @@ async fn run(setting: &Setting, settings: Settings, telemetry: Arc<Telemetry>) -
     let named = upkeep::named(&keys.all());
     let limits = Limits::new(&limit_specs(&settings, &named));
     let specs = budget_specs(&settings, &named);
-    let budgets = Budgets::start(ledger.clone(), specs, jiff::Timestamp::now())?;
+    let keeper = match &settings.replicas {
+        None => Keeper::Alone,
+        Some(spec) => Keeper::Shared(
+            Shared::start(spec.clone()).map_err(|error| Failure::Failed(format!("cannot start a thread: {error}")))?,
+        ),
+    };
+    let budgets = Budgets::kept_by(keeper, ledger.clone(), specs, jiff::Timestamp::now())?;
+    if !budgets.renew().await {
+        tracing::warn!("nothing is spent before the store that replicas share lets this one in");
+    }
     let tasks = TaskTracker::new();
     let ground = Ground {
         parts: Arc::new(Parts::default()),
@@ -103,7 +112,7 @@ async fn run(setting: &Setting, settings: Settings, telemetry: Arc<Telemetry>) -
     }
     upkeep::start(&app, ground.clone(), setting.config.clone(), listeners.tls.clone());
     let ended = CancellationToken::new();
-    upkeep::live(&app, ended.clone());
+    upkeep::live(&app, &ground, &ended);
 
     let (stop, force) = (CancellationToken::new(), CancellationToken::new());
     // Awaited below, whatever happens.

@@ -12,6 +12,12 @@ pub const LEDGER_PATH: &str = "sluice.db";
 pub const LEDGER_AGE: Duration = Duration::from_secs(400 * 86_400);
 /// The ledger's size above which the oldest lines go.
 pub const LEDGER_BYTES: u64 = 10 << 30;
+/// How long a replica spends without having been heard: the others wait as long for what a dead one did not spend.
+pub const REPLICA_LEASE: Duration = Duration::from_secs(10);
+/// Shorter, a slow answer ends it; longer, a dead replica keeps its slices too long.
+pub const REPLICA_LEASES: std::ops::RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(300);
+/// What the names of shared keys begin with.
+pub const REPLICA_PREFIX: &str = "sluice";
 /// The data class of a request that names none.
 pub const DEFAULT_CLASS: &str = "internal";
 /// Bytes of text of a request that detectors look at: as many as a body has at most.

@@ -11,7 +11,7 @@ use super::residency::{read_classes, read_evidence, read_matchers};
 use super::savings::{read_holdout, read_local_cost};
 use super::sections::{read_experiments, read_models, read_rates, read_router, read_rules};
 use super::spec::{ConfigSpec, LimitsSpec, LogFormat, ModeWord, ServerSpec, TelemetrySpec, TimeoutsSpec, TlsSpec};
-use super::stores::{LedgerSettings, read_ledger};
+use super::stores::{LedgerSettings, read_ledger, read_replicas};
 use super::units::Time;
 use crate::server::tls::TlsFiles;
 use adapters::hosted;
@@ -21,7 +21,7 @@ use policies::{
     Unsure,
 };
 use router::probe::Head;
-use router::{BudgetSpec, CascadeConfig, LaneRule, MoneyRate, RiskGoal, Shadow};
+use router::{BudgetSpec, CascadeConfig, LaneRule, MoneyRate, RiskGoal, Shadow, SharedSpec};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,6 +40,8 @@ pub struct Settings {
     pub router: RouterSettings,
     /// Where spend is kept.
     pub ledger: LedgerSettings,
+    /// What replicas share; `None`: this process is alone.
+    pub replicas: Option<SharedSpec>,
     /// The residency table.
     pub classes: Arc<Classes>,
     /// The class of a request that names none.
@@ -208,6 +210,7 @@ impl Settings {
             router,
             rules,
             ledger,
+            replicas,
             learning,
             residency,
             budgets,
@@ -247,6 +250,8 @@ impl Settings {
         let router = read_router(&router, folder, rules, savings.baseline.as_deref(), &models, &providers, &mut found);
         let ledger = read_ledger(&ledger, folder, environment, &mut found);
         let evidence_key = read_evidence(&residency.evidence, folder, &ledger.place);
+        let budgets = read_budgets(&budgets, &mut found);
+        let replicas = read_replicas(&replicas, &ledger, &budgets, environment, &mut found);
         let (rates, team_rates) = read_rates(&limits, &mut found);
         let LimitsSpec { connections, in_flight, body, head, .. } = limits;
         let TelemetrySpec { log, log_format, otlp_endpoint } = telemetry;
@@ -254,7 +259,7 @@ impl Settings {
         let settings = Self {
             server,
             holdout: read_holdout(&savings, local_cost, &mut found),
-            budgets: read_budgets(&budgets, &mut found),
+            budgets,
             shadows: read_experiments(&experiments, &mut found),
             prices,
             local_cost,
@@ -265,6 +270,7 @@ impl Settings {
             matchers: read_matchers(&residency.matchers, &classes, &mut found),
             evidence_key,
             offline: residency.mode == Some(ModeWord::Offline),
+            replicas,
             classes: Arc::new(classes),
             default_class,
             detectors,

@@ -24,6 +24,8 @@ pub struct ConfigSpec {
     pub rules: Vec<RuleSpec>,
     /// Where spend is kept.
     pub ledger: LedgerSpec,
+    /// What several replicas share.
+    pub replicas: ReplicasSpec,
     /// What is kept to learn from.
     pub learning: LearningSpec,
     /// Which data may go where.
@@ -309,6 +311,20 @@ pub struct LedgerSpec {
     pub max_age: Option<Time>,
     /// Above this size the oldest lines are pruned.
     pub max_size: Option<Size>,
+}
+
+/// `[replicas]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReplicasSpec {
+    /// The address of a Redis or Valkey.
+    pub url: Option<HiddenText>,
+    /// The environment variable that holds it.
+    pub url_env: Option<String>,
+    /// How long a replica spends from its slices without having been heard.
+    pub lease: Option<Time>,
+    /// What the names of its keys begin with.
+    pub prefix: Option<String>,
 }
 
 /// A text with a password in it.

@@ -1,11 +1,12 @@
-//! `[ledger]`: where spend is kept.
+//! `[ledger]` and `[replicas]`: where spend is kept, and what replicas share.
 
 use super::defaults;
 use super::environment::Environment;
 use super::providers::Findings;
-use super::spec::{DurabilityWord, HiddenText, LedgerSpec};
+use super::spec::{DurabilityWord, HiddenText, LedgerSpec, ReplicasSpec};
 use policies::Secret;
 use router::ledger::{Durability, Place, Retention};
+use router::{BudgetSpec, MOST_SHARED, Shared, SharedSpec};
 use std::path::Path;
 
 /// The ledger.
@@ -53,6 +54,57 @@ pub(super) fn read_ledger(
         bytes: max_size.map_or(defaults::LEDGER_BYTES, |size| size.0),
     };
     LedgerSettings { place: place.unwrap_or(file), durability, retention }
+}
+
+/// What replicas share; `None`: there is one process.
+pub(super) fn read_replicas(
+    spec: &ReplicasSpec,
+    ledger: &LedgerSettings,
+    budgets: &[BudgetSpec],
+    environment: &Environment,
+    found: &mut Findings,
+) -> Option<SharedSpec> {
+    let ReplicasSpec { url, url_env, lease, prefix } = spec;
+    let shares = ledger.place.file().is_none();
+    let Some(url) = address("replicas", url.as_ref(), url_env.as_deref(), environment, found) else {
+        if lease.is_some() || prefix.is_some() {
+            found.problems.push("`replicas.url` is missing: the address of a Redis or Valkey".into());
+        }
+        if shares && budgets.iter().any(|budget| budget.on_exceeded.is_hard()) {
+            let text = "`budgets` on a ledger that several processes may write need `replicas.url`: each process alone \
+                        would spend the whole of them";
+            found.problems.push(text.into());
+        }
+        return None;
+    };
+    if !shares {
+        let text = "`replicas` needs a ledger that replicas share: set `ledger.url` to a PostgreSQL address";
+        found.problems.push(text.into());
+    }
+    if let Some(budget) = budgets.iter().find(|budget| budget.limit > MOST_SHARED) {
+        let text = format!(
+            "budget `{}` is too large to be shared: at most {}",
+            budget.scope,
+            budget.measure.text(MOST_SHARED)
+        );
+        found.problems.push(text);
+    }
+    let lease = lease.map_or(defaults::REPLICA_LEASE, |time| time.0);
+    if !defaults::REPLICA_LEASES.contains(&lease) {
+        found.problems.push("`replicas.lease` has to be between 2s and 5m".into());
+    }
+    let prefix = prefix.clone().unwrap_or_else(|| defaults::REPLICA_PREFIX.into());
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    if prefix.is_empty() || prefix.len() > 64 || !prefix.bytes().all(plain) {
+        found.problems.push("`replicas.prefix` is made of letters, digits, `-`, `_`, `.` and `:`".into());
+    }
+    match Shared::spec(&url, lease, prefix) {
+        Ok(spec) => Some(spec),
+        Err(why) => {
+            found.problems.push(format!("`replicas.url`: {why}"));
+            None
+        }
+    }
 }
 
 /// An address with a password in it, typed or from the environment.

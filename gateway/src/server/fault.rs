@@ -11,6 +11,7 @@ use axum::body::Body;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, Response, StatusCode};
 use policies::{Constraint, Refusal, RequestId};
+use router::ledger::LedgerError;
 use router::{Denied, DeniedBy, Head};
 use serde_json::json;
 use std::time::Duration;
@@ -172,6 +173,9 @@ impl Fault {
             DeniedBy::UnknownClass(why) => Self::new(StatusCode::FORBIDDEN, PERMISSION, "residency", why.clone()),
             DeniedBy::Refusal(refusal) => Self::refused(refusal),
             DeniedBy::Backend(error) => Self::backend(error),
+            DeniedBy::Ledger(LedgerError::Lapsed) => {
+                Self { message: LedgerError::Lapsed.to_string(), ..Self::ledger() }
+            }
             DeniedBy::Ledger(_) => Self::ledger(),
         }
     }

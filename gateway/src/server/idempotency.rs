@@ -254,7 +254,7 @@ mod tests {
 
     fn ledger() -> (tempfile::TempDir, Ledger) {
         let folder = tempfile::tempdir().unwrap();
-        let (ledger, _) = Ledger::start(&folder.path().join("l.db"), router::ledger::Durability::Process).unwrap();
+        let (ledger, _) = Ledger::start(folder.path().join("l.db"), router::ledger::Durability::Process).unwrap();
         (folder, ledger)
     }
 

@@ -10,25 +10,35 @@
 //! **Soft budgets** ([`OnExceeded::Warn`]) are booked like the others and refuse nothing. Whatever is used beyond a
 //! budget's `warn_at` is said once a window in the log, and to each caller ([`BudgetView::near`]).
 //!
-//! **What it does not do.** One process only; replicas share a limit through a store.
+//! **Replicas** share a limit through a store ([`crate::replicas`]): an account then has a *slice* that this process may
+//! spend, and knows what the others have. A hold that does not fit into the slice asks for more of it first
+//! ([`Budgets::set_aside`]); nothing else of what is said here changes.
+//!
+//! **What it does not do.** Alone it keeps nothing: a process begins with what is on the ledger.
 
 mod history;
+mod live;
 mod scope;
+mod slices;
+mod state;
 mod window;
 
 pub use scope::Scope;
+pub use state::BudgetState;
 pub use window::{Calendar, Window};
 
 use crate::ledger::{Ledger, LedgerError};
+use crate::replicas::Shared;
 use history::History;
 use jiff::Timestamp;
+use live::{Booking, Live, roll};
 use parking_lot::Mutex;
 use policies::{
     Account, Amount, BudgetView, HoldError, KeyId, Location, Measure, ModelName, NanoDollars, OnExceeded, Principal,
     Usage,
 };
-use serde::Serialize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -51,21 +61,38 @@ pub struct BudgetSpec {
     pub warn_at: Option<f64>,
 }
 
-struct Live {
-    spec: BudgetSpec,
-    start: Timestamp,
-    end: Option<Timestamp>,
-    account: Account,
-    /// It was said in this window.
-    warned: bool,
-}
-
 /// All accounts.
 pub struct Budgets {
     ledger: Ledger,
+    keeper: Keeper,
     live: Mutex<Vec<Live>>,
+    /// Of those who ask for more of a slice one does at a time.
+    turn: tokio::sync::Mutex<()>,
+    /// There are limits that nobody keeps: others may spend beside this process.
+    unkept: AtomicBool,
     freed: Notify,
     history: History,
+}
+
+/// Who keeps the limits.
+#[derive(Clone, Debug)]
+pub enum Keeper {
+    /// This process, which is the only one.
+    Alone,
+    /// A store that replicas share.
+    Shared(Shared),
+    /// Nobody: nothing will be spent.
+    Onlooker,
+}
+
+/// By what is decided whether something fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Alone,
+    /// By slices that were taken in that life.
+    Of(u64),
+    /// The lease has run out.
+    Over,
 }
 
 /// Set aside for one attempt.
@@ -74,16 +101,9 @@ pub struct Hold {
     budgets: Arc<Budgets>,
     amount: Amount,
     booked: Vec<Booking>,
+    /// The life in which it was set aside.
+    life: Life,
     settled: bool,
-}
-
-/// An account that a hold is booked in, and in which of its windows.
-#[derive(Clone, Debug, PartialEq)]
-struct Booking {
-    scope: Scope,
-    window: Window,
-    measure: Measure,
-    start: Timestamp,
 }
 
 /// A budget that does not suffice.
@@ -95,61 +115,6 @@ pub struct Exceeded {
     pub why: HoldError,
     /// What its policy says.
     pub on_exceeded: OnExceeded,
-}
-
-/// A budget as the admin API shows it.
-#[derive(Clone, Debug, Serialize)]
-pub struct BudgetState {
-    /// Its scope as text.
-    pub scope: String,
-    /// Its window.
-    pub window: Window,
-    /// What it counts.
-    pub measure: Measure,
-    /// Its policy.
-    pub on_exceeded: OnExceeded,
-    /// Whose midnight begins its windows.
-    pub time_zone: String,
-    /// When the window began.
-    pub since: String,
-    /// When it ends; absent for `total`.
-    pub until: Option<String>,
-    /// Dollars; absent where tokens are counted.
-    #[serde(flatten)]
-    pub dollars: Option<Dollars>,
-    /// Tokens; absent where dollars are counted.
-    #[serde(flatten)]
-    pub tokens: Option<Tokens>,
-    /// The share of the limit that is spent, from 0.
-    pub used: f64,
-    /// From this share on it is said.
-    pub warn_at: Option<f64>,
-}
-
-/// Where a budget in dollars stands.
-#[derive(Clone, Debug, Serialize)]
-pub struct Dollars {
-    /// The limit.
-    pub limit_usd: NanoDollars,
-    /// Settled spending.
-    pub spent_usd: NanoDollars,
-    /// Set aside for running calls.
-    pub held_usd: NanoDollars,
-    /// What is left.
-    pub left_usd: NanoDollars,
-}
-
-/// Where a budget in tokens stands.
-#[derive(Clone, Debug, Serialize)]
-pub struct Tokens {
-    /// The limit.
-    pub limit_tokens: u64,
-    /// Used.
-    pub spent_tokens: u64,
-    /// Set aside for running calls.
-    pub held_tokens: u64,
-    /// What is left.
-    pub left_tokens: u64,
 }
 
 // === impl BudgetSpec ===
@@ -174,60 +139,42 @@ impl BudgetSpec {
     }
 }
 
-// === impl Live ===
-
-impl Live {
-    fn counts(&self, principal: &Principal, tags: &[(String, String)], model: &ModelName, location: Location) -> bool {
-        let only = self.spec.scope.only_model();
-        self.spec.scope.covers(principal, tags) && policies::counts(only, self.spec.measure, model, location)
-    }
-
-    fn is(&self, booking: &Booking) -> bool {
-        self.spec.scope == booking.scope
-            && self.spec.window == booking.window
-            && self.spec.measure == booking.measure
-            // A window that has ended meanwhile took its holds with it.
-            && self.start == booking.start
-    }
-
-    fn exceeded(&self, why: HoldError) -> Exceeded {
-        Exceeded { scope: self.spec.scope.to_string(), why, on_exceeded: self.spec.on_exceeded }
-    }
-
-    /// How much is used, where that is worth saying.
-    fn near(&self) -> Option<f64> {
-        let used = self.account.used();
-        let from = self.spec.warn_at.or((!self.spec.on_exceeded.is_hard()).then_some(1.0))?;
-        (used >= from).then_some(used)
-    }
-
-    /// Says once a window that it is nearly used up.
-    fn warn(&mut self) {
-        if let (false, Some(used)) = (self.warned, self.near()) {
-            self.warned = true;
-            let (budget, window) = (self.spec.scope.to_string(), self.spec.window.word());
-            let percent = (used * 100.0).floor();
-            tracing::warn!(budget, window, percent, policy = %self.spec.on_exceeded, "a budget is nearly used up");
-        }
-    }
-}
-
 // === impl Budgets ===
 
 impl Budgets {
-    /// Opens the accounts with what the ledger knows.
+    /// Opens the accounts with what the ledger knows; this process is the only one.
     pub fn start(ledger: Ledger, specs: Vec<BudgetSpec>, now: Timestamp) -> Result<Arc<Self>, LedgerError> {
+        Self::kept_by(Keeper::Alone, ledger, specs, now)
+    }
+
+    /// Opens the accounts. Where replicas share them, nothing is spent before [`Budgets::renew`].
+    pub fn kept_by(
+        keeper: Keeper,
+        ledger: Ledger,
+        specs: Vec<BudgetSpec>,
+        now: Timestamp,
+    ) -> Result<Arc<Self>, LedgerError> {
         let history = History::default();
         for line in ledger.recent_answers()? {
             history.answered(line.key.as_ref(), &line.model, &line.usage);
         }
-        let budgets = Self { ledger, live: Mutex::new(Vec::new()), freed: Notify::new(), history };
+        let budgets = Self {
+            ledger,
+            keeper,
+            live: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            unkept: AtomicBool::new(false),
+            freed: Notify::new(),
+            history,
+        };
         budgets.configure(specs, now)?;
         Ok(Arc::new(budgets))
     }
 
     /// Takes over new specs; an account whose scope, window and measure stay keeps what is spent and held.
     pub fn configure(&self, specs: Vec<BudgetSpec>, now: Timestamp) -> Result<(), LedgerError> {
+        let hard = specs.iter().any(|spec| spec.on_exceeded.is_hard());
+        self.unkept.store(hard && self.ledger.is_shared() && matches!(self.keeper, Keeper::Alone), Ordering::Release);
         let keys = self.ledger.keys()?;
         let mut live = self.live.lock();
         let mut next: Vec<Live> = Vec::with_capacity(specs.len());
@@ -248,9 +195,14 @@ impl Budgets {
                     .map(|key| key.id.as_str().to_owned()),
                 Scope::Org | Scope::Team(_) | Scope::User(_) | Scope::Tag(..) | Scope::Model(_) => None,
             };
-            let spent = self.ledger.spent_since(&spec.scope.on_ledger(key_id.as_deref()), start.as_microsecond())?;
+            let lines = spec.scope.on_ledger(key_id.as_deref());
+            let spent = match self.keeper {
+                // Asked for with the first slice.
+                Keeper::Shared(_) => Amount::default(),
+                Keeper::Alone | Keeper::Onlooker => self.ledger.spent_since(&lines, start.as_microsecond())?,
+            };
             let account = Account { limit: spec.limit, spent: spent.of(spec.measure), held: 0 };
-            next.push(Live { spec, start, end, account, warned: false });
+            next.push(Live::new(spec, lines, (start, end), account));
         }
         *live = next;
         Ok(())
@@ -266,14 +218,56 @@ impl Budgets {
                 scope: live.spec.scope.to_string(),
                 only_model: live.spec.scope.only_model().cloned(),
                 measure: live.spec.measure,
-                account: live.account,
+                account: live.seen(),
                 on_exceeded: live.spec.on_exceeded,
                 near: live.near().map(|used| (live.spec.window.word(), used)),
             })
             .collect()
     }
 
-    /// Sets `amount` aside in every account that applies, or in none.
+    /// Why nothing may be spent at all, if nothing may.
+    pub fn stopped(&self) -> Option<&'static str> {
+        if self.life() == Life::Over {
+            return Some("the lease on the budgets that replicas share has run out");
+        }
+        let unkept = "there are budgets, and others may write this ledger, too: set `[replicas]`";
+        self.unkept.load(Ordering::Acquire).then_some(unkept)
+    }
+
+    fn life(&self) -> Life {
+        match &self.keeper {
+            Keeper::Alone | Keeper::Onlooker => Life::Alone,
+            Keeper::Shared(shared) => shared.life().map_or(Life::Over, Life::Of),
+        }
+    }
+
+    /// Whether what was set aside in that life may still be spent.
+    fn is_good(&self, life: Life) -> bool {
+        life != Life::Over && life == self.life()
+    }
+
+    /// Sets `amount` aside in every account that applies, or in none; where replicas share them, after having asked for
+    /// more of what does not suffice.
+    ///
+    /// # Cancel safety
+    /// A dropped future has set nothing aside.
+    pub async fn set_aside(
+        self: &Arc<Self>,
+        payer: (&Principal, &[(String, String)]),
+        whose: (&ModelName, Location),
+        amount: Amount,
+        now: Timestamp,
+    ) -> Result<Hold, Exceeded> {
+        match self.hold(payer.0, payer.1, whose, amount, now) {
+            Err(_) if matches!(self.keeper, Keeper::Shared(_)) => {
+                self.reach(|live| live.counts(payer.0, payer.1, whose.0, whose.1), amount, None).await;
+                self.hold(payer.0, payer.1, whose, amount, now)
+            }
+            done => done,
+        }
+    }
+
+    /// Sets `amount` aside in every account that applies, or in none, from what this process has.
     pub fn hold(
         self: &Arc<Self>,
         principal: &Principal,
@@ -282,20 +276,20 @@ impl Budgets {
         amount: Amount,
         now: Timestamp,
     ) -> Result<Hold, Exceeded> {
-        let mut live = self.live.lock();
+        let (mut live, life) = (self.live.lock(), self.life());
         roll(&mut live, now);
         let counts = |live: &Live| live.counts(principal, tags, model, location);
         for account in live.iter().filter(|live| counts(live) && live.spec.on_exceeded.is_hard()) {
-            account.account.fits(amount.of(account.spec.measure)).map_err(|why| account.exceeded(why))?;
+            account.fits(amount.of(account.spec.measure), life).map_err(|why| account.exceeded(why))?;
         }
         let mut booked = Vec::new();
         for account in live.iter_mut().filter(|live| counts(live)) {
             // It fits, where it has to: the check above ran under the same lock.
             account.account.held = account.account.held.saturating_add(amount.of(account.spec.measure));
-            let Live { spec: BudgetSpec { scope, window, measure, .. }, start, .. } = account;
-            booked.push(Booking { scope: scope.clone(), window: *window, measure: *measure, start: *start });
+            account.busy = true;
+            booked.push(account.booking());
         }
-        Ok(Hold { budgets: self.clone(), amount, booked, settled: false })
+        Ok(Hold { budgets: self.clone(), amount, booked, life, settled: false })
     }
 
     /// Takes an answer that came to its end into account, for what is set aside for the next.
@@ -321,7 +315,7 @@ impl Budgets {
     pub fn states(&self, now: Timestamp) -> Vec<BudgetState> {
         let mut live = self.live.lock();
         roll(&mut live, now);
-        live.iter().map(state).collect()
+        live.iter().map(Live::state).collect()
     }
 
     fn settle(&self, booked: &[Booking], held: Amount, cost: Amount) {
@@ -344,14 +338,14 @@ impl Budgets {
         (paid, wanted): (u64, u64),
         amounts: impl Fn(u64) -> Amount,
     ) -> Result<u64, Exceeded> {
-        let mut live = self.live.lock();
+        let (mut live, life) = (self.live.lock(), self.life());
         let mut found: Vec<&mut Live> =
             live.iter_mut().filter(|live| booked.iter().any(|booking| live.is(booking))).collect();
         let fits = |found: &[&mut Live], to: Amount| {
             let hard = found.iter().filter(|live| live.spec.on_exceeded.is_hard());
             let mut refused = hard.filter_map(|live| {
                 let measure = live.spec.measure;
-                live.account.grows(from.of(measure), to.of(measure)).err().map(|why| live.exceeded(why))
+                live.grows(from.of(measure), to.of(measure), life).err().map(|why| live.exceeded(why))
             });
             refused.next()
         };
@@ -370,6 +364,7 @@ impl Budgets {
             let measure = account.spec.measure;
             let held = account.account.held.saturating_sub(from.of(measure)).saturating_add(to.of(measure));
             account.account.held = held;
+            account.busy = true;
         }
         Ok(low)
     }
@@ -389,9 +384,34 @@ impl Hold {
     /// # Errors
     /// Not a single token more is left: the budget that says so. The hold stays as it was.
     pub fn grow(&mut self, paid: u64, wanted: u64, amounts: impl Fn(u64) -> Amount) -> Result<u64, Exceeded> {
+        if let (false, Some(booking)) = (self.is_good(), self.booked.first()) {
+            let on_exceeded = OnExceeded::Refuse;
+            return Err(Exceeded { scope: booking.scope.to_string(), why: HoldError::Held, on_exceeded });
+        }
         let paid = self.budgets.grow(&self.booked, self.amount, (paid, wanted), &amounts)?;
         self.amount = amounts(paid);
         Ok(paid)
+    }
+
+    /// Whether it may still be spent: the lease under which it was set aside runs. Asked after the line that says so is
+    /// durable and before anything is dialled.
+    pub fn is_good(&self) -> bool {
+        self.booked.is_empty() || self.budgets.is_good(self.life)
+    }
+
+    /// What tells later whether it may still be spent.
+    pub(crate) fn watch(&self) -> Watch {
+        Watch { budgets: self.budgets.clone(), life: self.life, bound: !self.booked.is_empty() }
+    }
+
+    /// Asks for more of what it is booked in, where replicas share it, so that it can grow to `amount`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn reach(&self, amount: Amount) {
+        let booked = &self.booked;
+        let mine = |live: &Live| booked.iter().any(|booking| live.is(booking));
+        self.budgets.reach(mine, amount, Some(self.amount)).await;
     }
 
     /// Waits until others have released something, or the time is over.
@@ -414,41 +434,19 @@ impl Drop for Hold {
     }
 }
 
-fn state(live: &Live) -> BudgetState {
-    let Live { spec, account, .. } = live;
-    BudgetState {
-        scope: spec.scope.to_string(),
-        window: spec.window,
-        measure: spec.measure,
-        on_exceeded: spec.on_exceeded,
-        time_zone: spec.calendar.zone_name().to_owned(),
-        since: live.start.to_string(),
-        until: live.end.map(|end| end.to_string()),
-        dollars: (spec.measure == Measure::Money).then(|| Dollars {
-            limit_usd: NanoDollars(account.limit),
-            spent_usd: NanoDollars(account.spent),
-            held_usd: NanoDollars(account.held),
-            left_usd: NanoDollars(account.left()),
-        }),
-        tokens: (spec.measure == Measure::Tokens).then(|| Tokens {
-            limit_tokens: account.limit,
-            spent_tokens: account.spent,
-            held_tokens: account.held,
-            left_tokens: account.left(),
-        }),
-        used: account.used(),
-        warn_at: spec.warn_at,
-    }
+// === impl Watch ===
+
+/// Tells whether a hold may still be spent.
+pub(crate) struct Watch {
+    budgets: Arc<Budgets>,
+    life: Life,
+    bound: bool,
 }
 
-/// Begins windows anew whose end has come.
-fn roll(live: &mut [Live], now: Timestamp) {
-    for budget in live {
-        if budget.end.is_some_and(|end| now >= end) {
-            (budget.start, budget.end) = budget.spec.window.around(now, &budget.spec.calendar);
-            budget.account = Account { limit: budget.account.limit, ..Account::default() };
-            budget.warned = false;
-        }
+impl Watch {
+    /// See [`Hold::is_good`].
+    pub(crate) fn is_good(&self) -> bool {
+        !self.bound || self.budgets.is_good(self.life)
     }
 }
 

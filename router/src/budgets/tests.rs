@@ -15,7 +15,7 @@ fn money(units: u64) -> Amount {
 
 fn open(specs: Vec<BudgetSpec>) -> (tempfile::TempDir, Arc<Budgets>) {
     let folder = tempfile::tempdir().unwrap();
-    let (ledger, _) = Ledger::start(&folder.path().join("l.db"), Durability::Process).unwrap();
+    let (ledger, _) = Ledger::start(folder.path().join("l.db"), Durability::Process).unwrap();
     let budgets = Budgets::start(ledger, specs, at("2026-02-28T23:30:00Z")).unwrap();
     (folder, budgets)
 }

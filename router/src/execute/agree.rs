@@ -68,7 +68,7 @@ impl Again<'_> {
         let request = Arc::new(reworded(&ask.request)?);
         // The text is read once more to give a verdict on it.
         let _judged = router.config.classes.permit_sink(facts.class, Sink::Judge).ok()?;
-        let entered = router.enter(facts, decision, seen, model).ok()?;
+        let entered = router.enter(facts, decision, seen, model).await.ok()?;
         let call = Call { request: request.clone(), ..router.call(ask, facts, model, &entered) };
         let start = router.start((ask, facts), model, seen, entered.reserved, number);
         let open = AttemptOpen { purpose: "judge", ..start.open };

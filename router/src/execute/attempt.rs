@@ -178,11 +178,20 @@ impl Attempt {
             // What costs nothing has no opening line that its evidence could go with; nothing of it leaves the house.
             running.desk.ledger.evidence_later(vec![Entry::dial(&running.open)]);
         }
-        let opening = priced.map(|running| (running.desk.ledger.clone(), running.open.clone()));
+        let opening = priced.map(|running| {
+            let watch = running.hold.as_ref().map(crate::budgets::Hold::watch);
+            (running.desk.ledger.clone(), running.open.clone(), watch)
+        });
         async move {
-            match opening {
-                Some((ledger, open)) => ledger.open(open).await,
-                None => Ok(()),
+            let Some((ledger, open, watch)) = opening else { return Ok(()) };
+            ledger.open(open.clone()).await?;
+            match watch {
+                // The line is durable and was never dialled. Whoever sums the ledger from now on may do so without it.
+                Some(watch) if !watch.is_good() => {
+                    ledger.close_later(AttemptClose::never_dialled(open), None);
+                    Err(LedgerError::Lapsed)
+                }
+                Some(_) | None => Ok(()),
             }
         }
     }
@@ -250,7 +259,8 @@ impl Attempt {
             return Ok(());
         }
         let held = growth.grow(hold, &running.text, running.text_beyond).await.map_err(Stopped::Exceeded)?;
-        running.desk.ledger.raise(running.open.clone(), held).await.map_err(Stopped::Unwritten)
+        running.desk.ledger.raise(running.open.clone(), held).await.map_err(Stopped::Unwritten)?;
+        if hold.is_good() { Ok(()) } else { Err(Stopped::Unwritten(LedgerError::Lapsed)) }
     }
 
     /// Puts on record what a second look at the answer found.

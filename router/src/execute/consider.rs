@@ -117,15 +117,18 @@ impl Router {
 
     pub(super) fn world(&self, facts: &Facts, share: &Control) -> World {
         let now = jiff::Timestamp::now();
-        let healthy = self.desk.ledger.healthy();
+        let stopped = match self.desk.ledger.healthy() {
+            true => self.budgets.stopped(),
+            false => Some("the ledger cannot be written"),
+        };
         let budgets = self.budgets.view(&facts.principal, &facts.tags, now);
         let candidates = self.fleet.models().map(|model| {
             let mut candidate = model.candidate(facts.prompt.likely);
             if !budgets.is_empty() {
                 candidate.expected_output = self.budgets.expected_output(facts.principal.key.as_ref(), &model.name);
             }
-            if !healthy && candidate.pricing != Pricing::Free {
-                let why = "the ledger cannot be written".to_owned();
+            if let (Some(why), true) = (stopped, candidate.pricing != Pricing::Free) {
+                let why = why.to_owned();
                 candidate.readiness = policies::Readiness::Down { why, retry_after: Some(Duration::from_secs(1)) };
             }
             candidate

@@ -70,7 +70,12 @@ impl Growth {
         let until = Instant::now() + WAIT_FOR_HELD;
         loop {
             let wanted = (self.paid + self.paid / 2).max(self.produced + 2 * AHEAD).min(self.most);
-            let refused = match hold.grow(self.paid, wanted, |output| self.need.of(output)) {
+            let mut grown = hold.grow(self.paid, wanted, |output| self.need.of(output));
+            if grown.is_err() {
+                hold.reach(self.need.of(wanted)).await;
+                grown = hold.grow(self.paid, wanted, |output| self.need.of(output));
+            }
+            let refused = match grown {
                 Ok(paid) => {
                     self.paid = paid;
                     None

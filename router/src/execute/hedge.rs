@@ -259,7 +259,7 @@ async fn dial(backend: Arc<dyn Backend>, call: Call) -> Result<(Event, Events), 
 
 impl Router {
     /// Prepares the hedge of an attempt whose answer is looked at; nothing is dialled before it is polled.
-    pub(super) fn hedge(
+    pub(super) async fn hedge(
         &self,
         (ask, facts, decision): (&Ask, &Facts, &RoutingDecision),
         accompanies: &Attempt,
@@ -273,7 +273,7 @@ impl Router {
         let mut planned = decision.plan.targets().iter().filter_map(|target| self.fleet.get(target));
         let model = planned.find(|model| model.provider.location == Location::Hosted)?;
         let seen = decision.considered.iter().find(|seen| seen.candidate.model == model.name)?;
-        let entered = self.enter(facts, decision, seen, model).ok()?;
+        let entered = self.enter(facts, decision, seen, model).await.ok()?;
         let call = self.call(ask, facts, model, &entered);
         let start = self.start((ask, facts), model, seen, entered.reserved, number);
         Some(Hedge {

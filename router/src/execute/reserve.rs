@@ -78,7 +78,10 @@ impl Router {
     }
 
     /// Takes leave, sets the money aside and passes the provider's breaker: whatever comes next, an attempt has to close it.
-    pub(super) fn enter(
+    ///
+    /// # Cancel safety
+    /// A dropped future has set nothing aside.
+    pub(super) async fn enter(
         &self,
         facts: &Facts,
         decision: &RoutingDecision,
@@ -88,7 +91,7 @@ impl Router {
         let permit = self.permit(facts, model).map_err(DeniedBy::Backend)?;
         // Others may have taken the money since the decision.
         let late = |exceeded: Exceeded| DeniedBy::Refusal(Box::new(late_refusal(&exceeded, decision)));
-        let reserved = self.reserve(facts, seen, facts.stream).map_err(late)?;
+        let reserved = self.reserve(facts, seen, facts.stream).await.map_err(late)?;
         if !model.provider.breaker.enter() {
             release(reserved.hold);
             let why = "its provider failed repeatedly".to_owned();
@@ -98,30 +101,45 @@ impl Router {
     }
 
     /// Sets the money aside, and says which ceiling on output that imposes. `stoppable`: whoever dials watches the hold.
-    pub(super) fn reserve(&self, facts: &Facts, seen: &Considered, stoppable: bool) -> Result<Reserved, Exceeded> {
+    ///
+    /// # Cancel safety
+    /// A dropped future has set nothing aside.
+    pub(super) async fn reserve(
+        &self,
+        facts: &Facts,
+        seen: &Considered,
+        stoppable: bool,
+    ) -> Result<Reserved, Exceeded> {
         let candidate = &seen.candidate;
         let now = jiff::Timestamp::now();
-        let mut applying = self.budgets.view(&facts.principal, &facts.tags, now);
-        applying.retain(|budget| budget.counts(&candidate.model, candidate.location));
+        let applying = || {
+            let mut applying = self.budgets.view(&facts.principal, &facts.tags, now);
+            applying.retain(|budget| budget.counts(&candidate.model, candidate.location));
+            applying
+        };
+        let before = applying();
         let need = Need::new(facts, candidate);
-        let free = candidate.pricing == Pricing::Free && applying.iter().all(|budget| budget.measure.is_money());
-        if free || (applying.is_empty() && self.config.max_per_request.is_none()) {
+        let free = candidate.pricing == Pricing::Free && before.iter().all(|budget| budget.measure.is_money());
+        if free || (before.is_empty() && self.config.max_per_request.is_none()) {
             return Ok(Reserved::default());
         }
         let asked = facts.output_ceiling.unwrap_or(self.config.assumed_output);
         let most = asked.min(candidate.max_output.unwrap_or(u64::MAX));
         let known = candidate.expected_output.filter(|expected| *expected < most && need.choices == 1);
         let first = known.filter(|_| stoppable).unwrap_or(most);
-        let hold = |output: u64| {
+        let hold = async |output: u64| {
             let whose = (&candidate.model, candidate.location);
-            self.budgets.hold(&facts.principal, &facts.tags, whose, need.of(output), now)
+            let payer = (&facts.principal, facts.tags.as_slice());
+            self.budgets.set_aside(payer, whose, need.of(output), now).await
         };
         let imposed = |output: u64| facts.output_ceiling.is_none_or(|wanted| output < wanted).then_some(output);
         let growth = |paid: u64| (paid < most).then(|| Growth::new(paid, most, need.clone()));
-        let refused = match hold(first) {
+        let refused = match hold(first).await {
             Ok(hold) => return Ok(Reserved { hold: Some(hold), max_output: imposed(most), growth: growth(first) }),
             Err(exceeded) => exceeded,
         };
+        // Replicas may have taken some of it meanwhile.
+        let applying = applying();
         let short = |budget: &&BudgetView| budget.account.fits(need.of(first).of(budget.measure)).is_err();
         let short: Vec<&BudgetView> =
             applying.iter().filter(|budget| budget.on_exceeded.is_hard()).filter(short).collect();
@@ -135,7 +153,7 @@ impl Router {
         if affordable < least.max(1) {
             return Err(refused);
         }
-        hold(affordable).map(|hold| match ends {
+        hold(affordable).await.map(|hold| match ends {
             true => Reserved { hold: Some(hold), max_output: imposed(most), growth: growth(affordable) },
             false => Reserved { hold: Some(hold), max_output: imposed(affordable), growth: None },
         })

@@ -210,7 +210,7 @@ impl Router {
             }
             let way = match hedged {
                 Some(hedge) => Way::Hedged(hedge),
-                None => match self.enter(&facts, &decision, seen, model) {
+                None => match self.enter(&facts, &decision, seen, model).await {
                     Ok(entered) => {
                         attempts += 1;
                         Way::Fresh(entered)
@@ -237,7 +237,7 @@ impl Router {
                 attempts,
                 ..head
             };
-            let shadow = self.shadow_seed(ask, &facts, &decision, target);
+            let shadow = self.shadow_seed(ask, &facts, &decision, target).await;
             let opened = match way {
                 Way::Hedged(hedge) => hedge.take_up(record, shadow).await.map(Opened::Hedged),
                 Way::Fresh(entered) => {
@@ -265,7 +265,7 @@ impl Router {
                 Opened::Fresh(attempt, call) => {
                     let company = attempt.accompanied();
                     if call.watch {
-                        hedge = self.hedge((ask, &facts, &decision), &attempt, attempts + 1);
+                        hedge = self.hedge((ask, &facts, &decision), &attempt, attempts + 1).await;
                         attempts += u32::from(hedge.is_some());
                     }
                     let number = attempts + 1;
@@ -376,7 +376,7 @@ impl Router {
             .unwrap_or(Pricing::Unpriced)
     }
 
-    fn shadow_seed(
+    async fn shadow_seed(
         self: &Arc<Self>,
         ask: &Ask,
         facts: &Facts,
@@ -393,7 +393,7 @@ impl Router {
         let model = self.fleet.get(&other.candidate.model)?;
         let keep = self.config.classes.permit_sink(facts.class, Sink::Shadow).ok()?;
         let permit = self.permit(facts, model).ok()?;
-        let reserved = self.reserve(facts, other, false).ok()?;
+        let reserved = self.reserve(facts, other, false).await.ok()?;
         let mut open = self.opening(ask, facts, model, (other, reserved.hold.as_ref()), crate::shadow::ATTEMPT);
         open.purpose = "shadow";
         Some(ShadowSeed {

@@ -65,6 +65,17 @@ impl Ledger {
         self.writer.commit(Op::Beat(Beat { name: self.instance.get() })).await
     }
 
+    /// Whether no other instance was heard of for that long and [`LEASE`].
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub(crate) fn is_alone(&self, time: Duration) -> Result<bool, LedgerError> {
+        let time = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        let me = self.instance.get();
+        let sql = format!("SELECT NOT EXISTS (SELECT 1 FROM instances WHERE id <> ?1 AND until_us > {NOW} - ?2)");
+        self.read(|db| db.one(&sql, cells![&me, time], |row| row.get(0)))
+    }
+
     /// Opens lines under another name from now on, and gives it: those of the old one were summed by somebody who took it
     /// for dead.
     ///

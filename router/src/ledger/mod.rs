@@ -84,6 +84,9 @@ pub enum LedgerError {
     /// The writer has stopped.
     #[error("the ledger is closed")]
     Closed,
+    /// The lease on shared budgets ran out before an attempt could be dialled.
+    #[error("the lease on the budgets that replicas share has run out")]
+    Lapsed,
     /// The file was written by a newer version.
     #[error("the ledger has schema version {found}, this program knows {known}: use the newer program")]
     Newer {

@@ -193,6 +193,21 @@ impl Outcome {
 // === impl AttemptClose ===
 
 impl AttemptClose {
+    /// The end of an attempt that was put on the ledger and could not be dialled any more.
+    pub(crate) fn never_dialled(open: Arc<AttemptOpen>) -> Self {
+        Self {
+            ended_us: jiff::Timestamp::now().as_microsecond(),
+            outcome: Outcome::Error,
+            counted: Counted::Exact(Usage::default()),
+            cost: open.ceiling.map(|_| NanoDollars::ZERO),
+            local_cost: None,
+            baseline: None,
+            first_event_us: None,
+            error: Some("lease_over"),
+            open,
+        }
+    }
+
     /// The tokens.
     pub fn usage(&self) -> &Usage {
         self.counted.usage()

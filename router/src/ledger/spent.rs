@@ -8,6 +8,7 @@ use policies::{Amount, KeyId, ModelName, NanoDollars, SessionId, Usage};
 const RECENT: i64 = 20_000;
 
 /// Whose spending is summed.
+#[derive(Clone)]
 pub(crate) enum SpendScope {
     Everything,
     Team(String),

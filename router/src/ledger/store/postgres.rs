@@ -149,7 +149,7 @@ impl Session {
                 .map_err(|_| LedgerError::Unreachable("the server does not answer".into()))?
                 .map_err(|error| LedgerError::Unreachable(told(&error)))?;
             // It ends with its client; what it fails with, the client's calls say.
-            tokio::spawn(async move { drop(connection.await) });
+            runtime.spawn(async move { drop(connection.await) });
             let hello = format!("{settings} {} {}", self.greeting, self.setting());
             within(self.patience, client.batch_execute(&hello)).await?;
             Ok::<_, LedgerError>(client)

@@ -1,0 +1,95 @@
+//! A thread with a connection to Redis.
+//!
+//! **Promise.** Whoever asks waits without blocking; questions are asked one after the other, each once. One that was not
+//! answered within [`ANSWER`] is given up together with the connection: whether it was carried out nobody knows then, so
+//! every question has to bear being carried out unheard.
+
+use super::Unanswered;
+use redis::{Client, Connection};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long a question may take, and how long a connection may take to be made.
+const ANSWER: Duration = Duration::from_secs(1);
+/// Questions that wait; there is one a request at most, and requests in flight are bounded.
+const WAITING: usize = 4_096;
+
+type Question = Box<dyn FnOnce(&mut Line) + Send>;
+
+/// A handle; the thread ends with the last one.
+#[derive(Clone)]
+pub(super) struct Link {
+    questions: SyncSender<Question>,
+}
+
+/// The thread's side.
+pub(super) struct Line {
+    client: Client,
+    connection: Option<Connection>,
+}
+
+// === impl Link ===
+
+impl Link {
+    pub(super) fn start(client: Client, name: &str) -> Result<Self, std::io::Error> {
+        let (questions, asked) = sync_channel(WAITING);
+        std::thread::Builder::new()
+            .name(name.into())
+            .spawn(move || answer(&asked, Line { client, connection: None }))?;
+        Ok(Self { questions })
+    }
+
+    /// Asks something.
+    ///
+    /// # Cancel safety
+    /// A dropped future's question is asked all the same.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Connection) -> redis::RedisResult<T> + Send + 'static,
+    ) -> Result<T, Unanswered> {
+        let (told, answer) = oneshot::channel();
+        let question = Box::new(move |line: &mut Line| {
+            // Whoever does not listen any longer has no use for it.
+            let _ = told.send(line.ask(question));
+        });
+        match self.questions.try_send(question) {
+            Ok(()) => answer.await.unwrap_or_else(|_| Err(Unanswered("the thread has ended".into()))),
+            Err(TrySendError::Full(_)) => Err(Unanswered("too many questions wait".into())),
+            Err(TrySendError::Disconnected(_)) => Err(Unanswered("the thread has ended".into())),
+        }
+    }
+}
+
+fn answer(asked: &Receiver<Question>, mut line: Line) {
+    while let Ok(question) = asked.recv() {
+        question(&mut line);
+    }
+}
+
+// === impl Line ===
+
+impl Line {
+    fn ask<T>(&mut self, question: impl FnOnce(&mut Connection) -> redis::RedisResult<T>) -> Result<T, Unanswered> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            None => {
+                let fresh = self.client.get_connection_with_timeout(ANSWER).and_then(|connection| {
+                    connection.set_read_timeout(Some(ANSWER))?;
+                    connection.set_write_timeout(Some(ANSWER))?;
+                    Ok(connection)
+                });
+                self.connection.insert(fresh.map_err(|error| Unanswered(told(&error)))?)
+            }
+        };
+        question(connection).map_err(|error| {
+            // After a timeout the next answer would be this question's.
+            self.connection = None;
+            Unanswered(told(&error))
+        })
+    }
+}
+
+fn told(error: &redis::RedisError) -> String {
+    error.to_string()
+}
