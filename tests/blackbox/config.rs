@@ -99,7 +99,25 @@ fn what_is_wrong_is_named_with_its_path_and_ends_with_64() {
         (format!("{small}[learning]\nkeep_prompt = true\n"), "did you mean `keep_prompts`"),
         (format!("{small}[timeouts]\nidle = 15\n"), "timeouts.idle"),
         (format!("{small}[limits]\nbody = \"many\"\n"), "limits.body"),
-        (format!("{small}[ledger]\nurl = \"postgres://x\"\n"), "ledger.url"),
+        (format!("{small}[ledger]\nurl = \"postgres://x\"\n"), "`ledger.url`: it has to name"),
+        (format!("{small}[ledger]\npath = \"x\"\nurl = \"postgres://u@h/d\"\n"), "both set"),
+        (format!("{small}[ledger]\nurl_env = \"SLUICE_NOT_SET\"\n"), "`SLUICE_NOT_SET` is not set"),
+        (format!("{small}[ledger]\nurl = \"postgres://u@h/d?sslmode=prefer\"\n"), "prefer"),
+        (format!("{small}[replicas]\nurl = \"redis://h\"\n"), "needs a ledger that replicas share"),
+        (format!("{small}[replicas]\nlease = \"5s\"\n"), "`replicas.url` is missing"),
+        (format!("{small}[ledger]\nurl = \"postgres://u@localhost/d\"\n[replicas]\nurl = \"http://h\"\n"), "redis://"),
+        (
+            format!(
+                "{small}[ledger]\nurl = \"postgres://u@localhost/d\"\n[replicas]\nurl = \"redis://h\"\nlease = \"1s\"\n"
+            ),
+            "replicas.lease",
+        ),
+        (
+            format!(
+                "{small}[ledger]\nurl = \"postgres://u@localhost/d\"\n[[budgets]]\nscope = \"org\"\nlimit_usd = \"1\"\nwindow = \"day\"\n"
+            ),
+            "need `replicas.url`",
+        ),
         (format!("{small}[residency]\ndefault_class = \"secret\"\n"), "residency.default_class"),
         (format!("{small}[residency]\nmode = \"offline\"\n"), "offline"),
         (

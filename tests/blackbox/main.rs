@@ -32,6 +32,7 @@ mod offline;
 mod reconcile;
 mod relay;
 mod relay_forms;
+mod replicas;
 mod routing;
 mod savings;
 mod security;

@@ -122,6 +122,14 @@ impl Postgres {
         self.psql(url.rsplit('/').next().unwrap_or_default(), sql)
     }
 
+    /// Lets nobody into the database that a URL names, and ends who is in; or lets them in again.
+    pub fn let_in(&self, url: &str, open: bool) {
+        let name = url.rsplit('/').next().unwrap_or_default();
+        assert!(self.psql("postgres", &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {open}")), "altered");
+        let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+        assert!(open || self.psql("postgres", &end), "ended");
+    }
+
     /// The server's process.
     pub fn pid(&self) -> u32 {
         self.server.pid
