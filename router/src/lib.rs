@@ -10,6 +10,7 @@ mod ask;
 pub mod audit;
 mod budgets;
 mod classify;
+pub mod compare;
 mod execute;
 mod fleet;
 mod health;

@@ -151,7 +151,7 @@ fn same(one: &str, other: &str) -> bool {
 }
 
 /// The words, numbers and meaningful signs of a text, each in one form.
-fn words(text: &str) -> Vec<String> {
+pub(crate) fn words(text: &str) -> Vec<String> {
     let chars: Vec<char> = text.chars().collect();
     let at = |at: usize| chars.get(at).copied();
     let (mut words, mut now) = (Vec::new(), 0);

@@ -24,6 +24,7 @@ mod story;
 mod walk;
 mod words;
 
+pub(crate) use agree::words;
 pub use answer::{Answer, AnswerBody, AnswerStream, Denied, DeniedBy, Head, Piece};
 pub use cascade::{Cascade, CascadeConfig};
 pub use settings::RouterConfig;

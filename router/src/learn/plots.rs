@@ -99,6 +99,11 @@ fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     points.into_iter().enumerate().filter(|(at, _)| at % step == 0 || *at == last).map(|(_, point)| point).collect()
 }
 
+/// A picture that scales, with its font inside.
+pub(crate) fn drawn(plots: Vec<Plot>, layout: Layout) -> String {
+    SvgBackend::default().with_embedded_font(true).render_scene(&render_multiple(plots, layout))
+}
+
 fn picture(draw: impl Fn() -> (Vec<Plot>, Layout)) -> Result<Picture, PlotError> {
     let (plots, layout) = draw();
     let scene = render_multiple(plots, layout);
