@@ -36,7 +36,7 @@ pub use classify::{
 };
 pub use execute::{
     Answer, AnswerBody, AnswerStream, Cascade, CascadeConfig, Denied, DeniedBy, Explanation, Head, Piece, Router,
-    RouterConfig,
+    RouterConfig, Side, SideAnswer, SideFailure,
 };
 pub use fleet::{Fleet, Model, Provider};
 pub use health::Breaker;

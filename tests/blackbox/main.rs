@@ -6,6 +6,7 @@ mod bad_start;
 mod budgets;
 mod canaries;
 mod classifier;
+mod compare;
 mod config;
 mod conformance;
 mod detectors;

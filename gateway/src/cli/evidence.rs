@@ -4,7 +4,7 @@
 use super::{Failure, Setting, say};
 use crate::config::Settings;
 use router::audit::export::{Exported, Filter};
-use router::audit::{Checkpoint, PublicKey, Purpose, Signed, Signer, export, report, verify};
+use router::audit::{Checkpoint, Keys, PublicKey, Purpose, Signed, Signer, export, report, verify};
 use router::ledger::Ledger;
 use serde_json::json;
 use std::fs::File;
@@ -58,6 +58,12 @@ fn signer(settings: &Settings) -> Result<Signer, Failure> {
     let path = settings.evidence_key.as_deref();
     let path = path.ok_or_else(|| Failure::Usage("`residency.evidence.enabled` is false: there is no log".into()))?;
     Signer::load_or_create(path).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+/// What the evidence log is written with, where it is kept.
+pub fn keys(settings: &Settings) -> Result<Option<Keys>, Failure> {
+    let keys = settings.evidence_key.as_deref().map(Keys::open).transpose();
+    keys.map_err(|error| Failure::Usage(format!("`residency.evidence.key_file`: {error}")))
 }
 
 fn failed(error: impl std::fmt::Display) -> Failure {

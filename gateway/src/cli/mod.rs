@@ -4,6 +4,7 @@
 //! reports takes `--json`. Results go to standard output, everything else to standard error.
 
 mod classifier;
+mod compare;
 mod evidence;
 mod explain;
 mod import;
@@ -62,9 +63,8 @@ enum Command {
     /// The classifier.
     #[command(subcommand)]
     Classifier(classifier::Classifier),
-    /// Compares two routes on a file.
-    #[command(hide = true)]
-    Compare(Rest),
+    /// Compares two models on a file of requests.
+    Compare(compare::Compare),
     /// Replays recorded requests.
     #[command(hide = true)]
     Replay(Rest),
@@ -143,7 +143,7 @@ pub fn run() -> ExitCode {
         Command::Ledger(command) => ledger::run(&setting, &command),
         Command::Savings(savings) => savings::savings(&setting, &savings),
         Command::Classifier(command) => classifier::run(&setting, &command),
-        Command::Compare(_) => not_built("compare"),
+        Command::Compare(wanted) => compare::compare(&setting, &wanted),
         Command::Replay(_) => not_built("replay"),
         Command::Import(import) => import::run(&setting, &import),
         Command::Prices(command) => prices::run(&setting, &command),

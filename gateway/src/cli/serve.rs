@@ -56,8 +56,7 @@ async fn run(setting: &Setting, settings: Settings, telemetry: Arc<Telemetry>) -
         std::fs::create_dir_all(folder)
             .map_err(|error| Failure::Failed(format!("cannot make the ledger's folder: {error}")))?;
     }
-    let keys = settings.evidence_key.as_deref().map(router::audit::Keys::open).transpose();
-    let keys = keys.map_err(|error| Failure::Usage(format!("`residency.evidence.key_file`: {error}")))?;
+    let keys = super::evidence::keys(&settings)?;
     let (ledger, recovered) = Ledger::start_with(&settings.ledger.place, settings.ledger.durability, keys)?;
     note_exporters(&ledger, &settings);
     if recovered > 0 {
@@ -243,7 +242,7 @@ fn warn_if_slow(_settings: &Settings) {}
 
 /// Sets what candle and rayon read once, by executing this program again with the variables set.
 #[cfg(feature = "local")]
-fn prepare_environment() -> Result<(), Failure> {
+pub fn prepare_environment() -> Result<(), Failure> {
     use std::os::unix::process::CommandExt;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let environment = crate::config::Environment;
@@ -258,6 +257,6 @@ fn prepare_environment() -> Result<(), Failure> {
 }
 
 #[cfg(not(feature = "local"))]
-fn prepare_environment() -> Result<(), Failure> {
+pub fn prepare_environment() -> Result<(), Failure> {
     Ok(())
 }

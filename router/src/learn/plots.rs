@@ -99,9 +99,9 @@ fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     points.into_iter().enumerate().filter(|(at, _)| at % step == 0 || *at == last).map(|(_, point)| point).collect()
 }
 
-/// A picture that scales, with its font inside.
+/// A picture that scales, in the font of its page.
 pub(crate) fn drawn(plots: Vec<Plot>, layout: Layout) -> String {
-    SvgBackend::default().with_embedded_font(true).render_scene(&render_multiple(plots, layout))
+    SvgBackend::default().with_embedded_font(false).render_scene(&render_multiple(plots, layout))
 }
 
 fn picture(draw: impl Fn() -> (Vec<Plot>, Layout)) -> Result<Picture, PlotError> {

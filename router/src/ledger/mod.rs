@@ -151,7 +151,15 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::start`].
     pub fn attach(place: impl Into<Place>) -> Result<Self, LedgerError> {
-        Ok(Self::opened(place.into(), Durability::Disk, false, None)?.0)
+        Self::attach_with(place, None)
+    }
+
+    /// As [`Ledger::attach`]; with keys what is dialled is put on the evidence log, also while a gateway writes it.
+    ///
+    /// # Errors
+    /// As [`Ledger::start_with`].
+    pub fn attach_with(place: impl Into<Place>, keys: Option<Keys>) -> Result<Self, LedgerError> {
+        Ok(Self::opened(place.into(), Durability::Disk, false, keys)?.0)
     }
 
     fn opened(

@@ -4,7 +4,7 @@ use super::bar;
 use crate::cli::{Failure, Setting, say};
 use router::learn::traffic::rated;
 use router::ledger::Ledger;
-use router::probe::{self, Reading};
+use router::probe::alike;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::io::Write;
@@ -25,14 +25,6 @@ pub struct Rows {
     /// Requests of this team only.
     #[arg(long)]
     team: Option<String>,
-}
-
-/// The cosine of two texts' embeddings; they are made of unit length.
-fn alike(one: &str, other: &str) -> Option<f32> {
-    let (one, other) = (probe::embed(&Reading::of_prompt(one))?, probe::embed(&Reading::of_prompt(other))?);
-    let product: f32 = one.iter().zip(&other).map(|(a, b)| a * b).sum();
-    let length = |values: &[f32]| values.iter().map(|value| value * value).sum::<f32>().sqrt().max(1e-6);
-    Some(product / (length(&one) * length(&other)))
 }
 
 pub(super) fn rows(setting: &Setting, wanted: &Rows) -> Result<(), Failure> {

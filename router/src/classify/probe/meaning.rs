@@ -42,6 +42,14 @@ pub fn embed(reading: &Reading) -> Option<Vec<f32>> {
     Some(encoded.vector.to_vec())
 }
 
+/// The cosine of two texts' embeddings; none where an embedding is missing.
+pub fn alike(one: &str, other: &str) -> Option<f32> {
+    let (one, other) = (embed(&Reading::of_prompt(one))?, embed(&Reading::of_prompt(other))?);
+    let product: f32 = one.iter().zip(&other).map(|(a, b)| a * b).sum();
+    let length = |values: &[f32]| values.iter().map(|value| value * value).sum::<f32>().sqrt().max(1e-6);
+    Some(product / (length(&one) * length(&other)))
+}
+
 /// Loads one encoder, so that the first request does not wait for it; tells whether there is one.
 pub fn warm() -> bool {
     lend().is_some()
