@@ -21,8 +21,10 @@ fn bearable(seeds: u64) -> u64 {
     Binomial::new(0.05, seeds).unwrap().inverse_cdf(0.9999)
 }
 
-/// Sources of differences with a mean that is asked for.
-const SOURCES: [(&str, fn(&mut ChaCha8Rng, f64) -> f64); 4] = [
+/// A source of differences with a mean that is asked for.
+type Source = fn(&mut ChaCha8Rng, f64) -> f64;
+
+const SOURCES: [(&str, Source); 4] = [
     ("wins, ties and losses", |dice, mean| three(dice, mean, 0.5)),
     ("mostly ties", |dice, mean| three(dice, mean, 0.15)),
     ("any score", |dice, mean| {
@@ -53,7 +55,7 @@ fn three(dice: &mut ChaCha8Rng, mean: f64, decided: f64) -> f64 {
 }
 
 /// The first verdict that a daily look gives, with the pairs that it took.
-fn first(seed: u64, source: fn(&mut ChaCha8Rng, f64) -> f64, mean: f64, days: usize) -> Option<(Verdict, u64)> {
+fn first(seed: u64, source: Source, mean: f64, days: usize) -> Option<(Verdict, u64)> {
     let dice = &mut ChaCha8Rng::seed_from_u64(seed);
     let mut evidence = Evidence::default();
     let limit = (2.0 / QUESTION.error).ln();

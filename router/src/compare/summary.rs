@@ -93,7 +93,7 @@ impl Summary {
                 SliceFinding { slice: (*slice).clone(), finding }
             })
             .collect();
-        slices.sort_by(|one, other| other.finding.pairs.cmp(&one.finding.pairs));
+        slices.sort_by_key(|found| std::cmp::Reverse(found.finding.pairs));
         let whole = question.whole(&whole);
         Self { question, verdict: counts(whole.verdict), whole, slices, course, judge }
     }
