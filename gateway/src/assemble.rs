@@ -11,10 +11,11 @@ use anyhow::Context;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use policies::{Capabilities, ModelName, Readiness};
-use router::ledger::{Ledger, NewKey};
+use router::ledger::{Ledger, LedgerError, NewKey};
 use router::{
-    Affinity, Breaker, BudgetSpec, Budgets, Cascade, Classifier, Control, Fleet, Holdout, Lane, LimitSpecs, Model,
-    MoneyRate, Observer, Provider, Risk, RiskGoal, Router, RouterConfig, Scope, Second, Share, Spender, Taint,
+    Affinity, Breaker, BudgetSpec, Budgets, Cascade, Classifier, Control, Experiment, ExperimentSpec, Fleet, Holdout,
+    Lane, LimitSpecs, Live, Model, MoneyRate, Observer, Provider, Risk, RiskGoal, Router, RouterConfig, Scope, Second,
+    Share, Spender, Taint,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub struct Parts {
     cascade: Arc<Cascade>,
     affinity: Arc<Affinity>,
     taint: Arc<Taint>,
+    /// What experiments remember, by name.
+    experiments: Mutex<HashMap<String, Arc<Live>>>,
     /// Engines are not started but taken as ready: for `explain`, which loads no model.
     assumed: bool,
 }
@@ -117,6 +120,20 @@ impl Parts {
         spender.clone()
     }
 
+    /// What an experiment remembers lives on across reloads; a fresh one takes it from the ledger.
+    fn experiment(&self, ledger: &Ledger, spec: &ExperimentSpec, key: [u8; 32]) -> Result<Experiment, LedgerError> {
+        let mut known = self.experiments.lock();
+        let live = match known.get(&spec.name) {
+            Some(live) => live.clone(),
+            None => {
+                let fresh = Arc::new(Live::recall(ledger, spec)?);
+                known.insert(spec.name.clone(), fresh.clone());
+                fresh
+            }
+        };
+        Ok(Experiment::new(spec.clone(), live, key))
+    }
+
     /// Every backend that was made.
     pub fn backends(&self) -> Vec<Arc<dyn Backend>> {
         self.backends.lock().values().map(|(_, provider)| provider.backend.clone()).collect()
@@ -187,6 +204,12 @@ impl Ground {
         let steering = (control, self.parts.cascade.clone());
         let held_out = (settings.holdout > 0.0).then_some(settings.holdout);
         let holdout = held_out.map(|share| self.ledger.salt().map(|salt| Holdout::new(share, salt)));
+        let mut experiments = Vec::new();
+        for spec in &settings.experiments {
+            let key = self.ledger.salt().context("cannot read the key of the experiments from the ledger")?;
+            let experiment = self.parts.experiment(&self.ledger, spec, key);
+            experiments.push(Arc::new(experiment.context("cannot read the experiments from the ledger")?));
+        }
         let config = RouterConfig {
             local,
             hosted,
@@ -209,7 +232,7 @@ impl Ground {
             switch_cost,
             exploration,
             keep_prompts: settings.keep_prompts,
-            shadows: settings.shadows.clone(),
+            experiments,
             baseline,
             local_cost: settings.local_cost,
             holdout: holdout.transpose().context("cannot read the key of the holdout from the ledger")?,

@@ -77,6 +77,8 @@ pub enum Reason {
     Exploration,
     /// The session is held out, to measure what routing saves.
     Holdout,
+    /// An experiment, or its result, put it on this side.
+    Experiment,
     /// This constraint left only one side.
     Constraint(Constraint),
 }
@@ -189,6 +191,7 @@ impl Reason {
             Self::ToolLoop => "tool_loop",
             Self::Exploration => "exploration",
             Self::Holdout => "holdout",
+            Self::Experiment => "experiment",
             Self::Constraint(constraint) => constraint.word(),
         }
     }
@@ -277,7 +280,7 @@ pub fn admit(facts: &Facts, world: &World) -> Admission {
 impl Admission {
     /// Whether both sides still have somebody, so that a judgement can change the outcome.
     pub fn needs_judgement(&self) -> bool {
-        self.viable(Side::Local) && self.viable(Side::Hosted) && !self.held_out()
+        self.viable(Side::Local) && self.viable(Side::Hosted) && !self.held_out() && self.experiment().is_none()
     }
 
     /// What leaves at most one side; `None` where both have somebody who is admitted.
@@ -294,6 +297,10 @@ impl Admission {
 
     fn held_out(&self) -> bool {
         self.steering.holdout && self.closed().is_none()
+    }
+
+    fn experiment(&self) -> Option<Side> {
+        self.steering.experiment.filter(|_| self.closed().is_none() && !self.tool_loop)
     }
 
     /// Every candidate with what spoke against it.
@@ -334,6 +341,7 @@ pub fn decide(admission: Admission, signals: Option<Signals>) -> Result<RoutingD
     let (first, reason, propensity) = match (admission.viable(Side::Local), admission.viable(Side::Hosted)) {
         (false, false) => return Err(Box::new(admission.refusal(signals, None))),
         (true, true) if admission.held_out() => (Side::Hosted, Reason::Holdout, 1.0),
+        (true, true) if let Some(side) = admission.experiment() => (side, Reason::Experiment, 1.0),
         (true, true) => {
             let (side, reason) = prefer(signals.as_ref(), steering, admission.tool_loop);
             let judged = signals.as_ref().is_some_and(|signals| signals.need.is_some());

@@ -23,6 +23,8 @@ pub struct Steering {
     pub exploration: Exploration,
     /// The session is held out of routing: hosted goes first where both sides are admitted, and nobody judges.
     pub holdout: bool,
+    /// The side that an experiment, or its result, puts this request on where both sides are admitted; nobody judges.
+    pub experiment: Option<Side>,
 }
 
 /// The side that served a conversation's last answer.

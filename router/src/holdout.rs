@@ -55,6 +55,11 @@ impl Holdout {
         }
     }
 
+    /// The session of a request, as a keyed digest.
+    pub(crate) fn session_of(&self, ask: &Ask, facts: &Facts) -> String {
+        self.draw(ask, facts).session
+    }
+
     fn drawn(&self, kind: u8, tenant: &str, whom: &[u8]) -> Drawn {
         // The key comes first and has a fixed length, and of the digest a part is shown: nothing can be appended to it.
         let digest = Sha256::new()

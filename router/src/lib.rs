@@ -12,6 +12,7 @@ mod budgets;
 mod classify;
 pub mod compare;
 mod execute;
+mod experiment;
 mod fleet;
 mod health;
 mod holdout;
@@ -38,6 +39,7 @@ pub use execute::{
     Answer, AnswerBody, AnswerStream, Cascade, CascadeConfig, Denied, DeniedBy, Explanation, Head, Piece, Router,
     RouterConfig, Side, SideAnswer, SideFailure,
 };
+pub use experiment::{AT_ONCE, Assessment, Experiment, ExperimentSpec, Live, PairJudge, Trial, assess, split};
 pub use fleet::{Fleet, Model, Provider};
 pub use health::Breaker;
 pub use holdout::Holdout;
@@ -45,7 +47,6 @@ pub use limits::{Charge, LimitSpecs, Limits, OverLimit, Standing, TokensWanted};
 pub use look::Looked;
 pub use observe::{Observer, Silent};
 pub use replicas::{MOST as MOST_SHARED, Shared, SharedError, SharedSpec};
-pub use shadow::Shadow;
 pub use taint::Taint;
 
 /// Shared with the black-box tests by its text: nothing of the product may depend on it.

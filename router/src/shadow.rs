@@ -2,38 +2,42 @@
 //!
 //! **Promise.** It starts after the client has its answer and delays nobody; it goes only to a target that every
 //! constraint admitted for this very request; its money is reserved beforehand and on the ledger under its own purpose.
-//! Both texts are stored, since comparing is what they are for: off by default.
+//! So is the money of its experiment's day. Both texts are stored, since comparing is what they are for, and the pair is judged
+//! right after ([`crate::experiment`]): off by default.
 
 use crate::ask::Ask;
 use crate::budgets::Hold;
+use crate::compare::Side;
+use crate::execute::Router;
+use crate::experiment::{Experiment, Held, judged, slices_of};
 use crate::fleet::{Model, local_cost};
-use crate::ledger::{AttemptClose, AttemptOpen, Ledger, Outcome, ShadowRecord};
+use crate::ledger::{AttemptClose, AttemptOpen, Ledger, Outcome, PairRecord, ShadowRecord};
 use crate::observe::Observer;
 use adapters::wire::Seen;
 use adapters::{BackendError, Call, Event};
 use futures::StreamExt;
-use policies::{Amount, Counted, LocalCost, ModelName, NanoDollars, Permit, Usage};
+use policies::{Amount, Counted, Facts, LocalCost, ModelName, NanoDollars, Permit, Usage};
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 /// The attempt number of shadows: beyond every plan, so that it never meets an answer's.
-pub(crate) const ATTEMPT: u32 = 1_000;
-
-/// A configured shadow experiment.
-#[derive(Clone, Debug)]
-pub struct Shadow {
-    /// `[experiments.NAME]`.
-    pub name: String,
-    /// Share of requests, 0 to 1.
-    pub share: f32,
-}
+pub(crate) const ATTEMPT: u32 = crate::ledger::FIRST_ATTEMPT;
 
 /// A shadow that will run when the client has its answer; dropped without running it costs nothing.
 pub(crate) struct ShadowSeed {
-    pub(crate) experiment: String,
+    pub(crate) experiment: Arc<Experiment>,
+    pub(crate) router: Arc<Router>,
+    /// The model in question and the one that it is compared with; one of them served.
+    pub(crate) sides: [ModelName; 2],
     pub(crate) served: ModelName,
     pub(crate) ask: Ask,
+    pub(crate) facts: Facts,
+    /// Money of the experiment's day.
+    pub(crate) held: Option<Held>,
+    /// Its place among those that run at once.
+    pub(crate) _place: OwnedSemaphorePermit,
     pub(crate) model: Model,
     /// Leave to ask the model.
     pub(crate) permit: Permit,
@@ -48,21 +52,15 @@ pub(crate) struct ShadowSeed {
     pub(crate) tasks: TaskTracker,
 }
 
-// === impl Shadow ===
-
-impl Shadow {
-    /// Draws whether this request is shadowed.
-    pub fn drawn(&self) -> bool {
-        rand::random::<f32>() < self.share
-    }
-}
-
 // === impl ShadowSeed ===
 
 impl Drop for ShadowSeed {
     fn drop(&mut self) {
         if let Some(hold) = self.hold.take() {
             hold.settle(Amount::default());
+        }
+        if let Some(held) = self.held.take() {
+            held.settle(NanoDollars::ZERO);
         }
     }
 }
@@ -78,6 +76,9 @@ impl ShadowSeed {
         if !self.model.provider.breaker.enter() {
             return;
         }
+        // On record before its call is: what that costs is this experiment's, whatever happens.
+        let mut pair = self.pair();
+        self.ledger.pair_later(pair.clone());
         if self.ledger.open(self.open.clone()).await.is_err() {
             self.model.provider.breaker.inconclusive();
             return;
@@ -88,7 +89,7 @@ impl ShadowSeed {
             return;
         }
         let started = Instant::now();
-        let (seen, error) = self.dial().await;
+        let (seen, version, error) = self.dial().await;
         match &error {
             None => self.model.provider.breaker.succeeded(),
             Some(error) if error.blames_backend() => self.model.provider.breaker.failed(),
@@ -100,6 +101,9 @@ impl ShadowSeed {
             let usage = counted.usage();
             let tokens = usage.input.0.saturating_add(usage.output.0);
             hold.settle(Amount { money: cost.unwrap_or(NanoDollars::ZERO), tokens });
+        }
+        if let Some(held) = self.held.take() {
+            held.settle(cost.unwrap_or(NanoDollars::ZERO));
         }
         let here = (self.model.provider.location, &self.model.pricing);
         let local_cost = local_cost(here, self.local_cost, seen.busy.unwrap_or_else(|| started.elapsed()));
@@ -116,23 +120,60 @@ impl ShadowSeed {
         };
         self.observer.attempt(&closed, started.elapsed());
         self.ledger.close_later(closed, None);
+        pair.version = version;
         let raw = &self.ask.request.raw;
+        let shadow_text = seen.text;
         let record = ShadowRecord {
             request: self.ask.id.clone(),
-            experiment: self.experiment.clone(),
+            experiment: self.experiment.spec.name.clone(),
             at_us: self.open.at_us,
             served: self.served.clone(),
             shadow: self.model.name.clone(),
             prompt: raw.field("messages").or(raw.field("prompt")).unwrap_or_default().to_owned(),
-            served_text,
-            shadow_text: seen.text,
+            served_text: served_text.clone(),
+            shadow_text: shadow_text.clone(),
             finish: seen.finish,
             error: error.as_ref().map(BackendError::label),
         };
         self.ledger.shadow_later(record, &self.keep);
+        match &error {
+            // Whoever failed in the shadow has lost nothing: nobody waited for him, and he may have been put off.
+            Some(error) => pair.why = Some(format!("the other side failed: {}", error.label())),
+            None => {
+                let answers = match pair.asked {
+                    Side::Left => [shadow_text.as_str(), served_text.as_str()],
+                    Side::Tie | Side::Right => [served_text.as_str(), shadow_text.as_str()],
+                };
+                let class = self.router.config().classes.name(self.facts.class).to_owned();
+                let said = judged(&self.router, &self.experiment, (&self.ask, &class), answers).await;
+                (pair.difference, pair.ballot, pair.why) = (said.difference, said.ballot, said.why);
+            }
+        }
+        self.ledger.pair_later(pair);
+        if let Err(error) = self.experiment.act(&self.ledger).await {
+            tracing::error!(error = %error, "what an experiment shows cannot be looked at");
+        }
     }
 
-    async fn dial(&self) -> (Seen, Option<BackendError>) {
+    fn pair(&self) -> PairRecord {
+        let [left, right] = self.sides.clone();
+        PairRecord {
+            experiment: self.experiment.spec.name.clone(),
+            request: self.ask.id.clone(),
+            at_us: self.open.at_us,
+            asked: if self.model.name == left { Side::Left } else { Side::Right },
+            left,
+            right,
+            version: None,
+            slices: slices_of(&self.ask, &self.facts),
+            difference: None,
+            ballot: None,
+            why: Some("under way".into()),
+        }
+    }
+
+    /// The answer, and the upstream's own word for its model.
+    async fn dial(&self) -> (Seen, Option<String>, Option<BackendError>) {
         let call = Call {
             permit: self.permit.clone(),
             request: self.ask.request.clone(),
@@ -143,23 +184,24 @@ impl ShadowSeed {
             traceparent: None,
             watch: false,
         };
-        let mut all = Seen::default();
+        let (mut all, mut version) = (Seen::default(), None);
         let mut events = match self.model.provider.backend.call(call).await {
             Ok(events) => events,
-            Err(error) => return (all, Some(error)),
+            Err(error) => return (all, None, Some(error)),
         };
         while let Some(event) = events.next().await {
             match event {
-                Ok(Event::Delta { seen, .. } | Event::Whole { seen, .. }) => {
+                Ok(Event::Delta { frame: bytes, seen } | Event::Whole { body: bytes, seen }) => {
+                    version = version.or_else(|| adapters::wire::version_in(&bytes));
                     all.text.push_str(&seen.text);
                     all.finish = seen.finish.or(all.finish);
                     all.usage = seen.usage.or(all.usage);
                     all.busy = seen.busy.or(all.busy);
                 }
                 Ok(Event::Done) => break,
-                Err(error) => return (all, Some(error)),
+                Err(error) => return (all, version, Some(error)),
             }
         }
-        (all, None)
+        (all, version, None)
     }
 }

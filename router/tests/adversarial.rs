@@ -152,7 +152,7 @@ impl Bench {
             switch_cost: 0.15,
             exploration: 0.5,
             keep_prompts: false,
-            shadows: vec![],
+            experiments: vec![],
             baseline: None,
             local_cost: None,
             holdout: None,

@@ -92,7 +92,7 @@ impl Bench {
             cascade,
             exploration: 0.0,
             keep_prompts: false,
-            shadows: vec![],
+            experiments: vec![],
             baseline: None,
             local_cost: None,
             holdout: None,

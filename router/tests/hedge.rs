@@ -10,10 +10,12 @@ use policies::{
     Capabilities, Classes, Endpoint, Location, ModelName, NanoDollars, OnExceeded, Price, PriceSource, Pricing,
     Principal, Rate, Readiness, RouteWish, Unsure,
 };
+use router::compare::Question;
 use router::ledger::{Durability, Ledger};
 use router::{
-    Answer, AnswerBody, Ask, Breaker, BudgetSpec, Budgets, Cascade, CascadeConfig, Classifier, Control, Fleet, Model,
-    Piece, Provider, Router, RouterConfig, Scope, Shadow, Share, Silent, Window,
+    Answer, AnswerBody, Ask, Breaker, BudgetSpec, Budgets, Cascade, CascadeConfig, Classifier, Control, Experiment,
+    ExperimentSpec, Fleet, Live, Model, PairJudge, Piece, Provider, Router, RouterConfig, Scope, Share, Silent, Trial,
+    Window,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -162,7 +164,8 @@ struct Setting {
     limit: Option<NanoDollars>,
     /// The context window of the first hosted model.
     window: Option<u64>,
-    shadows: Vec<Shadow>,
+    /// Every request is answered by the other side, too.
+    shadowed: bool,
     /// What the local model answers by itself, without being waited for.
     at_once: Option<Play>,
 }
@@ -178,7 +181,7 @@ const ON: CascadeConfig = CascadeConfig {
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { cascade: ON, limit: None, window: None, shadows: vec![], at_once: None }
+        Self { cascade: ON, limit: None, window: None, shadowed: false, at_once: None }
     }
 }
 
@@ -217,6 +220,20 @@ impl Bench {
         let (first, first_calls) = model(HOSTED[0], Location::Hosted, priced(), setting.window);
         let (second, second_calls) = model(HOSTED[1], Location::Hosted, priced(), None);
         let fleet = Fleet::new(vec![local, first, second]);
+        let shadow = ExperimentSpec {
+            name: "all".into(),
+            kind: Trial::Shadow(1.0),
+            sides: None,
+            judge: PairJudge::Nobody,
+            question: Question { margin: 0.05, error: 0.05 },
+            daily: None,
+            act: None,
+        };
+        let experiment = |spec: ExperimentSpec| {
+            let live = Arc::new(Live::recall(&ledger, &spec).unwrap());
+            Arc::new(Experiment::new(spec, live, [7; 32]))
+        };
+        let experiments = setting.shadowed.then(|| experiment(shadow)).into_iter().collect();
         let config = RouterConfig {
             local: [LOCAL.into()].into(),
             hosted: HOSTED.iter().map(|name| ModelName::from(*name)).collect(),
@@ -238,7 +255,7 @@ impl Bench {
             cascade: setting.cascade,
             exploration: 0.0,
             keep_prompts: false,
-            shadows: setting.shadows,
+            experiments,
             baseline: None,
             detectors: None,
             local_cost: None,
@@ -485,8 +502,8 @@ async fn a_whole_hosted_answer_that_came_in_vain_is_charged_what_its_provider_co
 #[tokio::test]
 async fn without_money_for_it_there_is_no_hedge_and_no_harm() {
     // One hosted call fits; a shadow copy has taken that money before the hedge could.
-    let shadows = vec![Shadow { name: "all".into(), share: 1.0 }];
-    let bench = Bench::new(Setting { limit: Some(money_for_one().await), shadows, ..Setting::default() });
+    let limit = Some(money_for_one().await);
+    let bench = Bench::new(Setting { limit, shadowed: true, ..Setting::default() });
     let asked = bench.ask("kept", true, None);
     let local = bench.local.next().await;
     local.token("local ", SURE);

@@ -88,7 +88,7 @@ impl Bench {
             switch_cost: 0.0,
             exploration,
             keep_prompts,
-            shadows: vec![],
+            experiments: vec![],
             baseline: None,
             local_cost: None,
             holdout: None,

@@ -130,7 +130,7 @@ impl Bench {
             cascade,
             exploration: 0.0,
             keep_prompts: false,
-            shadows: vec![],
+            experiments: vec![],
             baseline: None,
             detectors: None,
             local_cost: None,

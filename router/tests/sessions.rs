@@ -91,7 +91,7 @@ impl Bench {
             },
             exploration: 0.0,
             keep_prompts: false,
-            shadows: vec![],
+            experiments: vec![],
             baseline: None,
             local_cost: None,
             holdout: None,

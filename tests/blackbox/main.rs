@@ -14,6 +14,7 @@ mod direction;
 mod drain;
 mod errors;
 mod evidence;
+mod experiments;
 mod fallback;
 mod faults;
 mod feedback;

@@ -16,7 +16,7 @@ pub use closing::closing;
 pub use content::Content;
 pub use fold::Fold;
 pub use json::{MAX_DEPTH, RawObject};
-pub use seen::{Certainty, Seen, error_in, seen_in_chunk, seen_in_whole};
+pub use seen::{Certainty, Seen, error_in, seen_in_chunk, seen_in_whole, version_in};
 
 /// Something in the request is wrong: the client's to mend.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

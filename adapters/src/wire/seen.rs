@@ -212,6 +212,23 @@ impl UsageView {
     }
 }
 
+/// The upstream's own word for its model, with its fingerprint, in an event or a whole body; a change of it is a change of the
+/// model.
+pub fn version_in(bytes: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Version {
+        #[serde(default)]
+        model: Option<String>,
+        #[serde(default)]
+        system_fingerprint: Option<String>,
+    }
+    let payload = super::sse::data(bytes);
+    let Version { model, system_fingerprint } = serde_json::from_slice(payload.as_deref().unwrap_or(bytes)).ok()?;
+    let words: Vec<String> =
+        [model, system_fingerprint].into_iter().flatten().filter(|word| !word.is_empty()).collect();
+    (!words.is_empty()).then(|| words.join(" "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,6 +247,15 @@ mod tests {
         assert!(seen.usage_only);
         let usage = *seen.usage.unwrap().usage();
         assert_eq!((usage.input.0, usage.cached_input.0, usage.output.0), (7, 3, 0));
+    }
+
+    #[test]
+    fn the_upstreams_word_for_its_model_is_read_from_events_and_bodies() {
+        let body = br#"{"model":"m-2026","system_fingerprint":"fp1","choices":[]}"#;
+        assert_eq!(version_in(body).as_deref(), Some("m-2026 fp1"));
+        let event = [b"data: ".as_slice(), br#"{"model":"m-2026","system_fingerprint":null}"#, b"\n\n"].concat();
+        assert_eq!(version_in(&event).as_deref(), Some("m-2026"));
+        assert_eq!((version_in(b"{}"), version_in(b"<html>")), (None, None));
     }
 
     #[test]

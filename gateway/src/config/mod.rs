@@ -11,6 +11,7 @@ mod cascade;
 pub mod defaults;
 mod detectors;
 mod environment;
+mod experiments;
 mod goals;
 mod learning;
 mod load;

@@ -9,10 +9,9 @@ use super::learning::read_risk;
 use super::load::nearest;
 use super::providers::{Findings, ProviderKind, ProviderSettings};
 use super::settings::{ModelSettings, RouterSettings};
-use super::spec::{ExperimentSpec, LimitsSpec, ModelSpec, RouterSpec, RuleSpec, SecondOpinion};
+use super::spec::{LimitsSpec, ModelSpec, RouterSpec, RuleSpec, SecondOpinion};
 use super::units::Names;
 use policies::{Classes, Location, Metered, ModelName, Price, PriceSource, Pricing, RateLimit, RouteWish, Rule};
-use router::Shadow;
 use router::prices::PriceTable;
 use std::path::Path;
 use std::sync::Arc;
@@ -51,6 +50,7 @@ pub(super) fn read_models(
         models.push(ModelSettings {
             name: name.as_str().into(),
             provider: provider.name.clone(),
+            location: provider.location,
             upstream,
             pricing,
             context_window: spec.context_window.or(context_window),
@@ -244,22 +244,4 @@ pub(super) fn read_rates(spec: &LimitsSpec, found: &mut Findings) -> (Vec<RateLi
         (team.clone(), rates(&format!("limits.teams.{team}"), limits.requests_per_minute, limits.tokens_per_minute))
     });
     (every_key, teams.collect())
-}
-
-pub(super) fn read_experiments(
-    specs: &std::collections::BTreeMap<String, ExperimentSpec>,
-    found: &mut Findings,
-) -> Vec<Shadow> {
-    let mut shadows = Vec::new();
-    for (name, spec) in specs {
-        match (spec.kind.as_str(), spec.share) {
-            ("shadow", Some(share)) => shadows.push(Shadow { name: name.clone(), share: share.0 }),
-            ("shadow", None) => found.problems.push(format!("`experiments.{name}.share` is missing")),
-            ("split" | "interleave", _) => {
-                found.problems.push(format!("`experiments.{name}.kind`: `{}` is not built yet", spec.kind));
-            }
-            _ => found.problems.push(format!("`experiments.{name}.kind` must be `shadow`")),
-        }
-    }
-    shadows
 }

@@ -4,12 +4,13 @@ use super::budgets::read_budgets;
 use super::defaults;
 use super::detectors::read_detectors;
 use super::environment::Environment;
+use super::experiments::read_experiments;
 use super::load::ConfigError;
 use super::prices::{PriceSettings, read_prices};
 use super::providers::{Findings, ProviderSettings};
 use super::residency::{read_classes, read_evidence, read_matchers};
 use super::savings::{read_holdout, read_local_cost};
-use super::sections::{read_experiments, read_models, read_rates, read_router, read_rules};
+use super::sections::{read_models, read_rates, read_router, read_rules};
 use super::spec::{ConfigSpec, LimitsSpec, LogFormat, ModeWord, ServerSpec, TelemetrySpec, TimeoutsSpec, TlsSpec};
 use super::stores::{LedgerSettings, read_ledger, read_replicas};
 use super::units::Time;
@@ -21,7 +22,7 @@ use policies::{
     Unsure,
 };
 use router::probe::Head;
-use router::{BudgetSpec, CascadeConfig, LaneRule, MoneyRate, RiskGoal, Shadow, SharedSpec};
+use router::{BudgetSpec, CascadeConfig, ExperimentSpec, LaneRule, MoneyRate, RiskGoal, SharedSpec};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,8 +77,8 @@ pub struct Settings {
     pub keep_prompts: bool,
     /// The price table in force.
     pub prices: PriceSettings,
-    /// Shadow experiments.
-    pub shadows: Vec<Shadow>,
+    /// Experiments.
+    pub experiments: Vec<ExperimentSpec>,
     /// What the machine of the local models costs.
     pub local_cost: Option<LocalCost>,
     /// The share of sessions (0 to 1) that always go hosted, to measure what routing saves.
@@ -110,6 +111,8 @@ pub struct ModelSettings {
     pub name: ModelName,
     /// Its provider.
     pub provider: ProviderName,
+    /// Where that provider runs.
+    pub location: Location,
     /// The provider's own name of it.
     pub upstream: String,
     /// What its tokens cost.
@@ -260,7 +263,7 @@ impl Settings {
             server,
             holdout: read_holdout(&savings, local_cost, &mut found),
             budgets,
-            shadows: read_experiments(&experiments, &mut found),
+            experiments: read_experiments(&experiments, &models, &router, &mut found),
             prices,
             local_cost,
             providers,

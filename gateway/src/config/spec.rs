@@ -512,10 +512,36 @@ pub struct PricesSpec {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExperimentSpec {
-    /// `shadow`; others are not built yet.
+    /// `shadow` or `split`.
     pub kind: String,
-    /// Share of requests.
+    /// shadow: the share of requests that the other side answers, too. split: the share of sessions that goes to the local side.
     pub share: Option<Share>,
+    /// shadow: the model in question; default: the local side's.
+    pub left: Option<String>,
+    /// shadow: the model that it is compared with; default: the hosted side's.
+    pub right: Option<String>,
+    /// shadow: `exact`, `normalised`, `numeric`, `schema`, `embedding` (default), `people`, or `model:NAME`.
+    pub judge: Option<String>,
+    /// What a model judges by.
+    pub rubric: Option<String>,
+    /// The most tokens that a model as judge writes.
+    pub judge_max_tokens: Option<u64>,
+    /// So much worse, in the mean score of 0 to 1, is still not worse.
+    pub margin: Option<Share>,
+    /// The probability of a wrong verdict.
+    pub error: Option<Share>,
+    /// shadow: the most that the other answers and their judging may cost a day (UTC).
+    pub max_usd_per_day: Option<Dollars>,
+    /// shadow: a slice that is proven not worse is opened to the local side, one that turns worse is closed; default: false.
+    pub act: bool,
+    /// shadow: how many slices a day may be opened by themselves; default: 1.
+    pub opens_per_day: Option<u32>,
+    /// split: users, where they are known, are split in place of sessions.
+    pub by_user: bool,
+    /// split: since when (RFC 3339) the share grows from nothing.
+    pub ramp_from: Option<String>,
+    /// split: how long it takes to grow.
+    pub ramp: Option<Time>,
 }
 
 /// `[savings]`

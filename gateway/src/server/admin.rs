@@ -8,6 +8,7 @@ use super::app::App;
 use super::auth;
 use super::data::{Shape, json_response, plain};
 use super::evidence;
+use super::experiments;
 use super::fault::Fault;
 use crate::wanted_key::{self, WantedKey, Wrong};
 use axum::Router as Routes;
@@ -23,7 +24,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-type Shared = Arc<App>;
+pub(super) type Shared = Arc<App>;
 
 /// Files of the page, embedded: no network is needed to show it.
 const PAGE: &[(&str, &str, &str)] = &[
@@ -57,7 +58,10 @@ pub(super) fn routes(app: Shared) -> Routes {
         .route("/api/keys", get(keys).post(create_key))
         .route("/api/keys/{id}", delete(revoke_key))
         .route("/api/keys/{id}/rotate", post(rotate_key))
-        .route("/api/experiments", get(experiments))
+        .route("/api/experiments", get(experiments::list).post(experiments::step))
+        .route("/api/experiments/{name}", get(experiments::one))
+        .route("/api/experiments/{name}/export", get(experiments::export))
+        .route("/api/experiments/{name}/votes", get(experiments::ballot).post(experiments::vote))
         .route("/api/config", get(not_built))
         .route("/api/evidence", get(evidence_state))
         .route("/api/evidence/export", get(evidence::download))
@@ -81,7 +85,7 @@ async fn admit(State(app): State<Shared>, request: Request, next: Next) -> Answe
     }
 }
 
-fn refuse(fault: Fault) -> Answered {
+pub(super) fn refuse(fault: Fault) -> Answered {
     fault.response(Shape::OpenAi)
 }
 
@@ -122,7 +126,7 @@ impl Span {
 }
 
 /// Runs a query of the ledger off the threads that serve.
-async fn ask<T: Send + 'static>(
+pub(super) async fn ask<T: Send + 'static>(
     app: &Shared,
     query: impl FnOnce(&App) -> Result<T, LedgerError> + Send + 'static,
 ) -> Result<T, Fault> {
@@ -137,7 +141,7 @@ async fn ask<T: Send + 'static>(
     }
 }
 
-fn shown(result: Result<Value, Fault>) -> Answered {
+pub(super) fn shown(result: Result<Value, Fault>) -> Answered {
     result.map_or_else(refuse, |value| json_response(StatusCode::OK, &value))
 }
 
@@ -253,10 +257,6 @@ async fn router_state(State(app): State<Shared>) -> Answered {
 async fn budgets(State(app): State<Shared>) -> Answered {
     let states = app.router.load().budgets().states(jiff::Timestamp::now());
     json_response(StatusCode::OK, &json!({"budgets": states}))
-}
-
-async fn experiments(State(app): State<Shared>) -> Answered {
-    shown(ask(&app, |app| app.ledger.shadows(50)).await.map(|shadows| json!({"shadows": shadows})))
 }
 
 async fn keys(State(app): State<Shared>) -> Answered {

@@ -9,6 +9,7 @@ mod app;
 pub mod auth;
 mod data;
 mod evidence;
+mod experiments;
 mod fault;
 mod feedback;
 mod headers;

@@ -47,6 +47,7 @@ fn world() -> World {
             switch_cost: 0.15,
             exploration: Exploration::default(),
             holdout: false,
+            experiment: None,
         },
     }
 }
@@ -286,6 +287,23 @@ fn a_spent_budget_refuses_or_goes_local_as_the_policy_says() {
     check(&facts(), &world, judged(0.9), "big>small classifier");
     world.candidates[1].pricing = Pricing::Unpriced;
     check(&facts(), &world, judged(0.9), "small price");
+}
+
+#[test]
+fn an_experiment_puts_a_request_on_a_side_only_where_both_are_admitted() {
+    let mut world = world();
+    for (side, expected) in [(Side::Local, "small>big experiment"), (Side::Hosted, "big>small experiment")] {
+        world.steering.experiment = Some(side);
+        check(&facts(), &world, None, expected);
+        assert!(!admit(&facts(), &world).needs_judgement(), "nobody has to judge");
+    }
+    // What keeps data at home, and an agent in trouble, go first; so does the holdout.
+    let restricted = Facts { class: restricted().0, ..facts() };
+    check(&restricted, &world, None, "small residency");
+    check(&Facts { tool_loop: true, ..facts() }, &world, judged(0.1), "big>small tool_loop");
+    world.steering.experiment = Some(Side::Local);
+    world.steering.holdout = true;
+    check(&facts(), &world, None, "big>small holdout");
 }
 
 #[test]

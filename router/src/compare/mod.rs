@@ -19,6 +19,7 @@ mod score;
 #[cfg(test)]
 mod simulation;
 mod slices;
+mod split;
 mod summary;
 mod trust;
 mod verdict;
@@ -29,6 +30,7 @@ pub use judge::{Ballot, Word};
 pub use purse::Purse;
 pub use score::{Answer, Expected, Rule, Unfit};
 pub use slices::{Asked, Slice};
+pub use split::{Arm, arm};
 pub use summary::{Judged, Look, SliceFinding, Summary};
 pub use trust::{LEAST_KAPPA, LEAST_LABELS, Side, Trust, Withheld, kappa};
 pub use verdict::{Finding, Question, Verdict, e_bh};

@@ -37,6 +37,17 @@ impl Purse {
         self.spent = self.spent.saturating_add(cost.0);
     }
 
+    /// The same purse on another day.
+    #[must_use]
+    pub fn renewed(&self) -> Self {
+        Self { cap: self.cap, spent: 0, held: 0 }
+    }
+
+    /// Changes the cap.
+    pub fn set_cap(&mut self, cap: Option<NanoDollars>) {
+        self.cap = cap;
+    }
+
     /// What was paid.
     pub fn spent(&self) -> NanoDollars {
         NanoDollars(self.spent)

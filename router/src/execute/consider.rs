@@ -8,7 +8,8 @@ use crate::classify::{Classifier, Control, Evidence};
 use crate::ledger::ArmRecord;
 use crate::look::look;
 use policies::{
-    BudgetView, Choice, Exploration, Facts, Pricing, Refusal, RoutingDecision, Sink, Steering, World, admit, decide,
+    BudgetView, Choice, Exploration, Facts, Pricing, Refusal, RoutingDecision, Side, Sink, Steering, World, admit,
+    decide,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +70,10 @@ impl Router {
             conversation.and_then(|conversation| self.config.affinity.kept(conversation, Instant::now()));
         let drawn = self.config.holdout.as_ref().map(|holdout| holdout.draw(ask, &facts));
         world.steering.holdout = drawn.as_ref().is_some_and(|drawn| drawn.held_out);
+        let experiments = &self.config.experiments;
+        let split = experiments.iter().find_map(|experiment| experiment.arm(ask, &facts));
+        let opened = || experiments.iter().any(|experiment| experiment.opens(ask, &facts)).then_some(Side::Local);
+        world.steering.experiment = split.or_else(opened);
         let admission = admit(&facts, &world);
         let judging = Instant::now();
         let judgement = if admission.needs_judgement() {
@@ -152,6 +157,7 @@ impl Router {
                 switch_cost: self.config.switch_cost,
                 exploration: Exploration::default(),
                 holdout: false,
+                experiment: None,
             },
         }
     }

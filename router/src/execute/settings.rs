@@ -3,8 +3,8 @@
 use super::cascade::CascadeConfig;
 use crate::affinity::Affinity;
 use crate::classify::{Classifier, Lane, Second, Spender};
+use crate::experiment::Experiment;
 use crate::holdout::Holdout;
-use crate::shadow::Shadow;
 use crate::taint::Taint;
 use policies::detect::Detectors;
 use policies::{ClassMatcher, Classes, LocalCost, ModelName, NanoDollars, Rule, Unsure};
@@ -56,8 +56,8 @@ pub struct RouterConfig {
     pub exploration: f32,
     /// The text that was judged is kept on the ledger, to learn from.
     pub keep_prompts: bool,
-    /// Shadow experiments.
-    pub shadows: Vec<Shadow>,
+    /// Experiments.
+    pub experiments: Vec<Arc<Experiment>>,
     /// The hosted model that local answers are compared with; default: the first of `hosted` that has a price.
     pub baseline: Option<ModelName>,
     /// What the machine in the house costs, where the operator says so.

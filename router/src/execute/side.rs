@@ -110,6 +110,14 @@ impl Side<'_> {
     /// # Cancel safety
     /// A dropped future closes the attempt as `cancelled`.
     pub async fn answer(self, purpose: &'static str) -> Result<SideAnswer, SideFailure> {
+        self.answer_as(purpose, 1).await
+    }
+
+    /// As [`Side::answer`], as the attempt of this number of its request.
+    ///
+    /// # Cancel safety
+    /// A dropped future closes the attempt as `cancelled`.
+    pub async fn answer_as(self, purpose: &'static str, number: u32) -> Result<SideAnswer, SideFailure> {
         let Self { router, ask, facts, decision } = self;
         let target = decision.plan.first();
         let missing = || {
@@ -120,7 +128,7 @@ impl Side<'_> {
         let model = router.fleet.get(target).ok_or_else(missing)?;
         let entered = router.enter(&facts, &decision, seen, model).await.map_err(SideFailure::Denied)?;
         let call = router.call(ask, &facts, model, &entered);
-        let start = router.start((ask, &facts), model, seen, entered.reserved, 1);
+        let start = router.start((ask, &facts), model, seen, entered.reserved, number);
         let open = AttemptOpen { purpose, ..start.open };
         let mut attempt = match Attempt::open(Start { open, ..start }).await {
             Ok(attempt) => attempt,
@@ -179,19 +187,14 @@ impl Side<'_> {
 }
 
 /// The answer in a whole body, and the upstream's word for its model.
-pub(crate) fn told(body: &[u8]) -> (Answer, Option<String>) {
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+fn told(bytes: &[u8]) -> (Answer, Option<String>) {
+    let body: Value = serde_json::from_slice(bytes).unwrap_or_default();
     let choice = &body["choices"][0];
     let message = &choice["message"];
     let text = message["content"].as_str().or(choice["text"].as_str()).or(message["refusal"].as_str());
     let tool_calls = message.get("tool_calls").filter(|calls| calls.as_array().is_some_and(|calls| !calls.is_empty()));
     let answer = Answer { text: text.unwrap_or_default().to_owned(), tool_calls: tool_calls.cloned() };
-    let word = |key: &str| body[key].as_str().filter(|word| !word.is_empty());
-    let version = match (word("model"), word("system_fingerprint")) {
-        (None, None) => None,
-        (model, print) => Some([model, print].into_iter().flatten().collect::<Vec<_>>().join(" ")),
-    };
-    (answer, version)
+    (answer, adapters::wire::version_in(bytes))
 }
 
 #[cfg(test)]

@@ -16,7 +16,9 @@ use crate::fleet::{Fleet, Model};
 use crate::ledger::{AttemptOpen, Ledger, Outcome};
 use crate::observe::Observer;
 use adapters::{BackendError, Call, Kind};
-use policies::{Considered, Exploration, Facts, Location, ModelName, Pricing, Reason, RoutingDecision, Sink};
+use policies::{
+    Considered, Exploration, Facts, Location, ModelName, NanoDollars, Pricing, Reason, RoutingDecision, Sink,
+};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -147,6 +149,7 @@ impl Router {
                     | Reason::Cascade
                     | Reason::Exploration
                     | Reason::Holdout
+                    | Reason::Experiment
                     | Reason::Constraint(_) => need >= decision.steering.threshold,
                 };
                 signals.need.iter().for_each(|need| share.observe(*need, hosted(*need)));
@@ -383,29 +386,55 @@ impl Router {
         decision: &RoutingDecision,
         served: &ModelName,
     ) -> Option<ShadowSeed> {
-        let shadow = self.config.shadows.iter().find(|shadow| shadow.drawn())?;
+        let experiment = self.config.experiments.iter().find(|experiment| experiment.shadows())?;
         let side = self.fleet.get(served)?.provider.location;
         // Only targets that every constraint admitted, residency and budget included.
-        let other = decision
-            .considered
-            .iter()
-            .find(|seen| seen.admitted() && seen.candidate.location != side && seen.candidate.model != *served)?;
+        let mut others = decision.considered.iter().filter(|seen| seen.admitted() && seen.candidate.model != *served);
+        let other = match &experiment.spec.sides {
+            None => others.find(|seen| seen.candidate.location != side)?,
+            Some(sides) if sides.contains(served) => others.find(|seen| sides.contains(&seen.candidate.model))?,
+            Some(_) => return None,
+        };
         let model = self.fleet.get(&other.candidate.model)?;
         let keep = self.config.classes.permit_sink(facts.class, Sink::Shadow).ok()?;
         let permit = self.permit(facts, model).ok()?;
-        let reserved = self.reserve(facts, other, false).await.ok()?;
+        let sides = experiment.spec.sides.clone().unwrap_or_else(|| match side {
+            Location::Local => [served.clone(), model.name.clone()],
+            Location::Hosted => [model.name.clone(), served.clone()],
+        });
+        let place = experiment.live.place()?;
+        let held = match (other.ceiling, experiment.spec.daily) {
+            (Some(most), _) => Some(experiment.live.take(most)?),
+            // Nobody knows what it costs, so that no limit could be kept.
+            (None, Some(_)) => return None,
+            (None, None) => None,
+        };
+        let Ok(reserved) = self.reserve(facts, other, false).await else {
+            if let Some(held) = held {
+                held.settle(NanoDollars::ZERO);
+            }
+            return None;
+        };
+        // The ceiling was computed from what the client allows, or from what is assumed: it has to hold.
+        let assumed = || self.config.assumed_output.min(other.candidate.max_output.unwrap_or(u64::MAX));
+        let max_output = reserved.max_output.or_else(|| facts.output_ceiling.is_none().then(assumed));
         let mut open = self.opening(ask, facts, model, (other, reserved.hold.as_ref()), crate::shadow::ATTEMPT);
         open.purpose = "shadow";
         Some(ShadowSeed {
-            experiment: shadow.name.clone(),
+            experiment: experiment.clone(),
+            router: self.clone(),
+            sides,
             served: served.clone(),
+            facts: facts.clone(),
+            held,
+            _place: place,
             ask: ask.clone(),
             model: model.clone(),
             permit,
             keep,
             open: Arc::new(open),
             hold: reserved.hold,
-            max_output: reserved.max_output,
+            max_output,
             local_cost: self.config.local_cost,
             ledger: self.desk.ledger.clone(),
             observer: self.desk.observer.clone(),

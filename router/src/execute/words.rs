@@ -63,6 +63,10 @@ fn reason(decision: &RoutingDecision) -> Sentence {
         (Reason::Holdout, _) => {
             "The session is held out of routing, to measure what routing saves: the hosted model goes first.".into()
         }
+        (Reason::Experiment, _) => {
+            format!("An experiment, or what one has shown, puts the request on one side: {} goes first.", side(first))
+                .into()
+        }
         (Reason::Pinned, _) => "The client named the model.".into(),
         (Reason::Header, _) => "`x-sluice-route` leaves one side.".into(),
         (Reason::Rule, _) => "A rule of the configuration leaves one side, or names the model.".into(),
@@ -162,6 +166,7 @@ fn turning_point(decision: &RoutingDecision) -> Option<Sentence> {
             | Reason::ToolLoop
             | Reason::Exploration
             | Reason::Holdout
+            | Reason::Experiment
             | Reason::Constraint(_),
             _,
         ) => None,
@@ -252,6 +257,7 @@ mod tests {
                 switch_cost: 0.15,
                 exploration: Exploration::default(),
                 holdout: false,
+                experiment: None,
             },
         };
         steering(&mut world.steering);

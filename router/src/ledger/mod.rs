@@ -21,6 +21,7 @@
 
 mod answers;
 mod arms;
+mod compared;
 mod daily;
 mod evidence;
 mod instances;
@@ -36,6 +37,7 @@ mod writer;
 
 pub use answers::{KEPT_US, KeptAnswer};
 pub use arms::{ArmRecord, SessionRow};
+pub use compared::{FIRST_ATTEMPT, PairRecord, PairRow, Step, Texts, Vote};
 pub use daily::DailyRow;
 pub use evidence::KeptCheckpoint;
 pub use keys::{KeyDigest, KeyRecord, NewKey, OldSecret};

@@ -145,3 +145,33 @@ CREATE TABLE checkpoints (
     head BYTEA NOT NULL, tree BYTEA NOT NULL, bytes BIGINT NOT NULL, key TEXT,
     PRIMARY KEY (log, size)
 );
+
+CREATE TABLE pairs (
+    experiment TEXT NOT NULL, request TEXT COLLATE "C" NOT NULL,
+    at_us BIGINT NOT NULL,
+    left_model TEXT NOT NULL, right_model TEXT NOT NULL,
+    asked TEXT NOT NULL,                  -- left | right: who answered in the shadow
+    version TEXT,                         -- that upstream's own word for its model
+    slices TEXT NOT NULL,                 -- JSON list of {by, value}
+    difference DOUBLE PRECISION,          -- left less right, -1 to 1; NULL: not judged
+    ballot TEXT,                          -- JSON: both words of a model as judge
+    why TEXT,                             -- why it was not judged
+    PRIMARY KEY (experiment, request)
+);
+CREATE INDEX pairs_at ON pairs (experiment, at_us);
+
+CREATE TABLE votes (
+    experiment TEXT NOT NULL, request TEXT COLLATE "C" NOT NULL, voter TEXT NOT NULL,
+    at_us BIGINT NOT NULL, side TEXT NOT NULL,    -- left | tie | right
+    PRIMARY KEY (experiment, request, voter)
+);
+
+CREATE TABLE steps (
+    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    experiment TEXT NOT NULL, at_us BIGINT NOT NULL,
+    slice_by TEXT NOT NULL, slice_value TEXT NOT NULL,
+    opened BIGINT NOT NULL,               -- 1: the slice goes to the left side; 0: no longer
+    by TEXT NOT NULL,                     -- verdict | alarm | drift | person
+    why TEXT NOT NULL
+);
+CREATE INDEX steps_experiment ON steps (experiment, id);

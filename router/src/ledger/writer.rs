@@ -2,6 +2,7 @@
 
 use super::answers::{self, KeptAnswer};
 use super::arms;
+use super::compared;
 use super::evidence::Chain;
 use super::learning::{self, LabelRecord};
 use super::record::{AttemptClose, AttemptOpen, Payer, RequestRecord, ShadowRecord};
@@ -30,6 +31,7 @@ pub(super) enum Op {
     Checkpoint,
     /// The instance renews its lease, under a new name where one is given.
     Beat(instances::Beat),
+    Compared(Box<compared::Entry>),
     Prune(Retention),
     Stop,
 }
@@ -202,6 +204,7 @@ fn write_lines(db: &mut Db, group: &[(Op, Option<Ack>)], chain: Option<&mut Chai
                 Op::Shadow(shadow) => put_shadow(db, shadow)?,
                 Op::Label(label) => learning::put_label(db, label)?,
                 Op::Keep(answer) => answers::keep(db, answer)?,
+                Op::Compared(entry) => compared::put(db, entry)?,
                 Op::Beat(beat) => instances::beat(db, beat)?,
                 Op::Prune(retention) => prune(db, *retention, kept)?,
                 Op::Evidence(entries) => evidence.extend_from_slice(entries),
@@ -423,6 +426,7 @@ fn drop_before(db: &mut Db, at_us: i64) -> Result<(), LedgerError> {
     db.put("DELETE FROM attempts WHERE at_us < ?1 AND outcome IS NOT NULL", cells![at_us])?;
     learning::drop_before(db, at_us)?;
     arms::drop_before(db, at_us)?;
+    compared::drop_before(db, at_us)?;
     db.put("DELETE FROM requests WHERE at_us < ?1", cells![at_us])?;
     db.put("DELETE FROM shadows WHERE at_us < ?1", cells![at_us])
 }

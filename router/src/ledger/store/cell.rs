@@ -60,6 +60,12 @@ impl From<bool> for Cell<'_> {
     }
 }
 
+impl From<f64> for Cell<'_> {
+    fn from(number: f64) -> Self {
+        Self::Real(number)
+    }
+}
+
 impl From<f32> for Cell<'_> {
     fn from(number: f32) -> Self {
         Self::Real(number.into())
