@@ -14,6 +14,7 @@ use http::{Response, StatusCode};
 use policies::Sink;
 use router::audit::export::{Filter, export};
 use router::audit::{Signer, report};
+use router::ledger::LedgerError;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io::{BufWriter, Write};
@@ -91,6 +92,14 @@ pub(super) fn told(app: &App, mut story: Value) -> Value {
     fields.retain(|field, _| KEPT.contains(&field.as_str()));
     fields.insert("withheld".into(), rule.into());
     story
+}
+
+/// Whether the page may tell what a request, or its answer, said.
+pub(super) fn may_show(app: &App, request: &str) -> Result<bool, LedgerError> {
+    let class = app.ledger.class_of(request)?;
+    let settings = app.settings.load();
+    let class = class.and_then(|name| settings.classes.named(&name).ok());
+    Ok(class.is_some_and(|class| settings.classes.permit_sink(class, Sink::Page).is_ok()))
 }
 
 /// `GET /api/evidence/export`.

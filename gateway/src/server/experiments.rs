@@ -16,7 +16,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use policies::{Location, RequestId};
 use router::compare::judge::left_comes_first;
 use router::compare::{Side, Slice};
-use router::ledger::{LedgerError, PairRow, Step, Vote};
+use router::ledger::{LedgerError, PairRecord, PairRow, Step, Texts, Vote};
 use router::{Experiment, Trial, assess, split};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -98,10 +98,18 @@ fn told(app: &super::app::App, experiment: &Experiment, whole: bool) -> Result<V
     Ok(told)
 }
 
+/// The texts of a pair, where the page may tell them.
+fn texts(app: &super::app::App, pair: &PairRecord) -> Result<Option<Texts>, LedgerError> {
+    match super::evidence::may_show(app, pair.request.as_str())? {
+        true => app.ledger.texts_of(pair),
+        false => Ok(None),
+    }
+}
+
 /// A pair with its texts.
 fn pair(app: &super::app::App, row: &PairRow) -> Result<Value, LedgerError> {
     let pair = &row.pair;
-    let texts = app.ledger.texts_of(pair)?;
+    let texts = texts(app, pair)?;
     let (prompt, [left, right]) = match texts {
         Some(texts) => {
             let prompt = serde_json::from_str::<Value>(&texts.prompt).unwrap_or(Value::String(texts.prompt));
@@ -123,7 +131,15 @@ pub(super) async fn list(State(app): State<Shared>) -> Answered {
         let router = app.router.load();
         let experiments = router.config().experiments.iter().map(|experiment| told(app, experiment, false));
         let experiments: Vec<Value> = experiments.collect::<Result<_, _>>()?;
-        Ok(json!({"experiments": experiments, "shadows": app.ledger.shadows(50)?}))
+        let mut shadows = app.ledger.shadows(50)?;
+        for shadow in &mut shadows {
+            if !super::evidence::may_show(app, shadow["request_id"].as_str().unwrap_or_default())? {
+                for text in ["prompt", "served_text", "shadow_text"] {
+                    shadow[text] = Value::Null;
+                }
+            }
+        }
+        Ok(json!({"experiments": experiments, "shadows": shadows}))
     });
     shown(listed.await)
 }
@@ -171,7 +187,7 @@ pub(super) async fn ballot(State(app): State<Shared>, Path(name): Path<String>) 
             let open: Vec<&PairRow> =
                 rows.iter().filter(|row| row.human.is_none() && row.pair.version.is_some()).collect();
             for row in &open {
-                let Some(texts) = app.ledger.texts_of(&row.pair)? else { continue };
+                let Some(texts) = texts(app, &row.pair)? else { continue };
                 let [left, right] = texts.answers;
                 if left.trim() == right.trim() {
                     continue;

@@ -8,7 +8,7 @@ use crate::compare::{Answer, Ballot, Expected, Rule, Word};
 use crate::execute::{Router, SideFailure};
 use crate::learn::traffic::need;
 use adapters::wire::{Format, WireRequest};
-use policies::{Endpoint, NanoDollars, RouteWish};
+use policies::{Endpoint, NanoDollars, RouteWish, Sink};
 use std::sync::Arc;
 
 /// Who judges pairs of live traffic.
@@ -127,6 +127,11 @@ async fn word(
     body: String,
     number: u32,
 ) -> Result<Option<Word>, String> {
+    let classes = &router.config().classes;
+    let leave = classes.named(class).ok().map(|class| classes.permit_sink(class, Sink::Judge));
+    if !matches!(leave, Some(Ok(_))) {
+        return Err("data of its class may not go to a judge".into());
+    }
     let request = WireRequest::parse(Endpoint::Chat, body.into()).map_err(|error| error.message)?;
     let ask = Ask {
         request: Arc::new(request),
