@@ -34,6 +34,22 @@ that renders has passed.
 {{- end -}}
 {{- fail (printf "replicaCount is %d, but without a shared store it must be 1: the ledger is a file that one pod owns, and budgets would be kept once per pod. Set sharedStore.url to a PostgreSQL database first." (int $values.replicaCount)) -}}
 {{- end -}}
+{{- $redis := $values.sharedStore.redis -}}
+{{- if and (include "sluice.manyPods" .) (not (include "sluice.redis" .)) -}}
+{{- fail "more than one pod needs sharedStore.redis.url (or urlEnv) beside sharedStore.url: through it pods share budgets and rate limits, which each would keep for itself otherwise." -}}
+{{- end -}}
+{{- if and $redis.url $redis.urlEnv -}}
+{{- fail "sharedStore.redis.url and sharedStore.redis.urlEnv are both set." -}}
+{{- end -}}
+{{- if and (include "sluice.redis" .) (not $shared) -}}
+{{- fail "sharedStore.redis needs sharedStore.url: budgets are shared over one ledger only." -}}
+{{- end -}}
+{{- if and $redis.urlEnv (not (hasKey $values.secretEnv $redis.urlEnv)) -}}
+{{- fail (printf "sharedStore.redis.urlEnv is %s, which secretEnv does not say where to find." $redis.urlEnv) -}}
+{{- end -}}
+{{- if and $redis.urlEnv (dig $redis.urlEnv "optional" false $values.secretEnv) -}}
+{{- fail (printf "secretEnv.%s must not be optional: without the address Sluice does not start." $redis.urlEnv) -}}
+{{- end -}}
 {{- if and (include "sluice.manyPods" .) (not (include "sluice.stateForMany" .)) -}}
 {{- fail "more than one pod cannot share a ReadWriteOnce claim: put ReadWriteMany in persistence.accessModes, or set persistence.enabled=false (the ledger is in the shared store; each pod then keeps its own cache of models)." -}}
 {{- end -}}
@@ -75,9 +91,14 @@ that renders has passed.
 {{- if and (not $adminLoopback) (dig $tokenEnv "optional" false $values.secretEnv) -}}
 {{- fail (printf "secretEnv.%s must not be optional: without the admin token Sluice does not start." $tokenEnv) -}}
 {{- end -}}
-{{- range list "path" "url" -}}
+{{- range list "path" "url" "url_env" -}}
 {{- if hasKey (dig "ledger" (dict) $config) . -}}
 {{- fail (printf "config: remove ledger.%s; the place of the ledger comes from persistence or from sharedStore.url." .) -}}
+{{- end -}}
+{{- end -}}
+{{- range list "url" "url_env" -}}
+{{- if hasKey (dig "replicas" (dict) $config) . -}}
+{{- fail (printf "config: remove replicas.%s; what pods share comes from sharedStore.redis." .) -}}
 {{- end -}}
 {{- end -}}
 {{- range list "drain" "drain_delay" -}}
@@ -94,6 +115,7 @@ that renders has passed.
 {{- /* Secrets by reference only. */ -}}
 {{- include "sluice.refuseSecret" (list "config" $values.config) -}}
 {{- include "sluice.refuseSecret" (list "sharedStore.url" $values.sharedStore.url) -}}
+{{- include "sluice.refuseSecret" (list "sharedStore.redis.url" $redis.url) -}}
 {{- range $name, $value := $values.env -}}
 {{- if regexMatch `((^|_)(KEY|TOKEN|SECRET|CREDENTIALS?|DSN)|PASSWORD|PASSWD)$` $name -}}
 {{- fail (printf "env.%s is named like a secret. Secrets come by reference only: put it in a Secret and name it in secretEnv." $name) -}}
@@ -102,7 +124,7 @@ that renders has passed.
 {{- end -}}
 {{- $own := include "sluice.ownEnv" . | fromYaml -}}
 {{- range $name := concat (keys $values.env) (keys $values.secretEnv) | sortAlpha -}}
-{{- if or (hasKey $own $name) (has $name (list "SLUICE__LEDGER__PATH" "SLUICE__LEDGER__URL" "SLUICE__SERVER__LISTEN" "SLUICE__SERVER__ADMIN_LISTEN" "SLUICE__SERVER__ADMIN_TOKEN_ENV")) -}}
+{{- if or (hasKey $own $name) (has $name (list "SLUICE__LEDGER__PATH" "SLUICE__LEDGER__URL" "SLUICE__LEDGER__URL_ENV" "SLUICE__REPLICAS__URL" "SLUICE__REPLICAS__URL_ENV" "SLUICE__SERVER__LISTEN" "SLUICE__SERVER__ADMIN_LISTEN" "SLUICE__SERVER__ADMIN_TOKEN_ENV")) -}}
 {{- fail (printf "%s is not for env or secretEnv: the chart decides it, or the config says it." $name) -}}
 {{- end -}}
 {{- end -}}

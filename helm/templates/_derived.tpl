@@ -4,6 +4,11 @@
 {{- if .Values.sharedStore.url }}yes{{ end -}}
 {{- end -}}
 
+{{- /* Budgets and limits are kept for all pods together. */ -}}
+{{- define "sluice.redis" -}}
+{{- if or .Values.sharedStore.redis.url .Values.sharedStore.redis.urlEnv }}yes{{ end -}}
+{{- end -}}
+
 {{- define "sluice.manyPods" -}}
 {{- if or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1) }}yes{{ end -}}
 {{- end -}}
@@ -56,6 +61,12 @@ SLUICE__TIMEOUTS__DRAIN_DELAY: {{ printf "%ds" (int .Values.drain.minimumDelaySe
 SLUICE__LEDGER__URL: {{ .Values.sharedStore.url | quote }}
 {{- else }}
 SLUICE__LEDGER__PATH: /var/lib/sluice/sluice.db
+{{- end }}
+{{- with .Values.sharedStore.redis.url }}
+SLUICE__REPLICAS__URL: {{ . | quote }}
+{{- end }}
+{{- with .Values.sharedStore.redis.urlEnv }}
+SLUICE__REPLICAS__URL_ENV: {{ . | quote }}
 {{- end }}
 {{- end -}}
 

@@ -34,6 +34,7 @@ NAME = "demo-sluice"
 KUBERNETES = ("1.30", "1.33", "1.37")
 
 DATABASE = "postgres://sluice@db.example.internal:6432/sluice"
+REDIS = "redis://cache.example.internal:6380"
 PROMETHEUS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
 LOCAL_ONLY = """
 [server]
@@ -60,19 +61,23 @@ VALUE_SETS: dict[str, dict] = {
     "default": {},
     "three-replicas": {
         "replicaCount": 3,
-        "sharedStore": {"url": DATABASE},
-        "secretEnv": {"PGPASSWORD": {"key": "password", "secret": "db"}},
+        "sharedStore": {"url": DATABASE, "redis": {"urlEnv": "REDIS_URL"}},
+        "secretEnv": {"PGPASSWORD": {"key": "password", "secret": "db"}, "REDIS_URL": {"key": "url", "secret": "cache"}},
         "persistence": {"enabled": False},
     },
     "shared-cache": {
         "replicaCount": 2,
-        "sharedStore": {"url": DATABASE, "to": [{"podSelector": {"matchLabels": {"app": "postgres"}}}]},
+        "sharedStore": {
+            "url": DATABASE,
+            "to": [{"podSelector": {"matchLabels": {"app": "postgres"}}}],
+            "redis": {"url": REDIS, "to": [{"podSelector": {"matchLabels": {"app": "valkey"}}}]},
+        },
         "persistence": {"accessModes": ["ReadWriteMany"], "storageClass": "nfs", "annotations": {"backup": "daily"}},
     },
     "shared-ledger-own-disk": {"sharedStore": {"url": "postgresql://db/sluice"}},
     "autoscaled": {
         "autoscaling": {"enabled": True},
-        "sharedStore": {"url": DATABASE},
+        "sharedStore": {"url": DATABASE, "redis": {"url": REDIS}},
         "persistence": {"enabled": False},
     },
     "published": {
@@ -877,6 +882,18 @@ def test_the_shared_store_can_be_reached(url, port):
     assert not any(port in {one["port"] for one in rule["ports"]} for rule in only(render({}), "NetworkPolicy")["spec"]["egress"])
 
 
+@pytest.mark.parametrize(
+    ("redis", "port"), [({"url": REDIS}, 6380), ({"url": "rediss://cache"}, 6379), ({"urlEnv": "REDIS_URL", "port": 7000}, 7000)]
+)
+def test_what_pods_share_budgets_through_can_be_reached(redis, port):
+    values = {"sharedStore": {"url": DATABASE, "redis": redis}, "secretEnv": {"REDIS_URL": {"key": "url"}}}
+    manifests = render(values)
+    assert {"ports": [{"port": port, "protocol": "TCP"}]} in only(manifests, "NetworkPolicy")["spec"]["egress"]
+    told = {name: value for name, value in environment(manifests).items() if name.startswith("SLUICE__REPLICAS")}
+    name = "SLUICE__REPLICAS__URL" if "url" in redis else "SLUICE__REPLICAS__URL_ENV"
+    assert {name: one["value"] for name, one in told.items()} == {name: redis.get("url", "REDIS_URL")}
+
+
 def test_helm_test_asks_for_readiness_and_for_closed_doors():
     pod = only(render(VALUE_SETS["published"]), "Pod")
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
@@ -898,7 +915,7 @@ def config(old: str, new: str) -> dict:
     return {"config": CONFIG.replace(old, new)}
 
 
-SHARED = {"sharedStore": {"url": DATABASE}, "persistence": {"enabled": False}}
+SHARED = {"sharedStore": {"url": DATABASE, "redis": {"url": REDIS}}, "persistence": {"enabled": False}}
 SCRAPED = {"serviceMonitor": {"enabled": True}, "admin": {"service": {"enabled": True}}}
 
 # What is given, and a word of the answer that tells the reader what to do.
@@ -907,8 +924,29 @@ REFUSED: dict[str, tuple[dict, str]] = {
     "two replicas, one ledger each": ({"replicaCount": 2}, "without a shared store it must be 1"),
     "autoscaling, one ledger each": ({"autoscaling": {"enabled": True}}, "autoscaling.enabled needs a shared store"),
     "replicas on a claim of one node": (
-        {"replicaCount": 2, "sharedStore": {"url": DATABASE}},
+        {"replicaCount": 2, "sharedStore": SHARED["sharedStore"]},
         "ReadWriteMany in persistence.accessModes",
+    ),
+    "replicas with a budget each": (
+        merged(SHARED, {"replicaCount": 2, "sharedStore": {"redis": {"url": ""}}}),
+        "more than one pod needs sharedStore.redis.url",
+    ),
+    "shared budgets, one ledger each": ({"sharedStore": {"redis": {"url": REDIS}}}, "needs sharedStore.url"),
+    "two addresses of one store": (
+        merged(SHARED, {"sharedStore": {"redis": {"urlEnv": "OPENAI_API_KEY"}}}),
+        "are both set",
+    ),
+    "an address from nowhere": (
+        merged(SHARED, {"sharedStore": {"redis": {"url": "", "urlEnv": "REDIS_URL"}}}),
+        "does not say where to find",
+    ),
+    "a password of the shared store": (
+        merged(SHARED, {"sharedStore": {"redis": {"url": "redis://:hunter2hunter2@cache:6379"}}}),
+        "sharedStore",
+    ),
+    "shared budgets by the back door": (
+        {"config": CONFIG + f'\n[replicas]\nurl = "{REDIS}"\n'},
+        "remove replicas.url",
     ),
     "a ledger that dies with the pod": ({"persistence": {"enabled": False}}, "dies with the pod"),
     "fewest above most": (merged(SHARED, {"autoscaling": {"enabled": True, "minReplicas": 9}}), "minReplicas is more"),

@@ -100,6 +100,11 @@ impl Period {
         }
     }
 
+    /// Its length.
+    pub fn length(self) -> Duration {
+        Duration::from_nanos(u64::try_from(self.nanoseconds()).unwrap_or(u64::MAX))
+    }
+
     fn nanoseconds(self) -> u128 {
         let seconds = match self {
             Self::Second => 1,
@@ -199,6 +204,12 @@ impl Bucket {
         self.fill(now);
         let owed = (self.taken + self.scaled(used)).saturating_sub(self.scaled(taken));
         self.taken = owed.min(self.whole() * MOST_OWED);
+    }
+
+    /// Takes over what a store says of it that others take from, too: so much is taken, in millionths of a unit.
+    pub fn told(&mut self, millionths: u64, now: Duration) {
+        self.taken = u128::from(millionths) * self.limit.period.nanoseconds() / 1_000_000;
+        self.at = now;
     }
 
     /// Whole units that are left.
@@ -318,6 +329,15 @@ mod tests {
         assert_eq!(bucket.full_in(Duration::ZERO), Duration::from_secs(600));
         bucket.take(1, Duration::ZERO);
         assert_eq!(bucket.full_in(Duration::ZERO), Duration::from_secs(600), "taking adds nothing to a debt");
+    }
+
+    #[test]
+    fn what_a_store_says_takes_the_place_of_what_was_known() {
+        let mut bucket = Bucket::full(limit("60 requests/minute"));
+        bucket.take(5, Duration::from_secs(9));
+        bucket.told(59_500_000, Duration::from_secs(10));
+        assert_eq!(bucket.fits(1, Duration::from_secs(10)), Err(Short::Until(Duration::from_millis(500))));
+        assert_eq!(bucket.left(Duration::from_millis(12_500)), 3);
     }
 
     #[test]

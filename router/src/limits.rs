@@ -11,9 +11,13 @@
 //! **Failure behaviour.** Nothing here waits or fails. What a call uses above its estimate is owed, and the bucket fills
 //! from there; so a burst of calls with long answers passes a limit once, by what was underestimated.
 //!
-//! **What it does not do.** Buckets are in memory of this process: they are full after a restart, and replicas do not
-//! share them.
+//! **Replicas** share buckets through a store ([`crate::replicas`]): each request takes from them there, in one step, and what
+//! is kept here is what the store last said. While it does not answer each replica counts by itself from there, so that
+//! together they let more through, to the local side: hosted traffic ends with the leases on budgets.
+//!
+//! **What it does not do.** Buckets of one process are in its memory: they are full after a restart.
 
+use crate::replicas::{Asked, Shared, SharedBuckets, Take};
 use parking_lot::Mutex;
 use policies::{Bucket, KeyId, Metered, Principal, RateLimit, Short};
 use std::collections::HashMap;
@@ -49,6 +53,7 @@ pub struct Limits {
     /// Whether there is any bucket: without one nobody takes the lock.
     any: AtomicBool,
     live: Mutex<Live>,
+    shared: Option<SharedBuckets>,
 }
 
 #[derive(Default)]
@@ -103,7 +108,19 @@ pub struct Standing {
 impl Limits {
     /// Begins with full buckets.
     pub fn new(specs: &LimitSpecs) -> Arc<Self> {
-        let limits = Self { start: Instant::now(), any: AtomicBool::new(false), live: Mutex::default() };
+        Self::with(specs, None)
+    }
+
+    /// Buckets that replicas share.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn shared(specs: &LimitSpecs, shared: &Shared) -> Result<Arc<Self>, std::io::Error> {
+        Ok(Self::with(specs, Some(shared.buckets()?)))
+    }
+
+    fn with(specs: &LimitSpecs, shared: Option<SharedBuckets>) -> Arc<Self> {
+        let limits = Self { start: Instant::now(), any: AtomicBool::new(false), live: Mutex::default(), shared };
         limits.configure(specs);
         Arc::new(limits)
     }
@@ -136,7 +153,52 @@ impl Limits {
     ///
     /// # Errors
     /// The limit that refuses.
-    pub fn enter(
+    ///
+    /// # Cancel safety
+    /// A dropped future may have taken them.
+    pub async fn enter(
+        self: &Arc<Self>,
+        principal: &Principal,
+        wanted: TokensWanted,
+        now: Instant,
+    ) -> Result<Option<Charge>, OverLimit> {
+        let Some(shared) = self.shared.as_ref().filter(|_| self.apply_to(principal)) else {
+            return self.enter_here(principal, wanted, now);
+        };
+        let (tokens, takes) = {
+            let mut live = self.live.lock();
+            let tokens = live.tokens(principal, wanted);
+            (tokens, live.takes(principal, |bucket| (needs(bucket, tokens), 0)))
+        };
+        if takes.iter().any(|take| take.units > take.amount) {
+            // It never fits: that needs no asking.
+            return self.enter_here(principal, wanted, now);
+        }
+        let (fits, taken) = match shared.take(Asked::Enter, takes.clone()).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::debug!(error = %error, "rate limits are counted by this replica alone");
+                return self.enter_here(principal, wanted, now);
+            }
+        };
+        let (mut live, now) = (self.live.lock(), self.since_start(now));
+        live.told(principal, &takes, &taken, now);
+        match live.over(principal, tokens, now) {
+            Some(over) if !fits => Err(over),
+            _ => Ok(Some(self.charge(principal, tokens))),
+        }
+    }
+
+    fn charge(self: &Arc<Self>, principal: &Principal, tokens: u64) -> Charge {
+        let (key, team) = (principal.key.clone(), principal.team.clone());
+        Charge(Arc::new(Taken { limits: self.clone(), key, team, tokens, settled: AtomicBool::new(false) }))
+    }
+
+    /// As [`Limits::enter`], from what this process has.
+    ///
+    /// # Errors
+    /// The limit that refuses.
+    pub fn enter_here(
         self: &Arc<Self>,
         principal: &Principal,
         wanted: TokensWanted,
@@ -156,9 +218,7 @@ impl Limits {
             bucket.take(needs(bucket, tokens), now);
         });
         drop(live);
-        let (key, team) = (principal.key.clone(), principal.team.clone());
-        let settled = AtomicBool::new(false);
-        Ok(any.then(|| Charge(Arc::new(Taken { limits: self.clone(), key, team, tokens, settled }))))
+        Ok(any.then(|| self.charge(principal, tokens)))
     }
 
     /// What would refuse the smallest request there is; nothing is taken.
@@ -178,6 +238,10 @@ impl Limits {
                 bucket.take(1, now);
             }
         });
+        if let Some(shared) = &self.shared {
+            let one = |bucket: &Bucket| (u64::from(bucket.limit().measure == Metered::Requests), 0);
+            shared.take_later(Asked::Take, self.live.lock().takes(principal, one));
+        }
     }
 
     /// Where a caller stands, one entry a measure that is limited.
@@ -218,6 +282,41 @@ impl Live {
         if let Some(team) = &principal.team {
             self.teams.get_mut(team).into_iter().flatten().for_each(|bucket| see(bucket, Some(team)));
         }
+    }
+
+    /// What is asked of the shared buckets of a caller, in the order of [`Live::each`].
+    fn takes(&mut self, principal: &Principal, units: impl Fn(&Bucket) -> (u64, u64)) -> Vec<Take> {
+        let mut takes = Vec::new();
+        self.each(principal, |bucket, team| {
+            let limit = bucket.limit();
+            let owner = match (team, &principal.key) {
+                (Some(team), _) => format!("team:{team}"),
+                (None, Some(key)) => format!("key:{key}"),
+                (None, None) => "nobody".to_owned(),
+            };
+            let (units, before) = units(bucket);
+            takes.push(Take {
+                bucket: format!("{}:{}:{owner}", limit.measure.word(), limit.period.word()),
+                amount: limit.amount,
+                period_ms: u64::try_from(limit.period.length().as_millis()).unwrap_or(u64::MAX),
+                units,
+                before,
+            });
+        });
+        takes
+    }
+
+    /// Takes over what the store says of the buckets that were asked for.
+    fn told(&mut self, principal: &Principal, takes: &[Take], taken: &[u64], now: Duration) {
+        let mut at = 0;
+        self.each(principal, |bucket, _| {
+            // A reload may have changed which there are: then the next answer sets them right.
+            let asked = takes.get(at).is_some_and(|take| take.amount == bucket.limit().amount);
+            if let (true, Some(taken)) = (asked, taken.get(at)) {
+                bucket.told(*taken, now);
+            }
+            at += 1;
+        });
     }
 
     /// The tokens to take: a guess goes only as far as the smallest bucket.
@@ -322,6 +421,13 @@ impl Taken {
                 bucket.correct(self.tokens, used, now);
             }
         });
+        if let Some(shared) = &self.limits.shared {
+            let tokens = |bucket: &Bucket| match bucket.limit().measure {
+                Metered::Requests => (0, 0),
+                Metered::Tokens => (used, self.tokens),
+            };
+            shared.take_later(Asked::Correct, self.limits.live.lock().takes(&principal, tokens));
+        }
     }
 }
 

@@ -64,13 +64,16 @@ async fn run(setting: &Setting, settings: Settings, telemetry: Arc<Telemetry>) -
     }
     let keys = KeyRing::start(&ledger)?;
     let named = upkeep::named(&keys.all());
-    let limits = Limits::new(&limit_specs(&settings, &named));
     let specs = budget_specs(&settings, &named);
-    let keeper = match &settings.replicas {
-        None => Keeper::Alone,
-        Some(spec) => Keeper::Shared(
-            Shared::start(spec.clone()).map_err(|error| Failure::Failed(format!("cannot start a thread: {error}")))?,
-        ),
+    let no_thread = |error: std::io::Error| Failure::Failed(format!("cannot start a thread: {error}"));
+    let limits = limit_specs(&settings, &named);
+    let (keeper, limits) = match &settings.replicas {
+        None => (Keeper::Alone, Limits::new(&limits)),
+        Some(spec) => {
+            let shared = Shared::start(spec.clone()).map_err(no_thread)?;
+            let limits = Limits::shared(&limits, &shared).map_err(no_thread)?;
+            (Keeper::Shared(shared), limits)
+        }
     };
     let budgets = Budgets::kept_by(keeper, ledger.clone(), specs, jiff::Timestamp::now())?;
     if !budgets.renew().await {

@@ -38,7 +38,7 @@ pub(super) fn read_ledger(
             .problems
             .push("`ledger.max_size` is a file's: with `ledger.url` lines go by `ledger.max_age` alone".into());
     }
-    let place = url.and_then(|url| match Place::parse(url.expose()) {
+    let place = url.and_then(|url| match Place::parse(&url, environment.secret("PGPASSWORD").as_ref()) {
         Ok(place) => Some(place),
         Err(why) => {
             found.problems.push(format!("`ledger.url`: {why}"));

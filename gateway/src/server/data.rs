@@ -174,7 +174,7 @@ impl Asked<'_> {
         let router = app.router.load_full();
         if limited.is_some() {
             let wanted = if decides { TokensWanted::default() } else { ask.tokens_wanted() };
-            match app.limits.enter(&ask.principal, wanted, Instant::now()) {
+            match app.limits.enter(&ask.principal, wanted, Instant::now()).await {
                 Ok(charge) => ask.charge = charge,
                 Err(over) => {
                     let denied = router.over_limit(&ask, &over);

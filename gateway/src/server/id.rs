@@ -25,9 +25,9 @@ impl Id {
             return Self { id: format!("{chosen}~{}", short()).into(), reserved: None };
         }
         let reserved = Some((app.clone(), chosen.to_owned()));
-        match app.ledger.knows(chosen) {
-            Ok(false) => Self { id: chosen.into(), reserved },
-            Ok(true) | Err(_) => Self { id: format!("{chosen}~{}", short()).into(), reserved },
+        match app.ledger.claim_request(chosen) {
+            Ok(true) => Self { id: chosen.into(), reserved },
+            Ok(false) | Err(_) => Self { id: format!("{chosen}~{}", short()).into(), reserved },
         }
     }
 }

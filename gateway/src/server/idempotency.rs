@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use parking_lot::Mutex;
 use policies::{Permit, Sink};
-use router::ledger::{KEPT_US, KeptAnswer, Ledger};
+use router::ledger::{KEPT_US, KeptAnswer, Ledger, LedgerError};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,6 +34,8 @@ const MOST_BYTES: usize = 64 << 20;
 const LARGEST: usize = 1 << 20;
 /// The longest key.
 const LONGEST: usize = 256;
+/// How often is looked whether another replica has ended.
+const ELSEWHERE: Duration = Duration::from_millis(100);
 
 type Name = [u8; 32];
 
@@ -68,6 +70,8 @@ pub(super) struct First {
     name: Name,
     request: Name,
     done: bool,
+    /// Other processes on the ledger wait for it.
+    claimed: bool,
 }
 
 /// What a key means for a request.
@@ -117,7 +121,14 @@ impl Kept {
                 }
             };
             let Some(mut running) = running else {
-                let first = First { kept: self.clone(), ledger: ledger.clone(), name, request: body, done: false };
+                let first = First {
+                    kept: self.clone(),
+                    ledger: ledger.clone(),
+                    name,
+                    request: body,
+                    done: false,
+                    claimed: false,
+                };
                 return first.or_earlier().await;
             };
             // An error is a sender that is gone: the entry was dropped.
@@ -146,7 +157,22 @@ impl Kept {
 
 impl First {
     /// Looks whether an earlier life, or one whose answer had to make room, has answered already.
-    async fn or_earlier(self) -> Result<Begun, Fault> {
+    async fn or_earlier(mut self) -> Result<Begun, Fault> {
+        while self.ledger.is_shared() && !self.claimed {
+            let (ledger, name) = (self.ledger.clone(), self.name);
+            match tokio::task::spawn_blocking(move || ledger.claim_answer(&name)).await {
+                Ok(Ok(true)) => self.claimed = true,
+                // Another replica answers it just now.
+                Ok(Ok(false)) => tokio::time::sleep(ELSEWHERE).await,
+                Ok(Err(error)) => return Err(Self::unreadable(&error)),
+                Err(_) => return Err(Fault::internal()),
+            }
+        }
+        // With the name in hand: what another replica kept was kept before it gave the name back.
+        self.or_kept().await
+    }
+
+    async fn or_kept(self) -> Result<Begun, Fault> {
         let (ledger, name) = (self.ledger.clone(), self.name);
         let now = jiff::Timestamp::now().as_microsecond();
         let read = tokio::task::spawn_blocking(move || ledger.kept_answer(&name, now)).await;
@@ -159,12 +185,14 @@ impl First {
                 self.done_with(answer);
                 Ok(Begun::Repeat(again))
             }
-            Ok(Err(error)) => {
-                tracing::error!(error = %error, "cannot look for an earlier answer");
-                Err(Fault::ledger())
-            }
+            Ok(Err(error)) => Err(Self::unreadable(&error)),
             Err(_) => Err(Fault::internal()),
         }
+    }
+
+    fn unreadable(error: &LedgerError) -> Fault {
+        tracing::error!(error = %error, "cannot look for an earlier answer");
+        Fault::ledger()
     }
 
     /// Keeps the answer for repeats, with leave to keep it; returns once it is durable. Without leave a repeat is answered
@@ -207,6 +235,10 @@ impl First {
 
 impl Drop for First {
     fn drop(&mut self) {
+        if self.claimed {
+            // Behind the answer, if it was kept.
+            self.ledger.release_answer(&self.name);
+        }
         if !self.done
             && let Some(entry) = self.kept.0.lock().remove(&self.name)
         {

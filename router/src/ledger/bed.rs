@@ -51,7 +51,7 @@ impl Bed {
     /// `None`: there is no PostgreSQL here.
     pub(crate) fn server() -> Option<Self> {
         let url = server()?.database();
-        let place = Place::parse(&url).unwrap();
+        let place = Place::parse(&policies::Secret::new(url.clone()), None).unwrap();
         Some(Self { place, url, _folder: tempfile::tempdir().unwrap() })
     }
 

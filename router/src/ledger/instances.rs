@@ -165,7 +165,7 @@ fn seen(db: &mut Db, name: &str) -> Result<(), LedgerError> {
 }
 
 /// The server's clock, in microseconds since 1970.
-const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+pub(super) const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
 /// Charges what instances left open whose lease has run out.
 fn bury(db: &mut Db) -> Result<usize, LedgerError> {

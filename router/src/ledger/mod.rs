@@ -21,6 +21,7 @@
 
 mod answers;
 mod arms;
+mod claims;
 mod compared;
 mod daily;
 mod evidence;

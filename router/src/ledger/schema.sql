@@ -3,6 +3,12 @@ CREATE TABLE instances (
     until_us BIGINT NOT NULL              -- when its lease runs out, microseconds since 1970 by the server's clock
 );
 
+CREATE TABLE claims (
+    name TEXT COLLATE "C" PRIMARY KEY,    -- request:ID | answer:DIGEST
+    instance TEXT NOT NULL, at_us BIGINT NOT NULL
+);
+CREATE INDEX claims_at ON claims (at_us);
+
 CREATE TABLE requests (
     id TEXT COLLATE "C" PRIMARY KEY,
     at_us BIGINT NOT NULL,                -- microseconds since 1970, UTC

@@ -1,13 +1,12 @@
 //! The one thread that writes.
 
 use super::answers::{self, KeptAnswer};
-use super::arms;
-use super::compared;
 use super::evidence::Chain;
 use super::learning::{self, LabelRecord};
 use super::record::{AttemptClose, AttemptOpen, Payer, RequestRecord, ShadowRecord};
 use super::store::{Cell, Db, cells};
 use super::{LedgerError, Retention, instances};
+use super::{arms, claims, compared};
 use crate::audit::Entry;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use policies::{Amount, NanoDollars};
@@ -29,6 +28,8 @@ pub(super) enum Op {
     Keep(Box<KeptAnswer>),
     Evidence(Vec<Entry>),
     Checkpoint,
+    /// A claimed name is given back; on a server only.
+    Release(String),
     /// The instance renews its lease, under a new name where one is given.
     Beat(instances::Beat),
     Compared(Box<compared::Entry>),
@@ -205,6 +206,7 @@ fn write_lines(db: &mut Db, group: &[(Op, Option<Ack>)], chain: Option<&mut Chai
                 Op::Label(label) => learning::put_label(db, label)?,
                 Op::Keep(answer) => answers::keep(db, answer)?,
                 Op::Compared(entry) => compared::put(db, entry)?,
+                Op::Release(name) => claims::release(db, name)?,
                 Op::Beat(beat) => instances::beat(db, beat)?,
                 Op::Prune(retention) => prune(db, *retention, kept)?,
                 Op::Evidence(entries) => evidence.extend_from_slice(entries),
@@ -400,7 +402,11 @@ fn prune(db: &mut Db, retention: Retention, kept: u64) -> Result<(), LedgerError
         // One replica at a time: who comes second finds nothing left, and need not wait for the first.
         let sql = "SELECT pg_try_advisory_xact_lock(7235401, 2)";
         return match db.one(sql, &[], |row| row.get(0))? {
-            true => instances::drop_ended(db).and_then(|()| drop_before(db, oldest)),
+            true => {
+                instances::drop_ended(db)?;
+                claims::drop_old(db)?;
+                drop_before(db, oldest)
+            }
             false => Ok(()),
         };
     }

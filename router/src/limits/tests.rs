@@ -1,4 +1,5 @@
 use super::*;
+use crate::stores::Redis;
 use policies::Period;
 
 fn limit(text: &str) -> RateLimit {
@@ -27,7 +28,7 @@ fn left(limits: &Limits, principal: &Principal) -> Vec<u64> {
 }
 
 fn enter(limits: &Arc<Limits>, principal: &Principal, stated: u64) -> Result<Charge, OverLimit> {
-    limits.enter(principal, tokens(stated), Instant::now()).map(|charge| charge.expect("a limit applies"))
+    limits.enter_here(principal, tokens(stated), Instant::now()).map(|charge| charge.expect("a limit applies"))
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,7 +84,7 @@ async fn a_request_larger_than_the_bucket_is_told_so_at_once_but_a_guess_never_m
     assert_eq!((over.retry_after, over.needs), (None, 101));
     assert!(over.to_string().contains("never fits"), "{over}");
     let guessed = TokensWanted { stated: 80, guessed: 256 };
-    let charge = limits.enter(&who, guessed, Instant::now()).unwrap().unwrap();
+    let charge = limits.enter_here(&who, guessed, Instant::now()).unwrap().unwrap();
     assert_eq!(left(&limits, &who), [0], "the guess goes as far as the bucket");
     charge.settle(85);
     assert_eq!(left(&limits, &who), [15]);
@@ -134,7 +135,7 @@ async fn changed_limits_keep_what_was_taken() {
     charge.settle(10);
     assert_eq!(left(&limits, &who), [190]);
     limits.configure(&LimitSpecs::default());
-    assert!(limits.enter(&who, tokens(1_000), Instant::now()).unwrap().is_none());
+    assert!(limits.enter_here(&who, tokens(1_000), Instant::now()).unwrap().is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,7 +145,7 @@ async fn what_cannot_be_read_is_counted_and_a_decision_needs_no_tokens() {
     assert_eq!(left(&limits, &who), [2, 100]);
     enter(&limits, &who, 100).unwrap().settle(500);
     assert!(limits.refuses_all(&who, Instant::now()).is_some_and(|over| over.limit.measure == Metered::Tokens));
-    assert!(limits.enter(&who, TokensWanted::default(), Instant::now()).is_ok());
+    assert!(limits.enter_here(&who, TokensWanted::default(), Instant::now()).is_ok());
     for _ in 0..5 {
         limits.count(&who, Instant::now());
     }
@@ -168,4 +169,52 @@ fn many_at_once_never_pass_a_limit_together() {
         .collect();
     let let_in: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
     assert_eq!(let_in, 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_let_through_together_what_one_would() {
+    let Some(mut redis) = Redis::start() else { return };
+    let url = policies::Secret::new(redis.url());
+    let specs = LimitSpecs {
+        every_key: vec![RateLimit::parse("10 requests/hour").unwrap(), RateLimit::parse("1000 tokens/hour").unwrap()],
+        ..LimitSpecs::default()
+    };
+    let replica = || {
+        let shared = Shared::start(Shared::spec(&url, Duration::from_secs(9), "test".into()).unwrap()).unwrap();
+        Limits::shared(&specs, &shared).unwrap()
+    };
+    let replicas = [replica(), replica()];
+    let caller = Principal::default();
+    let enter = async |at: usize, tokens: u64| {
+        let wanted = TokensWanted { stated: tokens, guessed: 0 };
+        replicas[at % 2].enter(&caller, wanted, Instant::now()).await
+    };
+    // Tokens that were taken and not used come back for all.
+    let charge = enter(0, 900).await.unwrap().unwrap();
+    let refused = enter(1, 200).await.unwrap_err();
+    assert_eq!((refused.limit.measure, refused.retry_after.is_some()), (Metered::Tokens, true));
+    assert_eq!(enter(1, 2_000).await.unwrap_err().retry_after, None, "never");
+    charge.settle(100);
+    let mut again = enter(1, 200).await;
+    // The correction is told, not waited for.
+    for _ in 0..1_000 {
+        if again.is_ok() {
+            break;
+        }
+        tokio::task::yield_now().await;
+        again = enter(1, 200).await;
+    }
+    again.unwrap().unwrap().settle(0);
+    let mut let_in = 2;
+    for at in 0..30 {
+        let_in += u32::from(enter(at, 0).await.is_ok());
+    }
+    assert_eq!(let_in, 10);
+    for replica in &replicas {
+        assert!(replica.refuses_all(&caller, Instant::now()).is_some(), "each knows it");
+        assert_eq!(replica.standings(&caller, Instant::now())[0].remaining, 0);
+    }
+    // Without the store each counts on from what it knows.
+    redis.stop();
+    assert!(enter(0, 0).await.is_err() && enter(1, 0).await.is_err());
 }

@@ -61,6 +61,20 @@ impl Link {
     }
 }
 
+impl Link {
+    /// Asks something whose answer nobody needs; where too many wait it is not asked.
+    pub(super) fn tell<T>(&self, question: impl FnOnce(&mut Connection) -> redis::RedisResult<T> + Send + 'static) {
+        let question = Box::new(move |line: &mut Line| {
+            if let Err(error) = line.ask(question) {
+                tracing::debug!(error = %error, "the store was not told");
+            }
+        });
+        if self.questions.try_send(question).is_err() {
+            tracing::debug!("too many questions wait: the store was not told");
+        }
+    }
+}
+
 fn answer(asked: &Receiver<Question>, mut line: Line) {
     while let Ok(question) = asked.recv() {
         question(&mut line);

@@ -24,9 +24,11 @@
 //! (`maxmemory-policy` other than `noeviction`), or a failover to a copy that lags behind, can forget a slice; so neither
 //! is to be used. See docs/replicas.md.
 
+mod buckets;
 mod link;
 mod scripts;
 
+pub(crate) use buckets::{Asked, SharedBuckets, Take};
 pub use scripts::MOST;
 
 use link::Link;
@@ -193,6 +195,11 @@ impl Shared {
     pub fn start(spec: SharedSpec) -> Result<Self, std::io::Error> {
         let budgets = Link::start(spec.client.clone(), "budgets-net")?;
         Ok(Self { spec: Arc::new(spec), budgets, lease: Arc::default() })
+    }
+
+    /// Buckets of rate limits in the same store, over a connection of their own.
+    pub(crate) fn buckets(&self) -> Result<SharedBuckets, std::io::Error> {
+        SharedBuckets::start(self)
     }
 
     /// See [`SharedSpec::lease`].

@@ -120,6 +120,42 @@ return 1
     )
 });
 
+/// Rate limits. KEYS: buckets. ARGV: 'enter' (take from each bucket, or from none), 'take' (from each, as far as there is
+/// something) or 'correct', then for each bucket: its amount, its period in ms, units to take, units that were taken for
+/// them before. Gives {1} or, for refused, {0}, and what is taken of each in millionths of a unit.
+///
+/// The same arithmetic as `policies::Bucket`.
+pub(super) static LIMIT: LazyLock<Script> = LazyLock::new(|| {
+    script(
+        "
+local taken, fits = {}, 1
+for at, key in ipairs(KEYS) do
+    local amount, period = tonumber(ARGV[4 * at - 2]), tonumber(ARGV[4 * at - 1])
+    local known = redis.call('HMGET', key, 'taken', 'at')
+    taken[at] = 0
+    if known[1] then
+        taken[at] = math.max(0, tonumber(known[1]) - math.max(0, now - tonumber(known[2])) * amount / period)
+    end
+    local units = tonumber(ARGV[4 * at])
+    if ARGV[1] == 'enter' and units > 0 and taken[at] + units > amount then fits = 0 end
+end
+for at, key in ipairs(KEYS) do
+    local amount, period = tonumber(ARGV[4 * at - 2]), tonumber(ARGV[4 * at - 1])
+    local units, before = tonumber(ARGV[4 * at]), tonumber(ARGV[4 * at + 1])
+    if ARGV[1] == 'correct' then
+        taken[at] = math.min(math.max(0, taken[at] + units - before), amount * 10)
+    elseif fits == 1 then
+        taken[at] = math.min(taken[at] + units, math.max(amount, taken[at]))
+    end
+    redis.call('HSET', key, 'taken', string.format('%.6f', taken[at]), 'at', whole(now))
+    redis.call('PEXPIRE', key, whole(period * 11))
+    taken[at] = whole(math.ceil(taken[at] * 1000000))
+end
+return {fits, unpack(taken)}
+",
+    )
+});
+
 fn script(text: &str) -> Script {
     Script::new(&format!("{CLOCK}{text}"))
 }

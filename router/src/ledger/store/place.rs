@@ -7,6 +7,7 @@
 
 use super::{Db, postgres, sqlite};
 use crate::ledger::LedgerError;
+use policies::Secret;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -46,11 +47,13 @@ pub struct PlaceError(String);
 // === impl Place ===
 
 impl Place {
-    /// Reads `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=...&sslrootcert=...`; nobody is dialled.
+    /// Reads `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=...&sslrootcert=...`; nobody is dialled. `password` is
+    /// taken where the URL has none.
     ///
     /// # Errors
     /// What is wrong with it, without the URL.
-    pub fn parse(url: &str) -> Result<Self, PlaceError> {
+    pub fn parse(url: &Secret, password: Option<&Secret>) -> Result<Self, PlaceError> {
+        let url = url.expose();
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(PlaceError("it does not begin with `postgres://`".into()));
         }
@@ -85,6 +88,9 @@ impl Place {
             }
         });
         config.connect_timeout(CONNECT).keepalives_idle(Duration::from_secs(30)).tcp_user_timeout(CONNECT * 4);
+        if let (None, Some(password)) = (config.get_password(), password) {
+            config.password(password.expose());
+        }
         if config.get_application_name().is_none() {
             config.application_name("sluice");
         }
@@ -221,18 +227,33 @@ fn client_config(secure: bool, root: Option<&Path>) -> Result<ClientConfig, Plac
 mod tests {
     use super::*;
 
+    fn parse(url: &str) -> Result<Place, PlaceError> {
+        Place::parse(&Secret::new(url.into()), None)
+    }
+
+    #[test]
+    fn a_password_of_its_own_is_taken_where_the_address_has_none() {
+        for (url, expected) in [("postgres://u@localhost/d", "apart"), ("postgres://u:within@localhost/d", "within")] {
+            let apart = Secret::new("apart".into());
+            let Place::Server(server) = Place::parse(&Secret::new(url.into()), Some(&apart)).unwrap() else {
+                unreachable!()
+            };
+            assert_eq!(server.config.get_password(), Some(expected.as_bytes()));
+        }
+    }
+
     #[test]
     fn a_password_is_never_shown_and_only_this_machine_is_spoken_to_in_the_clear() {
         let ssl = |place: &Place| match place {
             Place::Server(server) => server.config.get_ssl_mode(),
             Place::File(_) => unreachable!(),
         };
-        let near = Place::parse("postgres://u:pa%24s@127.0.0.1:5433/sluice").unwrap();
+        let near = parse("postgres://u:pa%24s@127.0.0.1:5433/sluice").unwrap();
         assert_eq!(near.to_string(), "postgres://u@127.0.0.1:5433/sluice");
         assert!(!format!("{near:?}").contains("pa"), "{near:?}");
         assert_eq!(ssl(&near), SslMode::Disable);
         let far = "postgresql://u:secret@db.example/sluice";
-        assert_eq!(ssl(&Place::parse(&format!("{far}?sslmode=disable&connect_timeout=2")).unwrap()), SslMode::Disable);
+        assert_eq!(ssl(&parse(&format!("{far}?sslmode=disable&connect_timeout=2")).unwrap()), SslMode::Disable);
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("ca.pem");
         std::fs::write(&root, "nothing").unwrap();
@@ -246,7 +267,7 @@ mod tests {
             (format!("{far}?sslmode=disable&nonsense=1"), "nonsense"),
         ];
         for (url, expected) in cases {
-            let why = Place::parse(&url).unwrap_err().to_string();
+            let why = parse(&url).unwrap_err().to_string();
             assert!(why.contains(expected) && !why.contains("secret"), "{url}: {why}");
         }
     }
