@@ -256,9 +256,8 @@ async fn a_replica_that_was_paused_past_its_lease_spends_nothing() {
 async fn a_key_is_made_and_revoked_for_all_replicas_within_a_second() {
     let Some(stores) = Stores::start() else { return };
     let upstream = Upstream::start().await;
-    let [one, two] = stores.pair(&hosted_only(&upstream, "echo"), "").await;
-    let budget = format!("{} USD/total", "0.001");
-    let key = one.cli(&["keys", "create", "--name", "ada", "--budget", &budget]);
+    let [mut one, two] = stores.pair(&hosted_only(&upstream, "echo"), "").await;
+    let key = one.cli(&["keys", "create", "--name", "ada", "--budget", "0.001 USD/total"]);
     let key = format!("Bearer {}", key["key"].as_str().expect("a key"));
     let status = async |gateway: &Gateway| gateway.tell_with(&small(false), &[("authorization", &key)]).await.status;
     for gateway in [&one, &two] {
@@ -271,6 +270,7 @@ async fn a_key_is_made_and_revoked_for_all_replicas_within_a_second() {
     eventually("the other refuses it", async || (status(&one).await == 401).then_some(())).await;
     assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
     assert_eq!(status(&two).await, 401);
+    one.stop().await;
 }
 
 #[tokio::test]

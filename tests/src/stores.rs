@@ -79,6 +79,11 @@ impl Drop for Server {
 impl Postgres {
     /// Makes a cluster and starts it; `None`: PostgreSQL is not installed.
     pub fn start() -> Option<Self> {
+        Self::start_with(None)
+    }
+
+    /// The same, which proves who it is by a certificate and its key, in PEM.
+    pub fn start_with(certificate: Option<(&str, &str)>) -> Option<Self> {
         let Some(programs) = postgres_programs() else {
             eprintln!("skipped: PostgreSQL is not installed (scripts/setup-tests installs it)");
             return None;
@@ -96,10 +101,23 @@ impl Postgres {
         let initdb = [text(&initdb), "-D", text(&data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"];
         run(&[as_user, &initdb].concat());
         let port = free_port();
+        let ssl = if let Some((certificate, key)) = certificate {
+            for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+                let file = data.join(name);
+                std::fs::write(&file, text).expect("a file");
+                run(&["chmod", "600", self::text(&file)]);
+                if root {
+                    run(&["chown", "postgres:postgres", self::text(&file)]);
+                }
+            }
+            "ssl=on"
+        } else {
+            "ssl=off"
+        };
         let (program, number) = (programs.join("postgres"), port.to_string());
         let sockets = format!("unix_socket_directories={}", text(&folder));
         let postgres = [text(&program), "-D", text(&data), "-p", &number, "-c", &sockets];
-        let quick = ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=200"];
+        let quick = ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=200", "-c", ssl];
         let server = Server::start(&folder, "QUIT", &[as_user, &postgres, &quick].concat());
         let this = Self { server, port, programs, databases: AtomicU32::new(0) };
         let until = Instant::now() + PATIENCE;

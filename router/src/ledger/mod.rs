@@ -267,7 +267,13 @@ impl Ledger {
 
     /// With a connection of its own: for what takes long, and for writing where the writer may belong to another process.
     fn aside<T: Send>(&self, work: impl FnOnce(&mut Db) -> Result<T, LedgerError> + Send) -> Result<T, LedgerError> {
-        waiting(&self.place, || work(&mut self.place.connect()?))
+        waiting(&self.place, || {
+            let mut db = self.place.connect()?;
+            if let Db::Postgres(session) = &mut db {
+                session.be_patient();
+            }
+            work(&mut db)
+        })
     }
 }
 

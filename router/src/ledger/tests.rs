@@ -452,3 +452,28 @@ async fn text_that_a_server_cannot_hold_stops_nobody() {
     assert_eq!(table.rows[0].group.as_deref(), Some("job=a\u{fffd}b"));
     assert_eq!(ledger.spent_since(&SpendScope::Tag("job".into(), "a".into()), 0).unwrap().money.0, 0);
 }
+
+#[tokio::test]
+async fn a_server_over_tls_has_to_prove_who_it_is() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let Some(server) = crate::stores::Postgres::start_with(Some((&certificate, &key))) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root.pem");
+    std::fs::write(&root, &certificate).unwrap();
+    let (url, trusted) = (server.database(), format!("?sslmode=require&sslrootcert={}", root.display()));
+    let named = url.replace("127.0.0.1", "localhost");
+    let start = |url: String| {
+        let place = Place::parse(&policies::Secret::new(url), None).unwrap();
+        Ledger::start(place, Durability::Disk)
+    };
+    let (ledger, _) = start(format!("{named}{trusted}")).unwrap();
+    ledger.close(closed(attempt("r", 1), 5), None).await.unwrap();
+    let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    assert!(ledger.read(|db| db.one(sql, &[], |row| row.get::<bool>(0))).unwrap(), "it is encrypted");
+    let others =
+        [(format!("{named}?sslmode=require"), "of nobody known"), (format!("{url}{trusted}"), "of another name")];
+    for (url, why) in others {
+        assert!(matches!(start(url), Err(LedgerError::Unreachable(_))), "a certificate {why}");
+    }
+}

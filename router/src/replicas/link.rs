@@ -7,11 +7,13 @@
 use super::Unanswered;
 use redis::{Client, Connection};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// How long a question may take, and how long a connection may take to be made.
 const ANSWER: Duration = Duration::from_secs(1);
+/// After a failure nobody is dialled for so long: those who wait are told at once, not one after the other.
+const PAUSE: Duration = Duration::from_millis(300);
 /// Questions that wait; there is one a request at most, and requests in flight are bounded.
 const WAITING: usize = 4_096;
 
@@ -27,6 +29,8 @@ pub(super) struct Link {
 pub(super) struct Line {
     client: Client,
     connection: Option<Connection>,
+    /// When it failed last, and how.
+    failed: Option<(Instant, Unanswered)>,
 }
 
 // === impl Link ===
@@ -36,7 +40,7 @@ impl Link {
         let (questions, asked) = sync_channel(WAITING);
         std::thread::Builder::new()
             .name(name.into())
-            .spawn(move || answer(&asked, Line { client, connection: None }))?;
+            .spawn(move || answer(&asked, Line { client, connection: None, failed: None }))?;
         Ok(Self { questions })
     }
 
@@ -85,22 +89,31 @@ fn answer(asked: &Receiver<Question>, mut line: Line) {
 
 impl Line {
     fn ask<T>(&mut self, question: impl FnOnce(&mut Connection) -> redis::RedisResult<T>) -> Result<T, Unanswered> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            None => {
-                let fresh = self.client.get_connection_with_timeout(ANSWER).and_then(|connection| {
-                    connection.set_read_timeout(Some(ANSWER))?;
-                    connection.set_write_timeout(Some(ANSWER))?;
-                    Ok(connection)
-                });
-                self.connection.insert(fresh.map_err(|error| Unanswered(told(&error)))?)
-            }
-        };
-        question(connection).map_err(|error| {
+        if let Some((at, failure)) = &self.failed
+            && at.elapsed() < PAUSE
+        {
+            return Err(failure.clone());
+        }
+        let done =
+            self.connected().and_then(|connection| question(connection).map_err(|error| Unanswered(told(&error))));
+        self.failed = done.as_ref().err().map(|failure| (Instant::now(), failure.clone()));
+        if done.is_err() {
             // After a timeout the next answer would be this question's.
             self.connection = None;
-            Unanswered(told(&error))
-        })
+        }
+        done
+    }
+
+    fn connected(&mut self) -> Result<&mut Connection, Unanswered> {
+        if let Some(connection) = self.connection.take() {
+            return Ok(self.connection.insert(connection));
+        }
+        let fresh = self.client.get_connection_with_timeout(ANSWER).and_then(|connection| {
+            connection.set_read_timeout(Some(ANSWER))?;
+            connection.set_write_timeout(Some(ANSWER))?;
+            Ok(connection)
+        });
+        Ok(self.connection.insert(fresh.map_err(|error| Unanswered(told(&error)))?))
     }
 }
 

@@ -181,6 +181,9 @@ impl Shared {
         if !["redis://", "rediss://", "valkey://", "valkeys://"].iter().any(|scheme| url.starts_with(scheme)) {
             return Err(SharedError("it does not begin with `redis://` or `rediss://`".into()));
         }
+        if url.contains('#') {
+            return Err(SharedError("nothing may follow a `#`: certificates are always checked".into()));
+        }
         let bad = || SharedError("it is not an address like `redis://host:6379`".into());
         let info = url.into_connection_info().map_err(|_| bad())?;
         let shown = info.addr().to_string();
@@ -355,7 +358,7 @@ impl Shared {
         [self.key("epoch"), self.key("members"), self.key(&format!("a:{account}"))]
     }
 
-    /// The braces keep all keys on one node of a cluster.
+    /// The braces keep all keys in one slot: a script may touch no others, wherever they are kept.
     fn key(&self, name: &str) -> String {
         format!("{{{}}}:{name}", self.spec.prefix)
     }

@@ -25,6 +25,8 @@ use tokio_postgres::{Client, Statement};
 
 /// How long a statement or a group of lines may take.
 const ANSWER: Duration = Duration::from_secs(10);
+/// How long a question about everything there is may take.
+const LONG_ANSWER: Duration = Duration::from_secs(120);
 /// Statements that are kept prepared. There are about fifty texts; those with lists in them are more.
 const PREPARED: usize = 128;
 
@@ -121,6 +123,11 @@ impl Session {
             // The next connection is told.
             self.forget();
         }
+    }
+
+    /// Waits longer for answers: for questions about everything there is.
+    pub(in crate::ledger) fn be_patient(&mut self) {
+        self.patience = LONG_ANSWER;
     }
 
     /// See [`Session::name`].
@@ -344,8 +351,9 @@ async fn within<T>(
 /// What a server says of a statement is about the statement; everything else is about the connection.
 pub(super) fn error(error: tokio_postgres::Error) -> LedgerError {
     match error.as_db_error() {
-        // 57: the server shuts down or ends the connection; 25P03: it ended a transaction that was idle too long.
-        Some(said) if said.code().code().starts_with("57P") || said.code().code() == "25P03" => {
+        // 57P: the server shuts down or ends the connection; 25P03: it ended a transaction that was idle too long; 40: it
+        // undid one for another's sake. Each can be tried again.
+        Some(said) if ["57P", "25P03", "40"].iter().any(|class| said.code().code().starts_with(class)) => {
             LedgerError::Unreachable(told(&error))
         }
         Some(_) => LedgerError::Database(told(&error)),
