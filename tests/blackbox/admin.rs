@@ -179,7 +179,7 @@ async fn what_is_not_built_yet_says_so_with_501() {
         assert_eq!((told.status, body["type"].as_str()), (501, Some("error")), "Anthropic's shape: {body}");
         assert!(body["error"]["type"].is_string() && body["error"]["message"].is_string(), "{body}");
     }
-    for path in ["/api/config", "/api/evidence/export", "/api/openapi.json"] {
+    for path in ["/api/config", "/api/openapi.json"] {
         gateway.admin_get(path).await.error(501);
     }
     for command in ["compare", "replay", "reconcile"] {

@@ -112,6 +112,17 @@ async fn restricted_requests_are_shadowed_nowhere() {
 }
 
 #[tokio::test]
+async fn a_shadow_that_hangs_delays_nobody_and_takes_a_bounded_number_of_places() {
+    let (hosted, _house, gateway) = start(SHADOW, "").await;
+    hosted.play("echo", Play::Hang);
+    for _ in 0..40 {
+        let told = gateway.tell_with(&chat("auto", EASY), &[("x-sluice-route", "auto")]).await;
+        assert_eq!((told.status, told.said("x-sluice-route")), (200, "local"));
+    }
+    assert!((1..=8).contains(&hosted.count()), "{}", hosted.count());
+}
+
+#[tokio::test]
 async fn people_vote_blind_and_a_judge_without_their_agreement_decides_nothing() {
     let (hosted, house) = (Upstream::start().await, Upstream::start().await);
     let judge = hosted.provider("judges", "hosted", &[("biased", "biased")]);

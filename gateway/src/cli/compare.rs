@@ -382,6 +382,8 @@ pub(super) struct Summed {
     denied: u64,
     in_doubt: u64,
     not_asked: u64,
+    /// Mean score, where a judge gives each side its own.
+    scores: [Option<f64>; 2],
     /// Mean time of an answer in milliseconds.
     took: [Option<f64>; 2],
     versions: [Vec<String>; 2],
@@ -410,6 +412,10 @@ fn sum_up(run: &Run, plan: &Plan, outcomes: &[Outcome]) -> Summed {
         denied: both(|told| matches!(told, Told::Denied(_))),
         in_doubt: both(|told| matches!(told, Told::InDoubt)),
         not_asked: both(|told| matches!(told, Told::NotAsked)),
+        scores: [0, 1].map(|side| {
+            let scores: Vec<f64> = outcomes.iter().filter_map(|outcome| Some(outcome.scores?[side])).collect();
+            (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64)
+        }),
         took: [0, 1].map(|side| {
             let times: Vec<u64> = kept(side).map(|kept| kept.took_ms).collect();
             (!times.is_empty()).then(|| times.iter().sum::<u64>() as f64 / times.len() as f64)

@@ -8,7 +8,7 @@ use crate::upkeep;
 use adapters::wire::WireRequest;
 use policies::{Endpoint, Location, Principal, RequestId, RouteWish};
 use router::ledger::{Ledger, Place};
-use router::{Ask, Budgets, CascadeConfig, Keeper, Silent};
+use router::{Ask, Budgets, CascadeConfig, ExperimentSpec, Keeper, Silent, Trial};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::PathBuf;
@@ -104,6 +104,7 @@ pub fn check(setting: &Setting) -> Result<(), Failure> {
     if settings.holdout > 0.0 {
         say(format!("holdout: {}% of sessions always go hosted, to measure savings", shown(settings.holdout * 100.0)));
     }
+    settings.experiments.iter().for_each(|spec| say(experiment(spec)));
     if let Some(hourly) = hourly(&settings) {
         say(format!("local machine: ${hourly} an hour of answering"));
     }
@@ -128,6 +129,29 @@ fn cascade(config: &CascadeConfig) -> Option<String> {
         config.width * 100.0,
         config.hold_tokens
     ))
+}
+
+/// An experiment in one line.
+fn experiment(spec: &ExperimentSpec) -> String {
+    let name = &spec.name;
+    match &spec.kind {
+        Trial::Shadow(share) => {
+            let most = spec.daily.map_or("no limit a day".into(), |daily| format!("at most ${daily} a day"));
+            let act =
+                spec.act.map_or("results do not act".into(), |slices| format!("opens at most {slices} slices a day"));
+            format!(
+                "experiment {name}: shadows {}%, judged by {}, {most}, {act}",
+                shown(share * 100.0),
+                spec.judge.name()
+            )
+        }
+        Trial::Split { local, ramp, .. } => {
+            let ramp = ramp.map_or(String::new(), |(from, over)| {
+                format!(", growing since {from} for {}", humantime::format_duration(over))
+            });
+            format!("experiment {name}: {}% of sessions go to the local side{ramp}", shown((local * 100.0) as f32))
+        }
+    }
 }
 
 /// What an hour of answers costs on the local machine.
@@ -184,6 +208,7 @@ fn meaning(settings: &Settings) -> Value {
         })),
         "keep_prompts": settings.keep_prompts,
         "holdout": shown(settings.holdout),
+        "experiments": settings.experiments.iter().map(experiment).collect::<Vec<_>>(),
         "local_usd_per_busy_hour": hourly(settings),
         "warnings": settings.warnings,
     })

@@ -117,7 +117,7 @@ fn wanted(spec: (&str, u32), now_us: i64, assessment: &Assessment, rows: &[PairR
         // Once an alarm rang, the whole of its evidence does not count any longer: the era has to end first.
         let rung = last.get(&found.slice).is_some_and(|step| !step.opened && step.by == "alarm");
         let ended = |step: &&Step| assessment.reopened.as_ref().is_some_and(|reopened| reopened.at_us > step.at_us);
-        let silenced = rung && !last.get(&found.slice).is_some_and(|step| ended(step));
+        let silenced = rung && !last.get(&found.slice).is_some_and(ended);
         if found.finding.verdict == Verdict::NotWorse && !open && !closed_by_person && !silenced && left > 0 {
             left -= 1;
             let why = format!("not worse in {} pairs", found.finding.pairs);

@@ -68,6 +68,10 @@ fn interval(finding: &Finding) -> String {
     format!("{} to {}", number(finding.interval.low), number(finding.interval.high))
 }
 
+fn score(mean: Option<f64>) -> String {
+    mean.map_or("-".into(), |mean| format!("{mean:.3}"))
+}
+
 fn mean(finding: &Finding) -> String {
     finding.mean.map_or("-".into(), number)
 }
@@ -82,6 +86,7 @@ pub fn json(plan: &Plan, told: &Summed) -> Value {
         "failed": {"left": told.failed[0], "right": told.failed[1]},
         "denied": told.denied, "in_doubt": told.in_doubt, "not_asked": told.not_asked,
         "cost_usd": {"left": told.costs[0], "right": told.costs[1], "total": told.spent},
+        "mean_score": {"left": told.scores[0], "right": told.scores[1]},
         "mean_ms": {"left": told.took[0], "right": told.took[1]},
         "versions": {"left": told.versions[0], "right": told.versions[1]},
         "report": plan.out,
@@ -103,6 +108,15 @@ pub fn tell(plan: &Plan, told: &Summed) {
         (1.0 - told.summary.question.error) * 100.0,
         interval(whole),
     ));
+    if told.scores.iter().any(Option::is_some) {
+        say(format!(
+            "mean scores: {} {}, {} {}",
+            plan.sides[0],
+            score(told.scores[0]),
+            plan.sides[1],
+            score(told.scores[1])
+        ));
+    }
     for found in &told.summary.slices {
         let finding = &found.finding;
         say(format!(
@@ -171,6 +185,7 @@ fn figures(plan: &Plan, told: &Summed) -> Markup {
                 thead { tr { th scope="col" { "" } th scope="col" { (left) } th scope="col" { (right) } } }
                 tbody {
                     tr { th scope="row" { "better in" } td { (whole.tally[0]) } td { (whole.tally[2]) } }
+                    tr { th scope="row" { "mean score" } td { (score(told.scores[0])) } td { (score(told.scores[1])) } }
                     tr { th scope="row" { "cost of the answers" } td { "$" (told.costs[0]) } td { "$" (told.costs[1]) } }
                     tr { th scope="row" { "mean time of an answer" } td { (milliseconds(told.took[0])) } td { (milliseconds(told.took[1])) } }
                     tr { th scope="row" { "failed" } td { (told.failed[0]) } td { (told.failed[1]) } }
@@ -347,6 +362,7 @@ mod tests {
             denied: 0,
             in_doubt: 0,
             not_asked: 0,
+            scores: [Some(0.0), Some(0.0)],
             took: [Some(3.0), None],
             versions: [vec![], vec![]],
         };
