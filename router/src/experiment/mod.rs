@@ -283,7 +283,8 @@ mod tests {
         held.settle(NanoDollars(1));
         assert_eq!(live.spent_today(), NanoDollars(41));
         // A new day has money of its own, and what began before it is not taken from it.
-        let late = live.take(NanoDollars(50)).unwrap();
+        let mut late = live.take(NanoDollars(50)).unwrap();
+        late.day -= 1;
         live.purse.lock().0 -= 1;
         assert_eq!(live.spent_today(), NanoDollars(0));
         late.settle(NanoDollars(50));
