@@ -76,6 +76,12 @@ async fn spend_is_grouped_by_who_what_where_and_when() {
     let (ada, bob) = (made("ada", "research"), made("bob", "sales"));
     tests::eventually("keys are needed", async || (gateway.tell(&chat("big", "x")).await.status == 401).then_some(()))
         .await;
+    // The last one that was made may be noticed a look later.
+    let known = async || {
+        let models = gateway.client.get(format!("{}/v1/models", gateway.data)).header("authorization", &bob);
+        models.send().await.is_ok_and(|models| models.status() == 200).then_some(())
+    };
+    tests::eventually("all keys are known", known).await;
     let (counted, _) = oracle::spend(&gateway, "key").await;
     assert!(!counted.contains_key("ada"));
     for (model, key, tags) in

@@ -257,7 +257,7 @@ async fn a_key_is_made_and_revoked_for_all_replicas_within_a_second() {
     let Some(stores) = Stores::start() else { return };
     let upstream = Upstream::start().await;
     let [mut one, two] = stores.pair(&hosted_only(&upstream, "echo"), "").await;
-    let key = one.cli(&["keys", "create", "--name", "ada", "--budget", "0.001 USD/total"]);
+    let key = one.cli(&["keys", "create", "--name", "ada", "--budget", "1.00 USD/total"]);
     let key = format!("Bearer {}", key["key"].as_str().expect("a key"));
     let status = async |gateway: &Gateway| gateway.tell_with(&small(false), &[("authorization", &key)]).await.status;
     for gateway in [&one, &two] {
