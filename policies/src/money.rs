@@ -210,7 +210,11 @@ impl Price {
 
     /// The dearest rate of an input token: what an upper bound has to assume.
     pub fn dearest_input(&self) -> Rate {
-        [Some(self.input), self.cache_write, self.audio_input].into_iter().flatten().max().unwrap_or_default()
+        [Some(self.input), self.cached_input, self.cache_write, self.audio_input]
+            .into_iter()
+            .flatten()
+            .max()
+            .unwrap_or_default()
     }
 
     /// The dearest rate of an output token.
