@@ -22,6 +22,7 @@ mod facts;
 mod ids;
 mod limit;
 mod local_cost;
+pub mod mask;
 mod matcher;
 mod money;
 mod permit;

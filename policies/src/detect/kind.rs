@@ -70,6 +70,22 @@ impl Kind {
         }
     }
 
+    /// What a placeholder calls it: `<EMAIL_1>`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::PaymentCard => "CARD",
+            Self::Iban => "IBAN",
+            Self::NationalId => "NATIONAL_ID",
+            Self::Passport => "PASSPORT",
+            Self::MedicalRecord => "MEDICAL_RECORD",
+            Self::Secret => "SECRET",
+            Self::Email => "EMAIL",
+            Self::Phone => "PHONE",
+            Self::IpAddress => "IP_ADDRESS",
+            Self::MacAddress => "MAC_ADDRESS",
+        }
+    }
+
     /// The kind of that word.
     pub fn named(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.word() == word)
@@ -86,7 +102,7 @@ impl Kind {
     }
 
     /// Its place in [`Kind::ALL`].
-    pub(super) fn place(self) -> usize {
+    pub(crate) fn place(self) -> usize {
         self as usize
     }
 }

@@ -22,6 +22,7 @@ mod context;
 mod custom;
 mod findings;
 mod kind;
+mod locate;
 mod machine;
 mod national;
 mod normal;
@@ -37,10 +38,14 @@ mod tests;
 pub use custom::{Pattern, WordList};
 pub use findings::{Finding, Findings, Unscanned};
 pub use kind::{Kind, Sensitivity};
+pub(crate) use locate::free;
+pub use locate::{Located, Sought, Spot};
 pub use scan::Work;
 
 use crate::residency::DataClass;
 use custom::Custom;
+use locate::Track;
+use normal::Places;
 use scan::Scan;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -132,16 +137,32 @@ impl Detectors {
 
     /// Looks through texts; `unscanned` is what the caller knows to be no text.
     pub fn scan(&self, passages: &[Passage<'_>], unscanned: Unscanned) -> Findings {
-        let mut looking = Looking {
-            detectors: self,
-            scan: Scan::new(&self.tools, self.config.kinds.map(|class| class.is_some())),
-            custom: BTreeMap::new(),
-            seen: HashSet::new(),
-            unscanned,
-            left: self.config.most_bytes,
-        };
+        let mut looking = Looking::new(self, unscanned);
         passages.iter().for_each(|passage| looking.passage(passage));
         looking.findings()
+    }
+
+    /// Looks through texts, and says where what was found stands.
+    pub fn locate(&self, passages: &[Passage<'_>], unscanned: Unscanned) -> Located {
+        let mut looking = Looking::new(self, unscanned);
+        looking.scan.hits = Some(Vec::new());
+        looking.track = Some(Track::default());
+        passages.iter().for_each(|passage| looking.passage(passage));
+        let track = looking.track.take().unwrap_or_default();
+        track.located(looking.findings())
+    }
+
+    /// Looks through texts, and notes which of some values are still in them, in whatever reading.
+    pub fn scan_for(&self, passages: &[Passage<'_>], unscanned: Unscanned, sought: &mut Sought) -> Findings {
+        let mut looking = Looking::new(self, unscanned);
+        looking.sought = Some(sought);
+        passages.iter().for_each(|passage| looking.passage(passage));
+        looking.findings()
+    }
+
+    /// The class that a kind sets; `None`: it is not looked for, or findings only are reported.
+    pub fn class_of(&self, kind: Kind) -> Option<DataClass> {
+        self.config.kinds[kind.place()].filter(|_| !self.config.observe)
     }
 
     /// What is said of a request that could not be looked at: everything is unscanned, and counts as the most sensitive
@@ -155,7 +176,7 @@ impl Detectors {
 }
 
 /// A scan on its way.
-struct Looking<'d> {
+struct Looking<'d, 's> {
     detectors: &'d Detectors,
     scan: Scan<'d>,
     /// How often each configured rule was met.
@@ -164,11 +185,28 @@ struct Looking<'d> {
     seen: HashSet<(usize, String)>,
     unscanned: Unscanned,
     left: u64,
+    /// Where things stand, where somebody wants to know.
+    track: Option<Track>,
+    /// What must not be there any more.
+    sought: Option<&'s mut Sought>,
 }
 
 // === impl Looking ===
 
-impl Looking<'_> {
+impl<'d> Looking<'d, '_> {
+    fn new(detectors: &'d Detectors, unscanned: Unscanned) -> Self {
+        Self {
+            detectors,
+            scan: Scan::new(&detectors.tools, detectors.config.kinds.map(|class| class.is_some())),
+            custom: BTreeMap::new(),
+            seen: HashSet::new(),
+            unscanned,
+            left: detectors.config.most_bytes,
+            track: None,
+            sought: None,
+        }
+    }
+
     fn passage(&mut self, passage: &Passage<'_>) {
         let total: u64 = passage.iter().map(|part| part.len() as u64).sum();
         let text: Cow<'_, str> = match passage.as_slice() {
@@ -179,27 +217,52 @@ impl Looking<'_> {
         let read = &text[..context::floor(&text, most)];
         self.left -= (read.len() as u64).min(self.left);
         self.unscanned.text_bytes += total.saturating_sub(read.len() as u64);
+        if let Some(track) = &mut self.track {
+            track.begin(passage);
+        }
         self.text(read);
         if passage.len() > 1 && read.len() == text.len() {
+            if let Some(track) = &mut self.track {
+                track.apart();
+            }
             self.text(&seams(passage));
         }
     }
 
     /// Reads a text in every way.
     fn text(&mut self, text: &str) {
-        self.read(text);
+        let tracked = self.track.is_some();
+        self.read(text, Some(&[]));
         let plain = normal::plain(text);
+        let placed = plain.as_deref().filter(|_| tracked).map(|plain| Places::of_plain(text, plain));
+        let here: Option<Vec<&Places>> = match &placed {
+            None => Some(vec![]),
+            Some(places) => places.as_ref().map(|places| vec![places]),
+        };
         if let Some(plain) = &plain {
-            self.read(plain);
+            self.read(plain, here.as_deref());
         }
         let text = plain.as_deref().unwrap_or(text);
-        for decoded in [normal::base64(text), normal::percent(text), normal::unescaped(text)].into_iter().flatten() {
-            self.read(normal::plain(&decoded).as_deref().unwrap_or(&decoded));
+        for decoded in [normal::base64(text), normal::percent(text)].into_iter().flatten() {
+            self.read(normal::plain(&decoded).as_deref().unwrap_or(&decoded), None);
+        }
+        if let Some(decoded) = normal::unescaped(text) {
+            let plain = normal::plain(&decoded);
+            let places = (tracked && plain.is_none()).then(|| Places::of_unescaped(text));
+            let there = here.zip(places.as_ref()).map(|(here, places)| [vec![places], here].concat());
+            self.read(plain.as_deref().unwrap_or(&decoded), there.as_deref());
         }
     }
 
-    fn read(&mut self, text: &str) {
+    /// Reads a text; `places` lead back to the passage, the last reading first, where they are known.
+    fn read(&mut self, text: &str, places: Option<&[&Places]>) {
         self.scan.read(text);
+        if let (Some(track), Some(hits)) = (&mut self.track, &mut self.scan.hits) {
+            track.take(text, hits.drain(..), places);
+        }
+        if let Some(sought) = &mut self.sought {
+            sought.look(text);
+        }
         let (custom, seen) = (&mut self.custom, &mut self.seen);
         self.detectors.custom.find(text, |rule, word| {
             if seen.insert((rule, word.to_owned())) {

@@ -6,6 +6,7 @@
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use std::ops::Range;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 
 /// Zeros of the scripts whose digits are written today; nine follow each.
@@ -113,27 +114,81 @@ pub(super) fn unescaped(text: &str) -> Option<String> {
         return None;
     }
     let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('\\') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        let Some(kind) = rest.chars().next() else { break };
-        rest = &rest[kind.len_utf8()..];
-        match kind {
+    unescape(text, |piece, _| out.push_str(piece));
+    Some(out)
+}
+
+/// Gives the pieces of an unescaped text, each with where it was.
+fn unescape(text: &str, mut piece: impl FnMut(&str, Range<usize>)) {
+    let (mut at, mut letter) = (0, [0; 4]);
+    while let Some(step) = text[at..].find('\\') {
+        let begin = at + step;
+        piece(&text[at..begin], at..begin);
+        let rest = &text[begin + 1..];
+        let Some(kind) = rest.chars().next() else { return };
+        let rest = &rest[kind.len_utf8()..];
+        at = text.len() - rest.len();
+        let read = match kind {
             'u' => match code(rest) {
                 Some((letter, after)) => {
-                    out.push(letter);
-                    rest = after;
+                    at = text.len() - after.len();
+                    letter
                 }
-                None => out.push('u'),
+                None => 'u',
             },
-            'n' | 'r' => out.push('\n'),
-            't' | 'b' | 'f' => out.push(' '),
-            other => out.push(other),
+            'n' | 'r' => '\n',
+            't' | 'b' | 'f' => ' ',
+            other => other,
+        };
+        piece(read.encode_utf8(&mut letter), begin..at);
+    }
+    piece(&text[at..], at..text.len());
+}
+
+/// Where each byte of a reading was in the text that was read.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    of: Vec<(u32, u32)>,
+    /// The reading resolves escapes.
+    pub(super) unescapes: bool,
+}
+
+// === impl Places ===
+
+impl Places {
+    /// Of a text without disguise; `None` where it is not known letter by letter (NFKC composes).
+    pub(super) fn of_plain(text: &str, plain: &str) -> Option<Self> {
+        let (mut places, mut letter, mut rest) = (Self::default(), [0; 4], plain);
+        for (at, seen) in text.char_indices() {
+            let Some(mapped) = mapped(seen) else { continue };
+            let read: &str = mapped.encode_utf8(&mut letter);
+            rest = rest.strip_prefix(read)?;
+            places.add(read, at..at + seen.len_utf8());
+        }
+        rest.is_empty().then_some(places)
+    }
+
+    /// Of a text whose escapes are resolved.
+    pub(super) fn of_unescaped(text: &str) -> Self {
+        let mut places = Self { unescapes: true, ..Self::default() };
+        unescape(text, |piece, span| places.add(piece, span));
+        places
+    }
+
+    fn add(&mut self, piece: &str, span: Range<usize>) {
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        if piece.len() == span.len() {
+            self.of.extend(span.map(|at| (place(at), place(at + 1))));
+        } else {
+            self.of.extend(piece.bytes().map(|_| (place(span.start), place(span.end))));
         }
     }
-    out.push_str(rest);
-    Some(out)
+
+    /// Where a stretch of the reading was.
+    pub(super) fn of(&self, span: &Range<usize>) -> Option<Range<usize>> {
+        let (first, last) = (self.of.get(span.start)?, self.of.get(span.end.checked_sub(1)?)?);
+        Some(first.0 as usize..last.1 as usize)
+    }
 }
 
 /// The character of a `\u` escape, both halves of a pair, and what follows.

@@ -36,6 +36,16 @@ pub struct Work {
     pub looked: u64,
 }
 
+/// A value, and where in the text that was read.
+#[derive(Debug)]
+pub(super) struct Hit {
+    pub(super) kind: Kind,
+    pub(super) variety: &'static str,
+    /// In the one form in which it is compared.
+    pub(super) value: Vec<u8>,
+    pub(super) span: Range<usize>,
+}
+
 /// A scan of all texts of a request.
 pub(super) struct Scan<'d> {
     tools: &'d Tools,
@@ -48,6 +58,8 @@ pub(super) struct Scan<'d> {
     /// no look at what stands beside them. Read when the first candidate asks.
     topics: OnceCell<Topics>,
     pub(super) work: Work,
+    /// Every hit of the last reading, where somebody wants to know where they are.
+    pub(super) hits: Option<Vec<Hit>>,
 }
 
 // === impl Scan ===
@@ -62,6 +74,7 @@ impl<'d> Scan<'d> {
             chain: Chain::default(),
             topics: OnceCell::new(),
             work: Work::default(),
+            hits: None,
         }
     }
 
@@ -73,7 +86,7 @@ impl<'d> Scan<'d> {
             for found in self.tools.secrets.find(text) {
                 self.work.checks += 1;
                 if let Some((name, span)) = found {
-                    self.hit(Kind::Secret, name, &text.as_bytes()[span]);
+                    self.hit(Kind::Secret, name, &text.as_bytes()[span.clone()], span);
                 }
             }
         }
@@ -106,7 +119,10 @@ impl<'d> Scan<'d> {
         self.on[kind.place()]
     }
 
-    fn hit(&mut self, kind: Kind, variety: &'static str, value: &[u8]) {
+    fn hit(&mut self, kind: Kind, variety: &'static str, value: &[u8], span: Range<usize>) {
+        if let Some(hits) = self.hits.as_mut().filter(|_| self.on[kind.place()]) {
+            hits.push(Hit { kind, variety, value: value.to_vec(), span });
+        }
         let mut hasher = DefaultHasher::new();
         value.hash(&mut hasher);
         if self.is_on(kind) && self.seen.insert((kind, hasher.finish())) {
@@ -119,7 +135,7 @@ impl<'d> Scan<'d> {
         match machine::email(bytes, at) {
             Some(span) => {
                 let end = span.end;
-                self.hit(Kind::Email, "", &bytes[span].to_ascii_lowercase());
+                self.hit(Kind::Email, "", &bytes[span.clone()].to_ascii_lowercase(), span);
                 end
             }
             None => at + 1,
@@ -134,11 +150,17 @@ impl<'d> Scan<'d> {
         let outside = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
         let bounded = !outside(bytes.get(span.end)) && !outside(span.start.checked_sub(1).and_then(|at| bytes.get(at)));
         match (short && bounded).then(|| machine::read_colons(&text[span.clone()])).flatten() {
-            Some(Colons::Mac) => self.hit(Kind::MacAddress, "", &bytes[span.clone()].to_ascii_lowercase()),
-            Some(Colons::Ipv6) => self.hit(Kind::IpAddress, "ipv6", &bytes[span.clone()].to_ascii_lowercase()),
-            None => return at + 1,
+            Some(kind) => {
+                let (kind, variety) = match kind {
+                    Colons::Mac => (Kind::MacAddress, ""),
+                    Colons::Ipv6 => (Kind::IpAddress, "ipv6"),
+                };
+                let end = span.end;
+                self.hit(kind, variety, &bytes[span.clone()].to_ascii_lowercase(), span);
+                end
+            }
+            None => at + 1,
         }
-        span.end
     }
 
     /// The word of letters and digits in which a digit stands; gives where to go on.
@@ -155,7 +177,7 @@ impl<'d> Scan<'d> {
         let word = &bytes[start..end];
         if let Some(span) = machine::mac_around(bytes, start, word.len()) {
             let end = span.end;
-            self.hit(Kind::MacAddress, "", &bytes[span].to_ascii_lowercase());
+            self.hit(Kind::MacAddress, "", &bytes[span.clone()].to_ascii_lowercase(), span);
             return end;
         }
         if word.iter().all(u8::is_ascii_digit) {
@@ -173,8 +195,9 @@ impl<'d> Scan<'d> {
             && four.is_ascii_digit()
             && let Some((letters, span)) = token::iban(bytes, start)
         {
-            self.hit(Kind::Iban, "", letters.as_bytes());
-            return span.end;
+            let end = span.end;
+            self.hit(Kind::Iban, "", letters.as_bytes(), span);
+            return end;
         }
         self.mixed(text, start, end);
         end
@@ -187,13 +210,15 @@ impl<'d> Scan<'d> {
             && token::fi_hetu_parts(date, word)
             && !start.checked_sub(8).is_some_and(|at| bytes[at].is_ascii_alphanumeric())
         {
-            self.hit(Kind::NationalId, "fi_hetu", &bytes[start - 7..end]);
+            self.hit(Kind::NationalId, "fi_hetu", &bytes[start - 7..end], start - 7..end);
             return;
         }
         match token::read(word) {
-            Some(Token::National(name)) => return self.hit(Kind::NationalId, name, &word.to_ascii_uppercase()),
+            Some(Token::National(name)) => {
+                return self.hit(Kind::NationalId, name, &word.to_ascii_uppercase(), start..end);
+            }
             Some(Token::Worded(name)) if self.around(text, &(start..end), Topics::ID) => {
-                return self.hit(Kind::NationalId, name, &word.to_ascii_uppercase());
+                return self.hit(Kind::NationalId, name, &word.to_ascii_uppercase(), start..end);
             }
             Some(Token::Worded(_)) | None => {}
         }
@@ -201,9 +226,9 @@ impl<'d> Scan<'d> {
         if passport || medical {
             let topics = self.before(text, start);
             if passport && topics.has(Topics::PASSPORT) {
-                self.hit(Kind::Passport, "", word);
+                self.hit(Kind::Passport, "", word, start..end);
             } else if medical && topics.has(Topics::MEDICAL) {
-                self.hit(Kind::MedicalRecord, "", word);
+                self.hit(Kind::MedicalRecord, "", word, start..end);
             }
         }
     }
@@ -212,7 +237,7 @@ impl<'d> Scan<'d> {
         if let Some(window) = chain.spaced_out()
             && let Some((network, _)) = card::network(window.digits)
         {
-            return self.hit(Kind::PaymentCard, network, window.digits);
+            return self.hit(Kind::PaymentCard, network, window.digits, window.span);
         }
         let mut from = 0;
         while from < chain.len() {
@@ -222,17 +247,17 @@ impl<'d> Scan<'d> {
                 windows.filter_map(|count| Some((count, chain.window(from, count)?))).find_map(|(count, window)| {
                     self.work.checks += 1;
                     let abroad = from == 0 && chain.plus;
-                    let (kind, variety) =
+                    let (kind, variety, span) =
                         if abroad && !window.joints.contains(&b'\n') && phone::international(window.digits) {
-                            (Kind::Phone, "")
+                            (Kind::Phone, "", after_plus(text, &window.span))
                         } else {
                             self.number(text, &window, &mut before)?
                         };
-                    Some((count, kind, variety, window))
+                    Some((count, kind, variety, window.digits, span))
                 });
             match found {
-                Some((count, kind, variety, window)) => {
-                    self.hit(kind, variety, window.digits);
+                Some((count, kind, variety, digits, span)) => {
+                    self.hit(kind, variety, digits, span);
                     from += count;
                 }
                 None => from += 1,
@@ -241,31 +266,37 @@ impl<'d> Scan<'d> {
     }
 
     /// What a window is. Topics before it are the same for all windows that begin there: they are read once.
-    fn number(&self, text: &str, window: &Window<'_>, before: &mut Option<Topics>) -> Option<(Kind, &'static str)> {
+    fn number(
+        &self,
+        text: &str,
+        window: &Window<'_>,
+        before: &mut Option<Topics>,
+    ) -> Option<(Kind, &'static str, Range<usize>)> {
         if !window.free {
             return None;
         }
+        let span = window.span.clone();
         let around = |topic| self.around(text, &window.span, topic);
         if let Some(octets) = machine::ipv4(window) {
             let bytes = text.as_bytes();
             let product = matches!(&bytes[..window.span.start], [.., letter, b'/'] if letter.is_ascii_alphabetic());
             let version = self.tools.words.before(text, window.span.start, RIGHT_BEFORE).has(Topics::VERSION);
             let sure = !product && !version && (!machine::like_a_version(octets) || around(Topics::MACHINE));
-            return sure.then_some((Kind::IpAddress, "ipv4"));
+            return sure.then_some((Kind::IpAddress, "ipv4", span));
         }
         if let Some((network, proof)) = card::network(window.digits) {
             let sure = proof == Proof::Form && card::printed(window.lengths) && window.even() && !window.one_of_many;
             if sure || around(Topics::CARD) {
-                return Some((Kind::PaymentCard, network));
+                return Some((Kind::PaymentCard, network, span));
             }
         }
         if let Some(name) = self.tools.national(window, around) {
-            return Some((Kind::NationalId, name));
+            return Some((Kind::NationalId, name, span));
         }
-        if let Some(name) = lettered(text, window)
+        if let Some((name, span)) = lettered(text, window)
             && (name == "es_nif" || around(Topics::ID))
         {
-            return Some((Kind::NationalId, name));
+            return Some((Kind::NationalId, name, span));
         }
         let total = window.digits.len();
         let single = window.lengths.len() == 1;
@@ -277,32 +308,40 @@ impl<'d> Scan<'d> {
         }
         let topics = *before.get_or_insert_with(|| self.before(text, window.span.start));
         if passport && topics.has(Topics::PASSPORT) {
-            Some((Kind::Passport, ""))
+            Some((Kind::Passport, "", span))
         } else if medical && topics.has(Topics::MEDICAL) {
-            Some((Kind::MedicalRecord, ""))
+            Some((Kind::MedicalRecord, "", span))
         } else {
-            (phone && topics.has(Topics::PHONE)).then_some((Kind::Phone, ""))
+            (phone && topics.has(Topics::PHONE)).then(|| (Kind::Phone, "", after_plus(text, &span)))
         }
     }
 }
 
-/// Identifiers whose letters stand apart from their digits: `12.345.678-Z`, `X-1234567-L`, `AB 12 34 56 C`.
-fn lettered(text: &str, window: &Window<'_>) -> Option<&'static str> {
+/// The extent of a telephone number with the plus before it.
+fn after_plus(text: &str, span: &Range<usize>) -> Range<usize> {
+    let plus = text.as_bytes()[..span.start].ends_with(b"+");
+    span.start - usize::from(plus)..span.end
+}
+
+/// Identifiers whose letters stand apart from their digits: `12.345.678-Z`, `X-1234567-L`, `AB 12 34 56 C`. Gives their
+/// extent with the letters.
+fn lettered(text: &str, window: &Window<'_>) -> Option<(&'static str, Range<usize>)> {
     let bytes = text.as_bytes();
     let digits: Vec<u8> = window.digits.iter().map(|digit| digit + b'0').collect();
-    let (before, after) = (&bytes[..window.span.start], &bytes[window.span.end..]);
+    let Range { start, end } = window.span;
+    let (before, after) = (&bytes[..start], &bytes[end..]);
     let ends = |byte: Option<&u8>| !byte.is_some_and(u8::is_ascii_alphanumeric);
     let last = match after {
         [b'-', letter, rest @ ..] | [b' ', letter @ b'A'..=b'Z', rest @ ..] if ends(rest.first()) => *letter,
         _ => return None,
     };
     match (window.lengths, before) {
-        ([8] | [2, 3, 3], _) => token::es_nif(&[&digits[..], &[last]].concat()).then_some("es_nif"),
+        ([8] | [2, 3, 3], _) => token::es_nif(&[&digits[..], &[last]].concat()).then_some(("es_nif", start..end + 2)),
         ([7], [rest @ .., first, b'-']) if ends(rest.last()) => {
-            token::es_nif(&[&[*first], &digits[..], &[last]].concat()).then_some("es_nif")
+            token::es_nif(&[&[*first], &digits[..], &[last]].concat()).then_some(("es_nif", start - 2..end + 2))
         }
         ([2, 2, 2], [rest @ .., one, two, b' ']) if ends(rest.last()) => {
-            token::gb_nino(&[&[*one, *two], &digits[..], &[last]].concat()).then_some("gb_nino")
+            token::gb_nino(&[&[*one, *two], &digits[..], &[last]].concat()).then_some(("gb_nino", start - 3..end + 2))
         }
         _ => None,
     }
