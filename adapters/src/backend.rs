@@ -9,6 +9,7 @@ use crate::wire::{Seen, WireRequest};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use policies::mask::Values;
 use policies::{Capabilities, Permit, ProviderName, Readiness, RequestId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,8 +43,10 @@ pub type Events = BoxStream<'static, Result<Event, BackendError>>;
 pub struct Call {
     /// Leave to hand the request to this backend's provider: without one there is no call.
     pub permit: Permit,
-    /// The request as the client sent it.
+    /// The request as the client sent it, or masked.
     pub request: Arc<WireRequest>,
+    /// What the placeholders of a masked request stand for; [`crate::dial()`] puts it back.
+    pub masked: Option<Arc<Values>>,
     /// The id that ties the attempts together.
     pub id: RequestId,
     /// The model by the provider's own name.

@@ -7,6 +7,7 @@
 //! **What it does not know.** Budgets, keys, tenants, routing, ledgers.
 
 mod backend;
+mod dial;
 mod error;
 pub mod hosted;
 #[cfg(feature = "local")]
@@ -18,4 +19,5 @@ pub mod tokens;
 pub mod wire;
 
 pub use backend::{Backend, Call, Description, Event, Events, Question};
+pub use dial::dial;
 pub use error::{BackendError, Clock, Kind, Phase};

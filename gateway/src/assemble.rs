@@ -14,8 +14,8 @@ use policies::{Capabilities, ModelName, Readiness};
 use router::ledger::{Ledger, LedgerError, NewKey};
 use router::{
     Affinity, Breaker, BudgetSpec, Budgets, Cascade, Classifier, Control, Experiment, ExperimentSpec, Fleet, Holdout,
-    Lane, LimitSpecs, Live, Model, MoneyRate, Observer, Provider, Risk, RiskGoal, Router, RouterConfig, Scope, Second,
-    Share, Spender, Taint,
+    Lane, LimitSpecs, Live, Masking, Model, MoneyRate, Names, Observer, Provider, Risk, RiskGoal, Router, RouterConfig,
+    Scope, Second, Share, Spender, Taint,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,6 +34,7 @@ pub struct Parts {
     taint: Arc<Taint>,
     /// What experiments remember, by name.
     experiments: Mutex<HashMap<String, Arc<Live>>>,
+    names: Arc<Names>,
     /// Engines are not started but taken as ready: for `explain`, which loads no model.
     assumed: bool,
 }
@@ -217,6 +218,7 @@ impl Ground {
             default_class: settings.default_class.clone(),
             matchers: settings.matchers.clone(),
             detectors: settings.detectors.clone(),
+            masking: settings.masking.map(|rules| Masking { rules, names: self.parts.names.clone() }),
             rules,
             max_per_request,
             max_first_token: Some(max_first_token),

@@ -119,11 +119,25 @@ fn route(wish: RouteWish, candidate: &Candidate) -> Option<Strike> {
 }
 
 fn residency(facts: &Facts, world: &World, candidate: &Candidate) -> Option<Strike> {
-    world
-        .classes
-        .permits(facts.class, &candidate.provider, candidate.location, candidate.region.as_deref())
-        .err()
-        .map(|rule| Constraint::Residency.strike(format!("{rule}{}", classed(facts))))
+    let permits =
+        |class| world.classes.permits(class, &candidate.provider, candidate.location, candidate.region.as_deref());
+    let refused = permits(facts.class).err()?;
+    let masked = facts.classed.masked.as_ref().filter(|_| candidate.location == Location::Hosted);
+    let rule = match masked.map(|masked| permits(masked.class)) {
+        Some(Ok(())) => return None,
+        // Its own rule speaks where masking lowers nothing.
+        Some(Err(_)) | None => refused,
+    };
+    Some(Constraint::Residency.strike(format!("{rule}{}", classed(facts))))
+}
+
+/// Whether a candidate gets a request masked: a hosted one where that is always done, or where the class would forbid it.
+pub(crate) fn masked_for(facts: &Facts, world: &World, candidate: &Candidate) -> bool {
+    let Some(masked) = facts.classed.masked.as_ref().filter(|_| candidate.location == Location::Hosted) else {
+        return false;
+    };
+    let region = candidate.region.as_deref();
+    masked.always || world.classes.permits(facts.class, &candidate.provider, candidate.location, region).is_err()
 }
 
 /// Why the data has that class, where its content set it: names of what was found, never the content.

@@ -11,7 +11,7 @@
 
 use crate::budget::BudgetView;
 use crate::candidate::{Candidate, Side};
-use crate::constraint::{Constraint, Strike, strikes};
+use crate::constraint::{Constraint, Strike, masked_for, strikes};
 use crate::facts::{Choice, Facts, RouteWish};
 use crate::ids::ModelName;
 use crate::money::{MoneyError, NanoDollars};
@@ -96,6 +96,8 @@ pub struct Considered {
     pub rank: Option<usize>,
     /// The most this request can cost with it.
     pub ceiling: Option<NanoDollars>,
+    /// It gets the request masked, and is admitted only so where the class forbids it.
+    pub masked: bool,
 }
 
 /// The candidates of a request after all constraints.
@@ -269,7 +271,8 @@ pub fn admit(facts: &Facts, world: &World) -> Admission {
                 against.extend(more.into_iter().filter(|strike| strike.by == Constraint::Route));
             }
             let ceiling = world.ceiling(facts, candidate).ok().flatten();
-            Some(Considered { candidate: candidate.clone(), side, strikes: against, rank: None, ceiling })
+            let masked = masked_for(facts, world, candidate);
+            Some(Considered { candidate: candidate.clone(), side, strikes: against, rank: None, ceiling, masked })
         })
         .collect();
     Admission { considered, tool_loop: facts.tool_loop, narrowed, steering: world.steering }

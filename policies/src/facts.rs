@@ -3,6 +3,7 @@
 use crate::candidate::Location;
 use crate::detect::Findings;
 use crate::ids::{KeyId, ModelName, SessionId};
+use crate::mask::Masked;
 use crate::residency::DataClass;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -116,6 +117,8 @@ pub struct Classed {
     pub named: Option<DataClass>,
     /// What was found in its content; `None`: nobody looked.
     pub findings: Option<Arc<Findings>>,
+    /// What it is once it is masked; `None`: nothing in it can be.
+    pub masked: Option<Masked>,
 }
 
 /// The facts of one request. Text is not among them: `decide()` cannot read a prompt.

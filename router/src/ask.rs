@@ -92,6 +92,12 @@ pub(crate) fn facts(
         choices: view.sampling.n,
     };
     let pictures = messages.iter().filter(|message| message.vision).count() as u64;
+    let mut prompt = estimate(&ask.request, messages.len() as u64, pictures);
+    if let Some(mask) = ask.looked.mask() {
+        // A placeholder may be longer than what it stands for.
+        let (own, masked) = (ask.request.raw.body().len() as u64, mask.request.raw.body().len() as u64);
+        prompt.ceiling = prompt.ceiling.saturating_add(masked.saturating_sub(own));
+    }
     Ok(Facts {
         endpoint: ask.request.endpoint,
         principal: ask.principal.clone(),
@@ -104,7 +110,7 @@ pub(crate) fn facts(
         classed,
         session: ask.session.clone(),
         tags: ask.tags.clone(),
-        prompt: estimate(&ask.request, messages.len() as u64, pictures),
+        prompt,
         output_ceiling: view.sampling.max_tokens,
         stream: view.stream,
         needs,

@@ -8,8 +8,11 @@
 //! known to be harmless.
 
 use crate::ask::Ask;
+use crate::masking::{Mask, Masking, mask};
+use crate::taint::Left;
 use adapters::wire::{Content, WireRequest};
 use policies::detect::{Detectors, Findings};
+use policies::mask::{Masked, Numbers};
 use policies::{Classed, ClassedBy, DataClass};
 use std::sync::{Arc, OnceLock};
 
@@ -23,8 +26,10 @@ pub struct Looked(Arc<Seen>);
 #[derive(Debug, Default)]
 struct Seen {
     findings: OnceLock<Arc<Findings>>,
+    /// What takes the values out of it, where anything does.
+    mask: OnceLock<Arc<Mask>>,
     /// The class that earlier turns of its session left to it.
-    before: OnceLock<DataClass>,
+    before: OnceLock<Left>,
 }
 
 // === impl Looked ===
@@ -54,39 +59,75 @@ impl Looked {
             }
             Some(_) | None => asked,
         };
+        let masked = self.masked(asked.0, class);
         let (class, by) = match self.0.before.get() {
-            Some(before) if *before > class => (*before, ClassedBy::Session),
+            Some(before) if before.class > class => (before.class, ClassedBy::Session),
             Some(_) | None => (class, by),
         };
-        (class, Classed { by, named, findings })
+        let masked = masked.filter(|masked| masked.class < class || !masked.kinds.is_empty());
+        (class, Classed { by, named, findings, masked })
+    }
+
+    /// What it is once it is masked: nothing lowers what the default and the client say, nor what masking left of earlier
+    /// turns. A turn with nothing in it of its own only has these.
+    fn masked(&self, asked: DataClass, own: DataClass) -> Option<Masked> {
+        let before = self.0.before.get();
+        let floor = before.map_or(asked, |before| before.masked.max(asked));
+        match (self.0.mask.get(), before) {
+            (Some(mask), _) => Some(mask.shown(floor)),
+            (None, Some(_)) => Some(Masked { class: floor.max(own), always: false, kinds: vec![] }),
+            (None, None) => None,
+        }
+    }
+
+    /// What takes the values out of it.
+    pub(crate) fn mask(&self) -> Option<&Arc<Mask>> {
+        self.0.mask.get()
     }
 
     /// Notes the class that earlier turns left to it.
-    pub(crate) fn follows(&self, before: DataClass) {
+    pub(crate) fn follows(&self, before: Left) {
         self.0.before.get_or_init(|| before);
     }
 }
 
-/// Looks at a request, if nobody has.
-pub(crate) async fn look(ask: &Ask, detectors: Option<&Arc<Detectors>>) {
+/// Looks at a request, if nobody has, and prepares to mask it.
+pub(crate) async fn look(ask: &Ask, detectors: Option<&Arc<Detectors>>, masking: Option<&Masking>) {
     let Some(detectors) = detectors else { return };
     if ask.looked.0.findings.get().is_some() {
         return;
     }
     let bytes = ask.request.raw.body().len();
-    let findings = if bytes <= INLINE {
-        scan(&ask.request, detectors)
+    let numbers = masking.map(|masking| (masking.clone(), masking.names.of(ask)));
+    let (findings, mask) = if bytes <= INLINE {
+        scan(&ask.request, detectors, numbers)
     } else {
         let (request, tools) = (ask.request.clone(), detectors.clone());
-        tokio::task::spawn_blocking(move || scan(&request, &tools)).await.unwrap_or_else(|error| {
+        tokio::task::spawn_blocking(move || scan(&request, &tools, numbers)).await.unwrap_or_else(|error| {
             tracing::error!(panicked = error.is_panic(), "the detectors ended without a result");
-            detectors.blind(bytes as u64)
+            (detectors.blind(bytes as u64), None)
         })
     };
+    if let Some(mask) = mask {
+        ask.looked.0.mask.get_or_init(|| Arc::new(mask));
+    }
     ask.looked.0.findings.get_or_init(|| Arc::new(findings));
 }
 
-fn scan(request: &WireRequest, detectors: &Detectors) -> Findings {
-    let Content { passages, unscanned } = Content::of(request);
-    detectors.scan(&passages, unscanned)
+fn scan(
+    request: &WireRequest,
+    detectors: &Arc<Detectors>,
+    masking: Option<(Masking, Numbers)>,
+) -> (Findings, Option<Mask>) {
+    let content = Content::of(request);
+    let findings = detectors.scan(&content.passages, content.unscanned);
+    // Most requests have nothing in them: where things stand is asked of the others only.
+    let wanted = masking.filter(|(masking, _)| {
+        masking.rules.kinds().any(|kind| findings.found.iter().any(|finding| &*finding.name == kind.word()))
+    });
+    let mask = wanted.and_then(|(masking, numbers)| {
+        let located = detectors.locate(&content.passages, content.unscanned);
+        mask(request, &content, &located, (detectors, &masking.rules), (&masking.names, numbers))
+    });
+    (findings, mask)
 }

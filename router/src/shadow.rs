@@ -4,6 +4,9 @@
 //! constraint admitted for this very request; its money is reserved beforehand and on the ledger under its own purpose.
 //! So is the money of its experiment's day. Both texts are stored, since comparing is what they are for, and the pair is judged
 //! right after ([`crate::experiment`]): off by default.
+//!
+//! Where either model got the request masked, all that is stored is masked; a text in which more is found than in the masked
+//! request is not stored.
 
 use crate::ask::Ask;
 use crate::budgets::Hold;
@@ -12,10 +15,12 @@ use crate::execute::Router;
 use crate::experiment::{Experiment, Held, judged, slices_of};
 use crate::fleet::{Model, local_cost};
 use crate::ledger::{AttemptClose, AttemptOpen, Ledger, Outcome, PairRecord, ShadowRecord};
+use crate::masking::Mask;
 use crate::observe::Observer;
-use adapters::wire::Seen;
+use adapters::wire::{Seen, WireRequest};
 use adapters::{BackendError, Call, Event};
 use futures::StreamExt;
+use policies::mask::Values;
 use policies::{Amount, Counted, Facts, LocalCost, ModelName, NanoDollars, Permit, Usage};
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
@@ -38,6 +43,12 @@ pub(crate) struct ShadowSeed {
     pub(crate) held: Option<Held>,
     /// Its place among those that run at once.
     pub(crate) _place: OwnedSemaphorePermit,
+    /// What the model gets.
+    pub(crate) request: Arc<WireRequest>,
+    /// What its placeholders stand for, where it gets it masked.
+    pub(crate) masked: Option<Arc<Values>>,
+    /// One of the two got it masked: what is kept of it is masked.
+    pub(crate) mask: Option<Arc<Mask>>,
     pub(crate) model: Model,
     /// Leave to ask the model.
     pub(crate) permit: Permit,
@@ -121,7 +132,13 @@ impl ShadowSeed {
         self.observer.attempt(&closed, started.elapsed());
         self.ledger.close_later(closed, None);
         pair.version = version;
-        let raw = &self.ask.request.raw;
+        let kept = self.mask.as_ref().map_or(&self.request, |mask| &mask.request);
+        let raw = &kept.raw;
+        // A text that cannot be masked is not kept.
+        let text = |text: &str| match &self.mask {
+            Some(mask) => mask.conceal(text).unwrap_or_default(),
+            None => text.to_owned(),
+        };
         let shadow_text = seen.text;
         let record = ShadowRecord {
             request: self.ask.id.clone(),
@@ -130,8 +147,8 @@ impl ShadowSeed {
             served: self.served.clone(),
             shadow: self.model.name.clone(),
             prompt: raw.field("messages").or(raw.field("prompt")).unwrap_or_default().to_owned(),
-            served_text: served_text.clone(),
-            shadow_text: shadow_text.clone(),
+            served_text: text(&served_text),
+            shadow_text: text(&shadow_text),
             finish: seen.finish,
             error: error.as_ref().map(BackendError::label),
         };
@@ -176,16 +193,17 @@ impl ShadowSeed {
     async fn dial(&self) -> (Seen, Option<String>, Option<BackendError>) {
         let call = Call {
             permit: self.permit.clone(),
-            request: self.ask.request.clone(),
+            request: self.request.clone(),
+            masked: self.masked.clone(),
             id: self.ask.id.clone(),
             model: self.model.upstream.clone(),
-            stream: self.ask.request.view.stream,
+            stream: self.request.view.stream,
             max_output: self.max_output,
             traceparent: None,
             watch: false,
         };
         let (mut all, mut version) = (Seen::default(), None);
-        let mut events = match self.model.provider.backend.call(call).await {
+        let mut events = match adapters::dial(&*self.model.provider.backend, call).await {
             Ok(events) => events,
             Err(error) => return (all, None, Some(error)),
         };

@@ -130,6 +130,7 @@ impl Bench {
             default_class: "internal".into(),
             matchers: Arc::from([]),
             detectors: None,
+            masking: None,
             rules: rules.into(),
             max_per_request: most.map(policies::NanoDollars),
             max_first_token: None,

@@ -258,6 +258,7 @@ impl Bench {
             experiments,
             baseline: None,
             detectors: None,
+            masking: None,
             local_cost: None,
             holdout: None,
         };

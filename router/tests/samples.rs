@@ -133,6 +133,7 @@ impl Bench {
             experiments: vec![],
             baseline: None,
             detectors: None,
+            masking: None,
             local_cost: None,
             holdout: None,
         };

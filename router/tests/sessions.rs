@@ -69,6 +69,7 @@ impl Bench {
             default_class: "internal".into(),
             matchers: Arc::from([]),
             detectors: None,
+            masking: None,
             rules: [].into(),
             max_per_request: None,
             max_first_token: None,

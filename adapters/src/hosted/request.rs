@@ -104,6 +104,7 @@ mod tests {
         Call {
             permit: classes.permit(class, &"p".into(), policies::Location::Hosted, Some("eu")).unwrap(),
             request: Arc::new(request),
+            masked: None,
             id: "r".into(),
             model: "m/1".into(),
             stream,

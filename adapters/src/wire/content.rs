@@ -20,13 +20,47 @@ use std::fmt;
 pub struct Content<'a> {
     /// In the body's order.
     pub passages: Vec<Passage<'a>>,
+    /// Where each part of each passage is in the body; `None`: it is no text of its own there, or one that must not change.
+    pub places: Vec<Vec<Option<Place>>>,
     /// What is no text.
     pub unscanned: Unscanned,
+    /// Strings, keys included, that were read of the field that is walked through.
+    strings: usize,
+    field: usize,
+}
+
+/// Where in a body a text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The number of the top-level field.
+    pub field: usize,
+    /// The number of the string in it, keys counted, too.
+    pub string: usize,
+    /// Bytes that the part has before the string's own: its key.
+    pub prefix: usize,
 }
 
 /// Keys whose values speak for themselves; any other is read together with its value: `ssn: ...`.
 const PLAIN: [&str; 12] =
     ["content", "text", "refusal", "arguments", "description", "name", "role", "type", "url", "prompt", "model", "id"];
+
+/// Keys whose values mean something to the provider as they are.
+const FIXED: [&str; 14] = [
+    "model",
+    "type",
+    "role",
+    "url",
+    "name",
+    "id",
+    "tool_call_id",
+    "image_url",
+    "audio_url",
+    "format",
+    "pattern",
+    "$ref",
+    "media_type",
+    "detail",
+];
 
 /// What a value is that is no text.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,8 +77,11 @@ struct Walk<'c, 'a> {
     /// The key of the object around it.
     parent: &'c str,
     /// Where texts of a message's parts go.
-    parts: Option<&'c mut Passage<'a>>,
+    parts: Option<&'c mut Parts<'a>>,
 }
+
+/// Texts that belong together, with their places.
+type Parts<'a> = (Passage<'a>, Vec<Option<Place>>);
 
 // === impl Content ===
 
@@ -52,7 +89,8 @@ impl<'a> Content<'a> {
     /// Reads a request.
     pub fn of(request: &'a WireRequest) -> Self {
         let mut content = Self::default();
-        for (key, value) in request.raw.fields() {
+        for (field, (key, value)) in request.raw.fields().enumerate() {
+            (content.field, content.strings) = (field, 0);
             let mut reader = serde_json::Deserializer::from_str(value);
             let walk = Walk { content: &mut content, key, parent: "", parts: None };
             if walk.deserialize(&mut reader).is_err() {
@@ -60,6 +98,12 @@ impl<'a> Content<'a> {
             }
         }
         content
+    }
+
+    /// A text that stands alone, and where it may be changed.
+    fn add(&mut self, text: Cow<'a, str>, place: Option<Place>) {
+        self.passages.push(vec![text]);
+        self.places.push(vec![place]);
     }
 
     fn count(&mut self, medium: Medium) {
@@ -74,20 +118,20 @@ impl<'a> Content<'a> {
     fn attach(&mut self, medium: Medium, value: Cow<'a, str>) {
         let payload = match value.strip_prefix("data:").map(|data| data.split_once(',')) {
             Some(Some((kind, payload))) if kind.ends_with("base64") => payload,
-            Some(_) => return self.passages.push(vec![value]),
+            Some(_) => return self.add(value, None),
             None if value.contains("://") => {
                 self.count(medium);
-                return self.passages.push(vec![value]);
+                return self.add(value, None);
             }
             None => value.as_ref(),
         };
         match BASE64_STANDARD.decode(payload).map(String::from_utf8) {
-            Ok(Ok(text)) => self.passages.push(vec![Cow::Owned(text)]),
+            Ok(Ok(text)) => self.add(Cow::Owned(text), None),
             Ok(Err(_)) => self.count(medium),
             // An id, or what somebody took for base64: it is read, and stands for something that is not here.
             Err(_) => {
                 self.count(medium);
-                self.passages.push(vec![value]);
+                self.add(value, None);
             }
         }
     }
@@ -108,14 +152,33 @@ impl<'a> Walk<'_, 'a> {
         }
     }
 
+    /// A number: nothing else can take its place.
+    fn number(self, text: String) {
+        self.put(Cow::Owned(text), false);
+    }
+
     fn text(self, text: Cow<'a, str>) {
+        self.content.strings += 1;
+        let open = !FIXED.contains(&self.key);
+        self.put(text, open);
+    }
+
+    fn put(self, text: Cow<'a, str>, open: bool) {
         if let Some(medium) = self.medium() {
             return self.content.attach(medium, text);
         }
+        let (field, string) = (self.content.field, self.content.strings.saturating_sub(1));
+        let place = |prefix: usize| open.then_some(Place { field, string, prefix });
         match self.parts {
-            Some(parts) if matches!(self.key, "text" | "refusal") => parts.push(text),
-            _ if PLAIN.contains(&self.key) || self.key.is_empty() => self.content.passages.push(vec![text]),
-            _ => self.content.passages.push(vec![Cow::Owned(format!("{}: {text}", self.key))]),
+            Some(parts) if matches!(self.key, "text" | "refusal") => {
+                parts.0.push(text);
+                parts.1.push(place(0));
+            }
+            _ if PLAIN.contains(&self.key) || self.key.is_empty() => self.content.add(text, place(0)),
+            _ => {
+                let prefix = self.key.len() + 2;
+                self.content.add(Cow::Owned(format!("{}: {text}", self.key)), place(prefix));
+            }
         }
     }
 }
@@ -144,19 +207,19 @@ impl<'a> Visitor<'a> for Walk<'_, 'a> {
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<(), E> {
-        self.text(Cow::Owned(number.to_string()));
+        self.number(number.to_string());
         Ok(())
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<(), E> {
-        self.text(Cow::Owned(number.to_string()));
+        self.number(number.to_string());
         Ok(())
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<(), E> {
         // 4111111111111111.0 is a whole number, too; 19 digits do not fit into a float exactly, and no client writes so.
         if number.fract() == 0.0 {
-            self.text(Cow::Owned(format!("{number:.0}")));
+            self.number(format!("{number:.0}"));
         }
         Ok(())
     }
@@ -173,7 +236,7 @@ impl<'a> Visitor<'a> for Walk<'_, 'a> {
 
     fn visit_seq<A: SeqAccess<'a>>(self, mut list: A) -> Result<(), A::Error> {
         let Walk { content, key, parent, parts } = self;
-        let mut own = Passage::new();
+        let mut own = Parts::default();
         // The outermost list of parts keeps its texts together, and its entries have no key.
         let mine = key == "content" && parts.is_none();
         let (key, parent) = if mine { ("", key) } else { (key, parent) };
@@ -184,8 +247,9 @@ impl<'a> Visitor<'a> for Walk<'_, 'a> {
                 break;
             }
         }
-        if !own.is_empty() {
-            content.passages.push(own);
+        if !own.0.is_empty() {
+            content.passages.push(own.0);
+            content.places.push(own.1);
         }
         Ok(())
     }
@@ -194,9 +258,10 @@ impl<'a> Visitor<'a> for Walk<'_, 'a> {
         let Walk { content, key: parent, parts, .. } = self;
         let mut parts = parts;
         while let Some(key) = map.next_key::<String>()? {
+            content.strings += 1;
             // A key that could itself be what is looked for.
             if key.bytes().any(|byte| byte.is_ascii_digit() || !byte.is_ascii() || matches!(byte, b'@' | b':' | b'-')) {
-                content.passages.push(vec![Cow::Owned(key.clone())]);
+                content.add(Cow::Owned(key.clone()), None);
             }
             map.next_value_seed(Walk { content: &mut *content, key: &key, parent, parts: parts.as_deref_mut() })?;
         }

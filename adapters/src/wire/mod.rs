@@ -6,16 +6,21 @@
 mod chat;
 mod closing;
 mod content;
+mod edit;
 mod fold;
 mod json;
+mod restore;
 mod seen;
 pub mod sse;
 
 pub use chat::{Format, Message, Prompt, Role, Sampling, Tool, ToolChoice, View, WireRequest};
 pub use closing::closing;
-pub use content::Content;
+pub use content::{Content, Place};
+pub use edit::{Edit, edited};
 pub use fold::Fold;
 pub use json::{MAX_DEPTH, RawObject};
+pub use restore::Restoring;
+pub(crate) use restore::in_error as restored_error;
 pub use seen::{Certainty, Seen, error_in, seen_in_chunk, seen_in_whole, version_in};
 
 /// Something in the request is wrong: the client's to mend.

@@ -135,6 +135,20 @@ pub fn frame(payload: &[u8]) -> Bytes {
     out.freeze()
 }
 
+/// The same event with another payload: its other lines stay.
+pub fn with_data(event: &[u8], payload: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(event.len() + payload.len());
+    for line in event.split(|byte| matches!(byte, b'\n' | b'\r')) {
+        let data = line == b"data" || line.starts_with(b"data:");
+        if !line.is_empty() && !data {
+            out.extend_from_slice(line);
+            out.extend_from_slice(b"\n");
+        }
+    }
+    out.extend_from_slice(&frame(payload));
+    out.freeze()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +190,7 @@ mod tests {
     fn a_byte_order_mark_is_dropped_and_types_are_read() {
         assert_eq!(split(&[1], b"\xef\xbb\xbfdata: a\n\n"), [Bytes::from_static(b"data: a\n\n")]);
         assert_eq!(event_type(b"event: error\ndata: x\n\n"), Some("error"));
+        assert_eq!(with_data(b"id: 7\r\ndata: a\r\ndata: b\r\n: c\r\n\r\n", b"x"), "id: 7\n: c\ndata: x\n\n");
         assert_eq!(data(b": comment\n\n"), None);
         assert_eq!(data(b"database: x\n\n"), None);
     }

@@ -6,6 +6,7 @@ use crate::config::units::shown;
 use crate::config::{ProviderKind, Settings};
 use crate::upkeep;
 use adapters::wire::WireRequest;
+use policies::detect::Kind;
 use policies::{Endpoint, Location, Principal, RequestId, RouteWish};
 use router::ledger::{Ledger, Place};
 use router::{Ask, Budgets, CascadeConfig, ExperimentSpec, Keeper, Silent, Trial};
@@ -206,6 +207,10 @@ fn meaning(settings: &Settings) -> Value {
         "detectors": settings.detectors.as_ref().map(|detectors| json!({
             "mode": if detectors.observe() { "observe" } else { "on" }, "look_for": detectors.names(),
         })),
+        "masking": settings.masking.map(|rules| json!({
+            "kinds": rules.kinds().map(Kind::word).collect::<Vec<_>>(),
+            "when": if rules.always { "always" } else { "needed" },
+        })),
         "keep_prompts": settings.keep_prompts,
         "holdout": shown(settings.holdout),
         "experiments": settings.experiments.iter().map(experiment).collect::<Vec<_>>(),
@@ -317,9 +322,13 @@ fn tell(explained: &Value) {
         let variety = finding["variety"].as_str().map(|variety| format!(" ({variety})")).unwrap_or_default();
         say(format!("  found {} {}{variety}: {}", finding["count"], word("kind"), word("class")));
     }
+    for masked in explained["facts"]["masked"]["kinds"].as_array().into_iter().flatten() {
+        say(format!("  masked {} {}", masked["count"], masked["kind"].as_str().unwrap_or_default()));
+    }
     for candidate in explained["candidates"].as_array().into_iter().flatten() {
         let verdict = match candidate["refused_because"].as_str() {
             Some(because) => format!("refused by {}: {because}", candidate["refused_by"].as_str().unwrap_or("-")),
+            None if candidate["masked"] == true => format!("rank {}, masked", candidate["rank"]),
             None => format!("rank {}", candidate["rank"]),
         };
         say(format!(

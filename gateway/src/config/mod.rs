@@ -15,6 +15,7 @@ mod experiments;
 mod goals;
 mod learning;
 mod load;
+mod masking;
 mod prices;
 mod providers;
 mod residency;

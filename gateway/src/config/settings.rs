@@ -6,6 +6,7 @@ use super::detectors::read_detectors;
 use super::environment::Environment;
 use super::experiments::read_experiments;
 use super::load::ConfigError;
+use super::masking::read_masking;
 use super::prices::{PriceSettings, read_prices};
 use super::providers::{Findings, ProviderSettings};
 use super::residency::{read_classes, read_evidence, read_matchers};
@@ -17,6 +18,7 @@ use super::units::Time;
 use crate::server::tls::TlsFiles;
 use adapters::hosted;
 use policies::detect::Detectors;
+use policies::mask::MaskRules;
 use policies::{
     ClassMatcher, Classes, LocalCost, Location, ModelName, NanoDollars, Pricing, ProviderName, RateLimit, Rule, Secret,
     Unsure,
@@ -55,6 +57,8 @@ pub struct Settings {
     pub offline: bool,
     /// What is looked for in content; `None`: nobody looks.
     pub detectors: Option<Arc<Detectors>>,
+    /// What hosted models get placeholders for.
+    pub masking: Option<MaskRules>,
     /// Limits in dollars.
     pub budgets: Vec<BudgetSpec>,
     /// Connections at once.
@@ -249,6 +253,7 @@ impl Settings {
         let models = read_models(&models, &providers, &table, &mut found);
         let (classes, default_class) = read_classes(&residency, &mut found);
         let detectors = read_detectors(&residency, &classes, folder, &mut found);
+        let masking = read_masking(residency.masking.as_ref(), detectors.as_deref(), &mut found);
         let rules = read_rules(&rules, &classes, &models, &mut found);
         let router = read_router(&router, folder, rules, savings.baseline.as_deref(), &models, &providers, &mut found);
         let ledger = read_ledger(&ledger, folder, environment, &mut found);
@@ -277,6 +282,7 @@ impl Settings {
             classes: Arc::new(classes),
             default_class,
             detectors,
+            masking,
             connections: connections.unwrap_or(defaults::CONNECTIONS).max(1),
             in_flight: in_flight.unwrap_or(defaults::IN_FLIGHT).max(1),
             body_bytes: body.map_or(defaults::BODY_BYTES, |size| size.0),

@@ -374,6 +374,8 @@ pub struct ResidencySpec {
     pub matchers: Vec<ClassMatcherSpec>,
     /// The log that can be checked by others.
     pub evidence: EvidenceSpec,
+    /// What hosted models get placeholders for.
+    pub masking: Option<MaskingSpec>,
 }
 
 /// `[[residency.matchers]]`
@@ -410,6 +412,27 @@ pub struct EvidenceSpec {
     pub enabled: Option<bool>,
     /// The private key that signs; made where there is none.
     pub key_file: Option<PathBuf>,
+}
+
+/// `[residency.masking]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MaskingSpec {
+    /// Kinds that are masked.
+    pub kinds: Vec<String>,
+    /// `always` or `needed`.
+    pub when: Option<WhenWord>,
+}
+
+/// Which hosted calls get placeholders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenWord {
+    /// Every one.
+    #[default]
+    Always,
+    /// Those that the request's class would forbid.
+    Needed,
 }
 
 /// Whether hosted providers may be used at all.

@@ -10,6 +10,8 @@ use crate::signals::JudgedBy;
 use crate::steering::Kept;
 use proptest::prelude::*;
 
+mod masked;
+
 fn candidate(model: &str, location: Location) -> Candidate {
     let price = Price { input: Rate(2_500_000_000), output: Rate(10_000_000_000), ..Price::default() };
     let local = location == Location::Local;

@@ -69,7 +69,7 @@ impl Again<'_> {
         // The text is read once more to give a verdict on it.
         let _judged = router.config.classes.permit_sink(facts.class, Sink::Judge).ok()?;
         let entered = router.enter(facts, decision, seen, model).await.ok()?;
-        let call = Call { request: request.clone(), ..router.call(ask, facts, model, &entered) };
+        let call = Call { request: request.clone(), ..router.call((ask, facts), model, seen, &entered) };
         let start = router.start((ask, facts), model, seen, entered.reserved, number);
         let open = AttemptOpen { purpose: "judge", ..start.open };
         unsure.accompanied_by(number);
@@ -110,7 +110,7 @@ pub(super) async fn settle(unsure: Unsure<'_>) -> Tried {
 
 /// The text of a whole answer.
 async fn drawn(backend: &dyn Backend, call: Call, attempt: &mut Attempt) -> Result<String, BackendError> {
-    let mut events = backend.call(call).await?;
+    let mut events = adapters::dial(backend, call).await?;
     let mut text = String::new();
     while let Some(event) = events.next().await {
         match event? {

@@ -207,7 +207,7 @@ pub(super) async fn attempt(
     watch: Option<Watch<'_>>,
 ) -> Result<Tried, (BackendError, Attempt)> {
     let began = Instant::now();
-    let events = match model.provider.backend.call(call).await {
+    let events = match adapters::dial(&*model.provider.backend, call).await {
         Ok(events) => events,
         Err(error) => return Err((error, attempt)),
     };

@@ -1,6 +1,6 @@
 //! How a request came to its data class, as it is shown and kept: names and numbers of what was found, never the content.
 
-use policies::detect::{Finding, Unscanned};
+use policies::detect::{Finding, Kind, Unscanned};
 use policies::{Classed, ClassedBy, Classes, Facts};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -14,6 +14,21 @@ pub(super) struct ClassedShown<'a> {
     /// Nothing where nobody looked.
     detected: Option<Vec<Detected<'a>>>,
     unscanned: Option<Unscanned>,
+    /// What hosted models get placeholders for; nothing where nothing can be masked.
+    masked: Option<MaskedShown<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct MaskedShown<'a> {
+    /// The class of what is left.
+    class: &'a str,
+    kinds: Vec<Replaced>,
+}
+
+#[derive(Debug, Serialize)]
+struct Replaced {
+    kind: &'static str,
+    count: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -28,7 +43,8 @@ struct Detected<'a> {
 
 impl<'a> ClassedShown<'a> {
     pub(super) fn new(facts: &'a Facts, classes: &'a Classes) -> Self {
-        let Classed { by, named, findings } = &facts.classed;
+        let Classed { by, named, findings, masked } = &facts.classed;
+        let replaced = |(kind, count): &(Kind, u32)| Replaced { kind: kind.word(), count: *count };
         let shown = |finding: &'a Finding| Detected {
             kind: &finding.name,
             variety: finding.variety,
@@ -40,13 +56,17 @@ impl<'a> ClassedShown<'a> {
             class_named: named.map(|class| classes.name(class)),
             detected: findings.as_ref().map(|findings| findings.found.iter().map(shown).collect()),
             unscanned: findings.as_ref().map(|findings| findings.unscanned).filter(Unscanned::any),
+            masked: masked.as_ref().map(|masked| MaskedShown {
+                class: classes.name(masked.class),
+                kinds: masked.kinds.iter().map(replaced).collect(),
+            }),
         }
     }
 }
 
 /// The class in sentences, where its content had a say.
 pub(super) fn told(facts: &Facts, classes: &Classes) -> Vec<Cow<'static, str>> {
-    let Classed { by, named, findings } = &facts.classed;
+    let Classed { by, named, findings, masked } = &facts.classed;
     let mut sentences = Vec::new();
     let class = classes.name(facts.class);
     match by {
@@ -64,6 +84,14 @@ pub(super) fn told(facts: &Facts, classes: &Classes) -> Vec<Cow<'static, str>> {
     if let Some(named) = named.filter(|named| *named < facts.class) {
         let named = classes.name(named);
         sentences.push(format!("The client named `{named}`, which is less and does not count.").into());
+    }
+    if let Some(masked) = masked {
+        let kinds: Vec<String> = masked.kinds.iter().map(|(kind, count)| format!("{count} {}", kind.word())).collect();
+        let left = classes.name(masked.class);
+        sentences.push(match kinds.is_empty() {
+            true => format!("Earlier turns are `{left}` once they are masked.").into(),
+            false => format!("Masked ({}), it is `{left}`.", kinds.join(", ")).into(),
+        });
     }
     if findings.as_ref().is_some_and(|findings| findings.observed && !findings.found.is_empty()) {
         sentences.push("The detectors only observe: what they found sets no class.".into());

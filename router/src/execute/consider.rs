@@ -7,6 +7,7 @@ use crate::ask::{Ask, facts};
 use crate::classify::{Classifier, Control, Evidence};
 use crate::ledger::ArmRecord;
 use crate::look::look;
+use crate::taint::Left;
 use policies::{
     BudgetView, Choice, Exploration, Facts, Pricing, Refusal, RoutingDecision, Side, Sink, Steering, World, admit,
     decide,
@@ -52,7 +53,7 @@ impl Seat {
 impl Router {
     /// Decides on a request: facts, constraints, judgement, plan.
     pub(super) async fn consider(&self, ask: &Ask, exploration: Exploration) -> Result<Considering, DeniedBy> {
-        look(ask, self.config.detectors.as_ref()).await;
+        look(ask, self.config.detectors.as_ref(), self.config.masking.as_ref()).await;
         let facts = self.facts(ask).await?;
         if let Choice::Pinned(model) = &facts.choice
             && self.fleet.get(model).is_none()
@@ -108,12 +109,13 @@ impl Router {
             read.map_err(|error| DeniedBy::UnknownClass(error.to_string()))
         };
         let alone = read()?;
-        if alone.class == classes.highest() {
+        if alone.class == classes.highest() && alone.classed.masked.is_none() {
             return Ok(alone);
         }
         match self.config.taint.left_to(ask, &alone, classes, &self.desk.ledger).await {
-            Some(before) if before > alone.class => {
-                ask.looked.follows(before);
+            Some(before) if before.class > alone.class || alone.classed.masked.is_some() => {
+                let masked = if self.config.masking.is_some() { before.masked } else { before.class };
+                ask.looked.follows(Left { masked, ..before });
                 read()
             }
             Some(_) | None => Ok(alone),

@@ -247,7 +247,7 @@ pub(super) async fn beside<T>(hedge: &mut Option<Hedge>, main: impl Future<Outpu
 }
 
 async fn dial(backend: Arc<dyn Backend>, call: Call) -> Result<(Event, Events), BackendError> {
-    let mut events = backend.call(call).await?;
+    let mut events = adapters::dial(&*backend, call).await?;
     match events.next().await {
         Some(Ok(first)) => Ok((first, events)),
         Some(Err(error)) => Err(error),
@@ -274,7 +274,7 @@ impl Router {
         let model = planned.find(|model| model.provider.location == Location::Hosted)?;
         let seen = decision.considered.iter().find(|seen| seen.candidate.model == model.name)?;
         let entered = self.enter(facts, decision, seen, model).await.ok()?;
-        let call = self.call(ask, facts, model, &entered);
+        let call = self.call((ask, facts), model, seen, &entered);
         let start = self.start((ask, facts), model, seen, entered.reserved, number);
         Some(Hedge {
             target: model.name.clone(),

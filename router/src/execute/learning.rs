@@ -28,7 +28,9 @@ impl Router {
         let score = signals.need?;
         // Embedding and features say much of a text.
         let keep = self.config.classes.permit_sink(facts.class, Sink::Log).is_ok();
-        let prompt = || Reading::of_request(&ask.request).text().to_owned();
+        // What is masked for others is masked for the ledger.
+        let read = ask.looked.mask().map_or(&ask.request, |mask| &mask.request);
+        let prompt = || Reading::of_request(read).text().to_owned();
         let first = decision.considered.iter().find(|seen| seen.rank == Some(0))?;
         Some(Box::new(JudgementRecord {
             judge: judge.clone(),

@@ -9,8 +9,10 @@ use crate::ask::Ask;
 use crate::classify::Wanted;
 use crate::fleet::Model;
 use adapters::Call;
-use adapters::wire::Format;
+use adapters::wire::{Format, WireRequest};
+use policies::mask::Values;
 use policies::{Considered, Facts};
+use std::sync::Arc;
 
 impl Router {
     /// The second look at the first target's answer.
@@ -22,10 +24,18 @@ impl Router {
     }
 
     /// What is asked of a model.
-    pub(super) fn call(&self, ask: &Ask, facts: &Facts, model: &Model, entered: &Entered) -> Call {
+    pub(super) fn call(
+        &self,
+        (ask, facts): (&Ask, &Facts),
+        model: &Model,
+        seen: &Considered,
+        entered: &Entered,
+    ) -> Call {
+        let (request, masked) = sent(ask, seen);
         Call {
             permit: entered.permit.clone(),
-            request: ask.request.clone(),
+            request,
+            masked,
             id: ask.id.clone(),
             model: model.upstream.clone(),
             stream: facts.stream,
@@ -47,7 +57,7 @@ impl Router {
         Start {
             desk: self.desk.clone(),
             open: self.opening(ask, facts, model, (seen, reserved.hold.as_ref()), number),
-            request: ask.request.clone(),
+            request: sent(ask, seen).0,
             location: model.provider.location,
             pricing: model.pricing.clone(),
             baseline: self.baseline(),
@@ -59,5 +69,13 @@ impl Router {
             received: ask.received,
             shadow: None,
         }
+    }
+}
+
+/// What a candidate gets: the request as it came or, where it was admitted masked, without its values.
+pub(super) fn sent(ask: &Ask, seen: &Considered) -> (Arc<WireRequest>, Option<Arc<Values>>) {
+    match ask.looked.mask().filter(|_| seen.masked) {
+        Some(mask) => (mask.request.clone(), Some(mask.values.clone())),
+        None => (ask.request.clone(), None),
     }
 }

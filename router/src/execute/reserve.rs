@@ -70,10 +70,12 @@ impl Router {
     ///
     /// # Errors
     /// The rule that forbids it.
-    pub(super) fn permit(&self, facts: &Facts, model: &Model) -> Result<Permit, BackendError> {
+    pub(super) fn permit(&self, facts: &Facts, seen: &Considered, model: &Model) -> Result<Permit, BackendError> {
         let provider = &model.provider;
-        let permit =
-            self.config.classes.permit(facts.class, &provider.name, provider.location, provider.region.as_deref());
+        // What is sent is what has to be permitted.
+        let masked = facts.classed.masked.as_ref().filter(|_| seen.masked);
+        let class = masked.map_or(facts.class, |masked| masked.class);
+        let permit = self.config.classes.permit(class, &provider.name, provider.location, provider.region.as_deref());
         permit.map_err(|rule| BackendError::before_send(Kind::Forbidden(rule)))
     }
 
@@ -88,7 +90,7 @@ impl Router {
         seen: &Considered,
         model: &Model,
     ) -> Result<Entered, DeniedBy> {
-        let permit = self.permit(facts, model).map_err(DeniedBy::Backend)?;
+        let permit = self.permit(facts, seen, model).map_err(DeniedBy::Backend)?;
         // Others may have taken the money since the decision.
         let late = |exceeded: Exceeded| DeniedBy::Refusal(Box::new(late_refusal(&exceeded, decision)));
         let reserved = self.reserve(facts, seen, facts.stream).await.map_err(late)?;

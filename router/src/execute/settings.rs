@@ -5,6 +5,7 @@ use crate::affinity::Affinity;
 use crate::classify::{Classifier, Lane, Second, Spender};
 use crate::experiment::Experiment;
 use crate::holdout::Holdout;
+use crate::masking::Masking;
 use crate::taint::Taint;
 use policies::detect::Detectors;
 use policies::{ClassMatcher, Classes, LocalCost, ModelName, NanoDollars, Rule, Unsure};
@@ -26,6 +27,8 @@ pub struct RouterConfig {
     pub matchers: Arc<[ClassMatcher]>,
     /// What is looked for in content; `None`: nobody looks.
     pub detectors: Option<Arc<Detectors>>,
+    /// What is masked for hosted models; `None`: nothing.
+    pub masking: Option<Masking>,
     /// Rules in order.
     pub rules: Arc<[Rule]>,
     /// The most a request may cost.

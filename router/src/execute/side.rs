@@ -127,7 +127,7 @@ impl Side<'_> {
         let seen = decision.considered.iter().find(|seen| seen.candidate.model == *target).ok_or_else(missing)?;
         let model = router.fleet.get(target).ok_or_else(missing)?;
         let entered = router.enter(&facts, &decision, seen, model).await.map_err(SideFailure::Denied)?;
-        let call = router.call(ask, &facts, model, &entered);
+        let call = router.call((ask, &facts), model, seen, &entered);
         let start = router.start((ask, &facts), model, seen, entered.reserved, number);
         let open = AttemptOpen { purpose, ..start.open };
         let mut attempt = match Attempt::open(Start { open, ..start }).await {
@@ -140,7 +140,7 @@ impl Side<'_> {
         let started = Instant::now();
         let mut met = false;
         let read = async {
-            let mut events = model.provider.backend.call(call).await?;
+            let mut events = adapters::dial(&*model.provider.backend, call).await?;
             let mut fold = Fold::new(ask.request.endpoint);
             let mut finish = None;
             while let Some(event) = events.next().await {

@@ -47,6 +47,8 @@ struct CandidateShown<'a> {
     route: Location,
     region: Option<&'a str>,
     admitted: bool,
+    /// It gets the request with placeholders.
+    masked: bool,
     refused_by: Option<&'static str>,
     refused_because: Option<&'a str>,
     strikes: &'a [Strike],
@@ -131,6 +133,7 @@ impl<'a> CandidateShown<'a> {
             route: candidate.location,
             region: candidate.region.as_deref(),
             admitted: seen.admitted(),
+            masked: seen.masked,
             refused_by: refused_by.map(|strike| strike.by.word()),
             refused_because: refused_by.map(|strike| strike.detail.as_str()),
             strikes: &seen.strikes,

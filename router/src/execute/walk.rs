@@ -6,6 +6,7 @@ use super::attempt::{Attempt, Desk, Start};
 use super::cascade::{Cascade, Tried};
 use super::consider::{Considering, Seat};
 use super::hedge::{Hedge, TakenUp, beside};
+use super::prepare::sent;
 use super::reserve::Entered;
 use super::settings::RouterConfig;
 use super::story;
@@ -131,6 +132,9 @@ impl Router {
                 self.note_refusals(&ask, &considering);
             }
             self.config.taint.turn(&ask, &considering.facts, &self.config.classes);
+            if let (Some(masking), Some(mask)) = (&self.config.masking, ask.looked.mask()) {
+                masking.names.keep(&ask, mask);
+            }
             if let Ok(decision) = &considering.outcome
                 && let Some(signals) = &decision.signals
             {
@@ -245,7 +249,7 @@ impl Router {
                 Way::Hedged(hedge) => hedge.take_up(record, shadow).await.map(Opened::Hedged),
                 Way::Fresh(entered) => {
                     let watch = decision.watch && place == 0;
-                    let call = Call { watch, ..self.call(ask, &facts, model, &entered) };
+                    let call = Call { watch, ..self.call((ask, &facts), model, seen, &entered) };
                     let start = self.start((ask, &facts), model, seen, entered.reserved, attempts);
                     let opened = Attempt::open(Start { record: Some(record), shadow, ..start }).await;
                     opened
@@ -397,7 +401,7 @@ impl Router {
         };
         let model = self.fleet.get(&other.candidate.model)?;
         let keep = self.config.classes.permit_sink(facts.class, Sink::Shadow).ok()?;
-        let permit = self.permit(facts, model).ok()?;
+        let permit = self.permit(facts, other, model).ok()?;
         let sides = experiment.spec.sides.clone().unwrap_or_else(|| match side {
             Location::Local => [served.clone(), model.name.clone()],
             Location::Hosted => [model.name.clone(), served.clone()],
@@ -418,6 +422,8 @@ impl Router {
         // The ceiling was computed from what the client allows, or from what is assumed: it has to hold.
         let assumed = || self.config.assumed_output.min(other.candidate.max_output.unwrap_or(u64::MAX));
         let max_output = reserved.max_output.or_else(|| facts.output_ceiling.is_none().then(assumed));
+        let served_masked = decision.considered.iter().any(|seen| seen.masked && seen.candidate.model == *served);
+        let (request, masked) = sent(ask, other);
         let mut open = self.opening(ask, facts, model, (other, reserved.hold.as_ref()), crate::shadow::ATTEMPT);
         open.purpose = "shadow";
         Some(ShadowSeed {
@@ -428,7 +434,10 @@ impl Router {
             facts: facts.clone(),
             held,
             _place: place,
+            request,
             ask: ask.clone(),
+            masked,
+            mask: ask.looked.mask().filter(|_| served_masked || other.masked).cloned(),
             model: model.clone(),
             permit,
             keep,

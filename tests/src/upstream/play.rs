@@ -33,6 +33,8 @@ pub struct Manner {
     pub tools: bool,
     /// Its text is JSON.
     pub json: bool,
+    /// Its text is that of the last message, in pieces of so many letters; calling the tool, it is an argument.
+    pub repeat: Option<usize>,
 }
 
 /// When the next event is sent.
@@ -95,7 +97,15 @@ pub struct Script {
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { events: 5, pace: Pace::AtOnce, usage: Usage::Counted, fault: None, tools: false, json: false }
+        Self {
+            events: 5,
+            pace: Pace::AtOnce,
+            usage: Usage::Counted,
+            fault: None,
+            tools: false,
+            json: false,
+            repeat: None,
+        }
     }
 }
 
@@ -130,6 +140,16 @@ impl Play {
     /// A proper answer whose events wait for permits.
     pub fn gated(events: usize, gate: &Arc<Semaphore>) -> Self {
         Self::Answer(Manner { events, pace: Pace::Gated(gate.clone()), ..Manner::default() })
+    }
+
+    /// A proper answer that repeats the last message in pieces of so many letters.
+    pub fn repeat(letters: usize) -> Self {
+        Self::Answer(Manner { repeat: Some(letters), ..Manner::default() })
+    }
+
+    /// The same as the argument `said` of a call of the tool.
+    pub fn repeat_to_tool(letters: usize) -> Self {
+        Self::Answer(Manner { repeat: Some(letters), tools: true, ..Manner::default() })
     }
 
     /// A stream that goes wrong after so many events.
@@ -189,7 +209,7 @@ impl Play {
                     (5, Pace::AtOnce)
                 };
                 let (tools, json) = (model.contains("-tools"), model.contains("-json"));
-                Self::Answer(Manner { events, pace, usage, fault: None, tools, json })
+                Self::Answer(Manner { events, pace, usage, fault: None, tools, json, repeat: None })
             }
         }
     }

@@ -18,6 +18,8 @@ pub(super) struct Asked {
     logprobs: bool,
     choices: u64,
     words: u64,
+    /// The text of the last message.
+    said: String,
 }
 
 /// A step of sending.
@@ -41,6 +43,8 @@ impl Asked {
     pub(super) fn read(body: &[u8], bare: bool, deployment: Option<&str>) -> Self {
         let asked: Value = serde_json::from_slice(body).unwrap_or_default();
         let messages = asked["messages"].as_array().into_iter().flatten();
+        let last = asked["messages"].as_array().and_then(|messages| messages.last());
+        let said = last.map_or(&asked["prompt"], |last| &last["content"]).as_str().unwrap_or_default().to_owned();
         let texts = messages.filter_map(|message| message["content"].as_str());
         Self {
             model: deployment.or(asked["model"].as_str()).unwrap_or_default().to_owned(),
@@ -49,6 +53,7 @@ impl Asked {
             bare,
             logprobs: asked["logprobs"] == true,
             choices: asked["n"].as_u64().unwrap_or(1),
+            said,
             words: texts.map(|text| text.split_whitespace().count() as u64).sum(),
         }
     }
@@ -65,7 +70,10 @@ impl Asked {
         };
         let number = |key: &str| usage.as_ref().and_then(|usage| usage[key].as_u64());
         let stated = number("prompt_tokens").zip(number("completion_tokens"));
-        let pieces = pieces(manner, self.stream);
+        let pieces = match manner.repeat {
+            Some(letters) => self.repeated(letters, manner),
+            None => pieces(manner, self.stream),
+        };
         let finish = if manner.tools { "tool_calls" } else { "stop" };
         if self.stream {
             let events = self.deltas(manner, &pieces, finish, usage.filter(|_| self.include_usage));
@@ -75,6 +83,13 @@ impl Asked {
         }
         let body = self.whole(manner, &pieces, finish, usage).to_string();
         Rendered { whole: Some(body.into()), steps: vec![], stated }
+    }
+
+    /// The last message's text in pieces.
+    fn repeated(&self, letters: usize, manner: &Manner) -> Vec<String> {
+        let text = if manner.tools { json!({"said": self.said}).to_string() } else { self.said.clone() };
+        let all: Vec<char> = text.chars().collect();
+        all.chunks(letters.max(1)).map(|piece| piece.iter().collect()).collect()
     }
 
     fn whole(&self, manner: &Manner, pieces: &[String], finish: &str, usage: Option<Value>) -> Value {
