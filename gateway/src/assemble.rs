@@ -10,12 +10,12 @@ use adapters::{Backend, BackendError, Call, Description, Events, Kind};
 use anyhow::Context;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use policies::{Capabilities, ModelName, Readiness};
-use router::ledger::{Ledger, LedgerError, NewKey};
+use policies::{Capabilities, ModelName, NanoDollars, Readiness};
+use router::ledger::{KeyBudget, Ledger, LedgerError, NewKey};
 use router::{
-    Affinity, Breaker, BudgetSpec, Budgets, Cascade, Classifier, Control, Experiment, ExperimentSpec, Fleet, Holdout,
-    Lane, LimitSpecs, Live, Masking, Model, MoneyRate, Names, Observer, Provider, Risk, RiskGoal, Router, RouterConfig,
-    Scope, Second, Share, Spender, Taint,
+    Affinity, Breaker, BudgetSpec, Budgets, Cascade, Classifier, Control, Drains, Experiment, ExperimentSpec, Fleet,
+    Holdout, Lane, LimitSpecs, Live, Masking, Model, MoneyRate, Names, Observer, Provider, Risk, RiskGoal, Router,
+    RouterConfig, Scope, Second, Share, Spender, Taint,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -90,6 +90,7 @@ impl Parts {
             region: settings.region.clone(),
             backend,
             breaker: Arc::new(Breaker::default()),
+            drains: settings.spec.bills_after_cancel.unwrap_or(false).then(Drains::default),
         };
         backends.insert(settings.name.to_string(), (settings.clone(), provider.clone()));
         Ok(provider)
@@ -281,8 +282,10 @@ impl Backend for AssumedEngine {
 /// The configured budgets, and those of the keys.
 pub fn budget_specs(settings: &Settings, keys: &[NewKeyWithId]) -> Vec<BudgetSpec> {
     let of_keys = keys.iter().flat_map(|(id, key)| {
-        let budgets = key.budgets.iter();
-        budgets.map(|(limit, window)| BudgetSpec::dollars(Scope::Key(id.clone()), *limit, *window))
+        key.budgets.iter().map(|KeyBudget { measure, limit, window }| BudgetSpec {
+            measure: *measure,
+            ..BudgetSpec::dollars(Scope::Key(id.clone()), NanoDollars(*limit), *window)
+        })
     });
     settings.budgets.iter().cloned().chain(of_keys).collect()
 }

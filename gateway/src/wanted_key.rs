@@ -6,7 +6,7 @@
 use crate::budget_text;
 use crate::config::units::Names;
 use crate::config::{Settings, nearest};
-use policies::{Location, NanoDollars, RateLimit};
+use policies::{Location, RateLimit};
 use router::MOST_SHARED;
 use router::ledger::NewKey;
 use serde::Deserialize;
@@ -68,13 +68,14 @@ impl WantedKey {
                 return Err(Wrong { field: "classes", what });
             }
         }
-        let budgets = each("budget", self.budget, budget_text::parse, |budget| budget.1)?;
+        let budgets = each("budget", self.budget, budget_text::parse, |budget| (budget.measure, budget.window))?;
         if !budgets.is_empty() && settings.ledger.place.file().is_none() && settings.replicas.is_none() {
             let what = "on a ledger that several processes may write nobody keeps it: set `replicas.url`".into();
             return Err(Wrong { field: "budget", what });
         }
-        if settings.replicas.is_some() && budgets.iter().any(|(limit, _)| limit.0 > MOST_SHARED) {
-            let what = format!("replicas share at most ${}", NanoDollars(MOST_SHARED));
+        let shared = settings.replicas.is_some();
+        if let Some(budget) = budgets.iter().find(|budget| shared && budget.limit > MOST_SHARED) {
+            let what = format!("replicas share at most {}", budget.measure.text(MOST_SHARED));
             return Err(Wrong { field: "budget", what });
         }
         let side = |word: String| if word == "local" { Location::Local } else { Location::Hosted };

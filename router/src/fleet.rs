@@ -1,5 +1,6 @@
 //! The configured models and who answers for them.
 
+use crate::execute::Drains;
 use crate::health::Breaker;
 use adapters::Backend;
 use policies::{
@@ -23,6 +24,8 @@ pub struct Provider {
     pub backend: Arc<dyn Backend>,
     /// Its breaker.
     pub breaker: Arc<Breaker>,
+    /// Where its answers are read on when their clients leave, because it bills them all the same; `None`: it does not.
+    pub drains: Option<Drains>,
 }
 
 /// A configured model.

@@ -37,8 +37,8 @@ pub use classify::{
     WINDOW as RISK_WINDOW, encoder, heuristic_need, probe,
 };
 pub use execute::{
-    Answer, AnswerBody, AnswerStream, Cascade, CascadeConfig, Denied, DeniedBy, Explanation, Head, Piece, Router,
-    RouterConfig, Side, SideAnswer, SideFailure,
+    Answer, AnswerBody, AnswerStream, Cascade, CascadeConfig, Denied, DeniedBy, Drains, Explanation, Head, Piece,
+    Router, RouterConfig, Side, SideAnswer, SideFailure,
 };
 pub use experiment::{AT_ONCE, Assessment, Experiment, ExperimentSpec, Live, PairJudge, Trial, assess, split};
 pub use fleet::{Fleet, Model, Provider};

@@ -110,6 +110,7 @@ impl Bench {
                 region: Some("us".into()),
                 backend: backend.clone() as Arc<dyn Backend>,
                 breaker: Arc::new(Breaker::default()),
+                drains: None,
             },
             upstream: name.into(),
             pricing,

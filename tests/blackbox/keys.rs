@@ -304,6 +304,36 @@ async fn each_of_a_keys_budgets_holds() {
 }
 
 #[tokio::test]
+async fn a_keys_budget_in_tokens_holds_beside_one_in_dollars() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&hosted_only(&upstream, "echo")).await;
+    let budgets = ["--budget", "1000 tokens/day", "--budget", "1.00 USD/day"];
+    let arguments: Vec<&str> = ["--name", "counted"].into_iter().chain(budgets).collect();
+    let (id, key) = create(&gateway, &arguments);
+    known(&gateway, &[&key]).await;
+    let bearer = format!("Bearer {key}");
+    let ask = async |most: u64| {
+        let mut body = chat("big", "x");
+        body["max_tokens"] = most.into();
+        gateway.chat_with(&body, &[("authorization", &bearer)]).await
+    };
+    // It holds its most, and takes what it had: eleven tokens in and five out.
+    assert_eq!(ask(100).await.status(), 200);
+    let refused = ask(2_000).await;
+    assert_eq!((refused.status().as_u16(), header(&refused, "x-sluice-reason")), (402, Some("budget")));
+    assert_eq!(upstream.count(), 1);
+    let states = gateway.api("/api/budgets").await;
+    let scope = format!("key:{id}");
+    let of_key = states["budgets"].as_array().expect("budgets").iter().filter(|budget| budget["scope"] == *scope);
+    let tokens: Vec<_> = of_key
+        .filter_map(|budget| budget["limit_tokens"].as_u64().map(|limit| (limit, budget["spent_tokens"].as_u64())))
+        .collect();
+    assert_eq!(tokens, [(1_000, Some(16))], "{states}");
+    let listed = gateway.cli(&["keys", "list"]);
+    assert_eq!(listed["keys"][0]["budgets"][0], serde_json::json!({"limit_tokens": 1_000, "window": "day"}));
+}
+
+#[tokio::test]
 async fn a_keys_own_rate_takes_the_place_of_the_default_and_a_team_shares_one() {
     let upstream = Upstream::start().await;
     let limits = "[limits]\nrequests_per_minute = 2\n[limits.teams.research]\nrequests_per_minute = 3\n";

@@ -52,7 +52,7 @@ pub struct Create {
     /// Data classes it may send, comma-separated; default: all.
     #[arg(long, value_delimiter = ',')]
     classes: Option<Vec<String>>,
-    /// Its own hard budget, e.g. "1.00 USD/month"; may be repeated with another window.
+    /// Its own hard budget, e.g. "1.00 USD/month" or "100000 tokens/day"; may be repeated with another window or measure.
     #[arg(long)]
     budget: Vec<String>,
     /// Its own rate limit, e.g. "60 requests/minute" or "100000 tokens/minute"; may be repeated.

@@ -2,6 +2,8 @@
 
 use super::providers::Findings;
 use super::spec::RouterSpec;
+use policies::{Measure, NanoDollars};
+use router::ledger::KeyBudget;
 use router::probe::Head;
 use router::{LaneRule, MoneyRate, Window};
 use std::path::Path;
@@ -12,7 +14,11 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Reads `AMOUNT USD/WINDOW` as money for a time; a month is thirty days.
 pub(super) fn rate(text: &str) -> Result<MoneyRate, String> {
-    let (amount, window) = crate::budget_text::parse(text).map_err(|why| why.replace("budget", "rate"))?;
+    let KeyBudget { measure, limit, window } =
+        crate::budget_text::parse(text).map_err(|why| why.replace("budget", "rate"))?;
+    if measure != Measure::Money {
+        return Err(format!("`{text}` is no money; write e.g. \"2.00 USD/hour\""));
+    }
     let every = match window {
         Window::Hour => HOUR,
         Window::Day => HOUR * 24,
@@ -20,7 +26,7 @@ pub(super) fn rate(text: &str) -> Result<MoneyRate, String> {
         Window::Month => HOUR * 24 * 30,
         Window::Total => return Err(format!("`{text}` names no time; write e.g. \"2.00 USD/hour\"")),
     };
-    Ok(MoneyRate { amount, every })
+    Ok(MoneyRate { amount: NanoDollars(limit), every })
 }
 
 /// A router has one goal.

@@ -43,7 +43,6 @@ pub enum ProviderKind {
     /// An HTTP API.
     Hosted(Box<HostedSpec>),
     /// The engine in process.
-    #[cfg_attr(not(feature = "local"), expect(dead_code, reason = "read by the engine only"))]
     Engine(Box<EngineSettings>),
     /// The built-in simulated provider.
     Simulated,
@@ -144,6 +143,7 @@ impl ProviderSettings {
             (spec.addresses.is_some(), "addresses"),
             (spec.ca_file.is_some(), "ca_file"),
             (spec.client_cert_file.is_some(), "client_cert_file"),
+            (spec.bills_after_cancel.is_some(), "bills_after_cancel"),
         ];
         let misplaced: &[(bool, &str)] = match kind {
             ProviderKind::Hosted(_) => &engine_only,

@@ -102,6 +102,8 @@ pub struct ProviderSpec {
     pub api_version: Option<String>,
     /// What its models can do: `tools`, `vision`, `audio`, `files`, `json_schema`, `logprobs`, `n`. Default: everything.
     pub capabilities: Option<Vec<String>>,
+    /// It bills an answer to its end also when it is cancelled.
+    pub bills_after_cancel: Option<bool>,
     /// mistralrs: a name of the catalogue, `hf:ORG/REPO`, or a path.
     pub source: Option<String>,
     /// mistralrs: a chat template in place of the model's own.

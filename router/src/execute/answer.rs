@@ -125,7 +125,9 @@ impl std::fmt::Debug for AnswerStream {
 impl AnswerStream {
     /// A stream whose first event is there.
     pub(super) fn new(first: Event, events: Events, attempt: Attempt, include_usage: bool) -> Self {
-        Self { first: Some(first), ..Self::held(VecDeque::new(), events, attempt, include_usage) }
+        let mut stream = Self::held(VecDeque::new(), events, attempt, include_usage);
+        stream.first = Some(first);
+        stream
     }
 
     /// A stream whose beginning was held back.
@@ -220,6 +222,15 @@ impl AnswerStream {
             }
         };
         self.ending = pieces.into();
+    }
+}
+
+impl Drop for AnswerStream {
+    /// The client has left, unless the attempt is closed already.
+    fn drop(&mut self) {
+        let Some(attempt) = self.attempt.take() else { return };
+        let rest = std::mem::replace(&mut self.events, futures::stream::empty().boxed());
+        attempt.left(futures::stream::iter(self.first.take().map(Ok)).chain(rest).boxed());
     }
 }
 

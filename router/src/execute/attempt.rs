@@ -1,6 +1,7 @@
 //! The guard of one attempt: meter, money and its line on the ledger.
 
 use super::cascade::Look;
+use super::drain::{Drains, read_on};
 use super::growth::Growth;
 use super::story::now_us;
 use crate::audit::Entry;
@@ -11,8 +12,8 @@ use crate::health::Breaker;
 use crate::ledger::{AttemptClose, AttemptOpen, Ledger, LedgerError, Outcome, RequestRecord};
 use crate::limits::Charge;
 use crate::observe::Observer;
-use adapters::Phase;
 use adapters::wire::{Seen, WireRequest};
+use adapters::{Events, Phase};
 use policies::{Amount, Counted, LocalCost, Location, NanoDollars, Pricing, Usage};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -78,6 +79,10 @@ struct Running {
     text: String,
     text_beyond: u64,
     usage: Option<Counted>,
+    /// That is the provider's last word.
+    told: bool,
+    /// Its provider bills answers that are cancelled, too.
+    drains: Option<Drains>,
     /// How long a machine in the house was at work, where its backend tells; else the attempt's own time counts.
     busy: Option<Duration>,
     /// Its opening is on the ledger: from here on it may have cost something.
@@ -98,6 +103,7 @@ pub(super) struct Start {
     pub(super) growth: Option<Growth>,
     pub(super) charge: Option<Charge>,
     pub(super) breaker: Arc<Breaker>,
+    pub(super) drains: Option<Drains>,
     /// `None`: it runs beside another attempt, which has the record.
     pub(super) record: Option<RequestRecord>,
     pub(super) received: Instant,
@@ -133,6 +139,7 @@ impl Attempt {
             growth,
             charge,
             breaker,
+            drains,
             record,
             received,
             shadow,
@@ -158,6 +165,8 @@ impl Attempt {
                 text: String::new(),
                 text_beyond: 0,
                 usage: None,
+                told: false,
+                drains,
                 busy: None,
                 dialled: false,
                 shadow,
@@ -239,8 +248,19 @@ impl Attempt {
         }
         if seen.usage.is_some() {
             running.usage = seen.usage;
+            // Some say it with every event.
+            running.told = seen.usage_only || seen.finish.is_some();
         }
         running.busy = seen.busy.or(running.busy);
+    }
+
+    /// The client has left a stream, and this is the rest of it: stopped, or read on where its provider bills it anyhow.
+    pub(super) fn left(self, rest: Events) {
+        let running = self.inner.as_ref().filter(|running| !running.told);
+        let place = running.and_then(|running| Some((running.drains.as_ref()?.enter()?, running.desk.tasks.clone())));
+        if let Some((place, tasks)) = place {
+            tasks.spawn(read_on(self, rest, place));
+        }
     }
 
     /// Whether the stream holds less than the most it can cost.
@@ -404,10 +424,16 @@ impl Running {
         counted: Counted,
     ) -> (AttemptClose, Option<RequestRecord>) {
         let usage = counted.usage();
+        let left = matches!(outcome, Outcome::Disconnected | Outcome::Cancelled);
+        let untold = self.drains.is_some() && self.dialled && !self.told && left;
         // An overflow is charged at the ceiling: never less than what is owed.
-        let cost = self.pricing.cost(usage).unwrap_or(self.open.ceiling);
+        let cost = match untold {
+            true => self.open.ceiling,
+            false => self.pricing.cost(usage).unwrap_or(self.open.ceiling),
+        };
         if let Some(hold) = self.hold.take() {
             let tokens = usage.input.0.saturating_add(usage.output.0);
+            let tokens = self.open.ceiling_tokens.filter(|_| untold).unwrap_or(tokens);
             hold.settle(Amount { money: cost.unwrap_or(NanoDollars::ZERO), tokens });
         }
         if outcome == Outcome::Ok {

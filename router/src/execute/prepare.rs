@@ -65,6 +65,7 @@ impl Router {
             growth: reserved.growth,
             charge: ask.charge.clone(),
             breaker: model.provider.breaker.clone(),
+            drains: model.provider.drains.clone(),
             record: None,
             received: ask.received,
             shadow: None,

@@ -93,7 +93,9 @@ impl Router {
         let permit = self.permit(facts, seen, model).map_err(DeniedBy::Backend)?;
         // Others may have taken the money since the decision.
         let late = |exceeded: Exceeded| DeniedBy::Refusal(Box::new(late_refusal(&exceeded, decision)));
-        let reserved = self.reserve(facts, seen, facts.stream).await.map_err(late)?;
+        // Stopping an answer that is billed anyhow saves nothing.
+        let stoppable = facts.stream && model.provider.drains.is_none();
+        let reserved = self.reserve(facts, seen, stoppable).await.map_err(late)?;
         if !model.provider.breaker.enter() {
             release(reserved.hold);
             let why = "its provider failed repeatedly".to_owned();

@@ -10,7 +10,7 @@
 use super::store::{Db, cells};
 use super::{Ledger, LedgerError};
 use crate::budgets::Window;
-use policies::{KeyId, Location, ModelName, NanoDollars, RateLimit, Secret};
+use policies::{KeyId, Location, Measure, ModelName, NanoDollars, RateLimit, Secret};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -35,12 +35,23 @@ pub struct NewKey {
     pub routes: Option<Vec<Location>>,
     /// Classes of data it may send; `None`: all.
     pub classes: Option<Vec<String>>,
-    /// Its own hard budgets, one a window.
-    pub budgets: Vec<(NanoDollars, Window)>,
+    /// Its own hard budgets, one a measure and window.
+    pub budgets: Vec<KeyBudget>,
     /// Its own rate limits.
     pub rates: Vec<RateLimit>,
     /// When it ends, microseconds since 1970.
     pub expires_us: Option<i64>,
+}
+
+/// A hard budget of a key's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyBudget {
+    /// What it counts.
+    pub measure: Measure,
+    /// The most, in nano-dollars or tokens.
+    pub limit: u64,
+    /// In which window.
+    pub window: Window,
 }
 
 /// A secret that was replaced.
@@ -69,11 +80,35 @@ pub struct KeyRecord {
     pub revoked_us: Option<i64>,
 }
 
-/// A budget as the file keeps it.
+/// A budget as the file keeps it: one of the two limits.
 #[derive(Serialize, Deserialize)]
 struct StoredBudget {
-    limit_nd: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit_nd: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit_tokens: Option<u64>,
     window: Window,
+}
+
+// === impl StoredBudget ===
+
+impl From<&KeyBudget> for StoredBudget {
+    fn from(budget: &KeyBudget) -> Self {
+        let limit = |measure| (budget.measure == measure).then_some(budget.limit);
+        Self { limit_nd: limit(Measure::Money), limit_tokens: limit(Measure::Tokens), window: budget.window }
+    }
+}
+
+impl StoredBudget {
+    /// The budget; one that limits nothing, or two things, cannot be read.
+    fn read(&self) -> Result<KeyBudget, LedgerError> {
+        let (measure, limit) = match (self.limit_nd, self.limit_tokens) {
+            (Some(limit), None) => (Measure::Money, limit),
+            (None, Some(limit)) => (Measure::Tokens, limit),
+            (None, None) | (Some(_), Some(_)) => return Err(unreadable("a budget has one limit")),
+        };
+        Ok(KeyBudget { measure, limit, window: self.window })
+    }
 }
 
 // === impl KeyRecord ===
@@ -93,8 +128,10 @@ impl KeyRecord {
     pub fn shown(&self) -> Value {
         let time = |us: i64| jiff::Timestamp::from_microsecond(us).map(|at| at.to_string()).unwrap_or_default();
         let now = jiff::Timestamp::now().as_microsecond();
-        let budget =
-            |(limit, window): &(NanoDollars, Window)| serde_json::json!({"limit_usd": limit, "window": window});
+        let budget = |KeyBudget { measure, limit, window }: &KeyBudget| match measure {
+            Measure::Money => serde_json::json!({"limit_usd": NanoDollars(*limit), "window": window}),
+            Measure::Tokens => serde_json::json!({"limit_tokens": limit, "window": window}),
+        };
         let old = self.old.iter().map(|old| old.until_us).filter(|until| *until > now).max();
         serde_json::json!({
             "id": self.id, "name": self.key.name, "team": self.key.team, "user": self.key.user, "models": self.key.models,
@@ -130,7 +167,7 @@ impl Ledger {
             created_us: jiff::Timestamp::now().as_microsecond(),
             revoked_us: None,
         };
-        let budgets = key.budgets.iter().map(|(limit, window)| StoredBudget { limit_nd: limit.0, window: *window });
+        let budgets = key.budgets.iter().map(StoredBudget::from);
         let rates: Vec<String> = key.rates.iter().map(ToString::to_string).collect();
         let budgets = text(&budgets.collect::<Vec<_>>());
         let rates = text(&rates);
@@ -195,7 +232,7 @@ impl Ledger {
                         models: models.map(|list| serde_json::from_str(&list).unwrap_or_default()),
                         routes: routes.map(|list| serde_json::from_str(&list).unwrap_or_default()),
                         classes: classes.map(|list| serde_json::from_str(&list).unwrap_or_default()),
-                        budgets: budgets.iter().map(|budget| (NanoDollars(budget.limit_nd), budget.window)).collect(),
+                        budgets: budgets.iter().map(StoredBudget::read).collect::<Result<_, _>>()?,
                         rates: rates.collect::<Result<_, _>>()?,
                         expires_us: row.get(11)?,
                     },

@@ -41,7 +41,7 @@ pub use arms::{ArmRecord, SessionRow};
 pub use compared::{FIRST_ATTEMPT, PairRecord, PairRow, Step, Texts, Vote};
 pub use daily::DailyRow;
 pub use evidence::KeptCheckpoint;
-pub use keys::{KeyDigest, KeyRecord, NewKey, OldSecret};
+pub use keys::{KeyBudget, KeyDigest, KeyRecord, NewKey, OldSecret};
 pub use learning::{JudgedRow, JudgementRecord, LabelRecord};
 pub use query::{GroupBy, RequestFilter, SpendRow, SpendTable};
 pub use record::{AttemptClose, AttemptOpen, Outcome, Payer, RequestRecord, ShadowRecord};

@@ -69,6 +69,11 @@ impl Replica {
             price: None,
             price_source: "config".into(),
             traceparent: None,
+            class: "internal".into(),
+            class_by: policies::ClassedBy::Default,
+            region: None,
+            traces: None,
+            content: None,
         });
         self.ledger.open(open.clone()).await.unwrap();
         open

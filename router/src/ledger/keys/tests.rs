@@ -7,6 +7,7 @@ use rusqlite::params;
 on_both_stores! {
     keys_are_found_by_digest_and_revoked_for_good;
     a_rotation_keeps_the_key_and_ends_every_older_secret_with_the_overlap;
+    budgets_in_dollars_and_in_tokens_are_kept_and_one_that_limits_nothing_cannot_be_read;
     a_list_that_cannot_be_read_never_widens_a_key;
 }
 
@@ -29,7 +30,10 @@ async fn keys_are_found_by_digest_and_revoked_for_good(bed: Bed) {
         models: Some(vec!["big".into()]),
         routes: Some(vec![Location::Hosted]),
         classes: Some(vec!["public".into()]),
-        budgets: vec![(NanoDollars(1), Window::Month), (NanoDollars(i64::MAX as u64), Window::Total)],
+        budgets: vec![
+            KeyBudget { measure: Measure::Money, limit: 1, window: Window::Month },
+            KeyBudget { measure: Measure::Money, limit: i64::MAX as u64, window: Window::Total },
+        ],
         rates: vec![RateLimit::parse("60 requests/minute").unwrap(), RateLimit::parse("9 tokens/day").unwrap()],
         expires_us: Some(i64::MAX),
         ..named("n")
@@ -94,9 +98,28 @@ fn a_key_of_an_older_ledger_keeps_its_budget_and_its_secret() {
     drop(before);
     let (ledger, _) = Ledger::start(&path, Durability::Process).unwrap();
     let keys = ledger.keys().unwrap();
-    assert_eq!(keys[0].key.budgets, [(NanoDollars(5_000_000_000), Window::Month)]);
+    assert_eq!(
+        keys[0].key.budgets,
+        [KeyBudget { measure: Measure::Money, limit: 5_000_000_000, window: Window::Month }]
+    );
     assert_eq!((keys[0].digest, keys[0].key.models.as_ref().map(Vec::len)), (digest, Some(1)));
     assert!(keys[1].key.budgets.is_empty() && keys[1].key.rates.is_empty() && keys[1].key.routes.is_none());
+}
+
+async fn budgets_in_dollars_and_in_tokens_are_kept_and_one_that_limits_nothing_cannot_be_read(bed: Bed) {
+    let (ledger, _) = ledgers(&bed);
+    let budget = |measure, limit| KeyBudget { measure, limit, window: Window::Day };
+    let budgets = vec![budget(Measure::Money, 5), budget(Measure::Tokens, 100_000)];
+    ledger.create_key(&NewKey { budgets: budgets.clone(), ..named("n") }).unwrap();
+    let key = ledger.keys().unwrap().remove(0);
+    assert_eq!(key.key.budgets, budgets);
+    let shown = key.shown()["budgets"].clone();
+    assert_eq!(shown[0], serde_json::json!({"limit_usd": "0.000000005", "window": "day"}));
+    assert_eq!(shown[1], serde_json::json!({"limit_tokens": 100_000, "window": "day"}));
+    for stored in [r#"[{"window":"day"}]"#, r#"[{"limit_nd":1,"limit_tokens":1,"window":"day"}]"#] {
+        ledger.aside(|db| db.execute("UPDATE keys SET budgets = ?1", cells![stored])).unwrap();
+        assert!(ledger.keys().is_err(), "{stored}");
+    }
 }
 
 async fn a_list_that_cannot_be_read_never_widens_a_key(bed: Bed) {

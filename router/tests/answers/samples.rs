@@ -1,28 +1,19 @@
 //! A second local sample of a short whole answer that is hard to tell: agreement keeps it, disagreement escalates.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use super::bench::{self, HOSTED, LOCAL, LONG, NO_LOOK, chunk, config, half, model, text_of};
 use adapters::scripted::{Play, Scripted};
-use adapters::wire::{Certainty, WireRequest};
+use adapters::wire::Certainty;
 use adapters::{Backend, BackendError, Call, Description, Events, Kind};
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use policies::{
-    Classes, Endpoint, Location, ModelName, NanoDollars, Price, PriceSource, Pricing, Principal, Rate, Readiness,
-    RouteWish, Unsure,
-};
-use router::ledger::{Durability, Ledger};
-use router::{
-    Answer, AnswerBody, Ask, Breaker, Budgets, Cascade, CascadeConfig, Classifier, Control, Fleet, Model, Provider,
-    Router, RouterConfig, Share, Silent,
-};
+use policies::{Location, NanoDollars, Readiness};
+use router::{Answer, AnswerBody, CascadeConfig, RouterConfig};
 use serde_json::{Value, json};
+use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
-const LOCAL: &str = "local";
-const HOSTED: &str = "hosted";
 /// Uncertainty of a token at which its log-probability alone moves the doubt from one end to the other.
 const ENTROPY: f32 = 2.0;
 const SURE: f32 = -0.01;
@@ -32,12 +23,29 @@ const CLUELESS: f32 = -9.0;
 struct Noting {
     script: Scripted,
     calls: Mutex<Vec<Call>>,
+    more: Notify,
+}
+
+// === impl Noting ===
+
+impl Noting {
+    /// Waits until it was asked so often.
+    async fn asked(&self, times: usize) {
+        loop {
+            let more = self.more.notified();
+            if self.calls.lock().len() >= times {
+                return;
+            }
+            more.await;
+        }
+    }
 }
 
 #[async_trait]
 impl Backend for Noting {
     async fn call(&self, call: Call) -> Result<Events, BackendError> {
         self.calls.lock().push(call.clone());
+        self.more.notify_waiters();
         self.script.call(call).await
     }
 
@@ -50,11 +58,6 @@ impl Backend for Noting {
     }
 }
 
-fn chunk(text: &str, finish: Option<&str>) -> String {
-    let choice = json!({"index": 0, "delta": {"content": text}, "finish_reason": finish});
-    json!({"object": "chat.completion.chunk", "choices": [choice]}).to_string()
-}
-
 /// A local answer, a token a word, that its model is so sure of.
 fn told(text: &str, logprob: f32) -> Play {
     let certainty = Certainty { logprob, entropy: ENTROPY };
@@ -64,120 +67,50 @@ fn told(text: &str, logprob: f32) -> Play {
 }
 
 struct Bench {
-    router: Arc<Router>,
-    ledger: Ledger,
+    bench: bench::Bench,
     local: Arc<Noting>,
     hosted: Arc<Noting>,
-    _folder: tempfile::TempDir,
 }
 
-const TWICE: CascadeConfig = CascadeConfig {
-    width: 0.5,
-    observe: false,
-    hold_tokens: 6,
-    hold: Duration::from_secs(5),
-    hedge: false,
-    samples: 2,
-};
+impl Deref for Bench {
+    type Target = bench::Bench;
+
+    fn deref(&self) -> &bench::Bench {
+        &self.bench
+    }
+}
+
+const TWICE: CascadeConfig = CascadeConfig { width: 0.5, samples: 2, ..NO_LOOK };
 
 // === impl Bench ===
 
 impl Bench {
     fn new(local: Vec<Play>, cascade: CascadeConfig) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::start(folder.path().join("l.db"), Durability::Process).unwrap().0;
-        let noting = |script: Vec<Play>| Arc::new(Noting { script: Scripted::new(script), calls: Mutex::default() });
+        let noting = |script: Vec<Play>| {
+            Arc::new(Noting { script: Scripted::new(script), calls: Mutex::default(), more: Notify::new() })
+        };
         let (local, hosted) = (noting(local), noting(vec![Play::Stream(vec![chunk("hosted ", Some("stop"))], None)]));
-        let model = |name: &str, location, backend: &Arc<Noting>, pricing| Model {
-            name: name.into(),
-            provider: Provider {
-                name: format!("provider-of-{name}").as_str().into(),
-                location,
-                region: Some("us".into()),
-                backend: backend.clone(),
-                breaker: Arc::new(Breaker::default()),
-            },
-            upstream: name.into(),
-            pricing,
-            context_window: None,
-            max_output: None,
-            capabilities: None,
-        };
-        let price = Price { input: Rate(1_000_000_000), output: Rate(1_000_000_000), ..Price::default() };
-        let fleet = Fleet::new(vec![
-            model(LOCAL, Location::Local, &local, Pricing::Free),
-            model(HOSTED, Location::Hosted, &hosted, Pricing::Priced(price, PriceSource::Config)),
-        ]);
-        let names = |name: &str| -> Arc<[ModelName]> { [name.into()].into() };
-        let config = RouterConfig {
-            local: names(LOCAL),
-            hosted: names(HOSTED),
-            classes: Arc::new(Classes::standard()),
-            default_class: "internal".into(),
-            matchers: Arc::from([]),
-            rules: [].into(),
-            max_per_request: None,
-            max_first_token: None,
-            assumed_output: 100,
-            unsure: Unsure::Heuristic,
-            classifier: Classifier::Heuristic,
-            lanes: vec![],
-            second: None,
-            spender: None,
-            affinity: Arc::default(),
-            taint: Arc::default(),
-            switch_cost: 0.0,
-            cascade,
-            exploration: 0.0,
-            keep_prompts: false,
-            experiments: vec![],
-            baseline: None,
-            detectors: None,
-            masking: None,
-            local_cost: None,
-            holdout: None,
-        };
-        let budgets = Budgets::start(ledger.clone(), vec![], jiff::Timestamp::now()).unwrap();
-        // Every need is too close to call.
-        let share = Arc::new(Control::from(Share::new(0.5, &[0.0, 0.5, 1.0])));
-        let steering = (share, Arc::new(Cascade::default()));
-        let router =
-            Router::new(config, fleet, steering, budgets, ledger.clone(), Arc::new(Silent), TaskTracker::new());
-        Self { router: Arc::new(router), ledger, local, hosted, _folder: folder }
+        let models =
+            vec![model(LOCAL, Location::Local, local.clone()), model(HOSTED, Location::Hosted, hosted.clone())];
+        let bench = bench::Bench::new(RouterConfig { cascade, ..config() }, models, half());
+        Self { bench, local, hosted }
     }
 
     async fn ask(&self, id: &str, stream: bool, more: Value) -> Answer {
-        let mut body = json!({"model": "auto", "stream": stream, "messages": [{"role": "user", "content": "Compare two things."}]});
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let ask = Ask {
-            id: id.into(),
-            request: Arc::new(WireRequest::parse(Endpoint::Chat, body.to_string().into()).unwrap()),
-            principal: Principal::default(),
-            wish: RouteWish::Auto,
-            class: None,
-            session: None,
-            tags: vec![],
-            traceparent: None,
-            received: Instant::now(),
-            charge: None,
-            looked: router::Looked::default(),
-        };
-        self.router.answer(ask).await.unwrap_or_else(|denied| panic!("denied: {denied:?}"))
+        let mut more = more;
+        more["stream"] = stream.into();
+        self.answer(bench::ask(id, "Compare two things.", &more)).await
     }
 
     /// A whole answer's text.
     async fn whole(&self, id: &str) -> String {
         let answer = self.ask(id, false, json!({})).await;
-        let AnswerBody::Whole { body, .. } = answer.body else { panic!("a stream") };
-        String::from_utf8(body.to_vec()).unwrap()
-    }
-
-    fn story(&self, id: &str) -> Value {
-        self.ledger.request(id).unwrap().unwrap()
+        assert!(matches!(answer.body, AnswerBody::Whole { .. }));
+        text_of(answer).await
     }
 
     /// Purposes and outcomes of the lines.
-    fn lines(&self, id: &str) -> Vec<(String, String)> {
+    fn ways(&self, id: &str) -> Vec<(String, String)> {
         let word = |value: &Value| value.as_str().unwrap().to_owned();
         let story = self.story(id);
         let lines = story["attempt_log"].as_array().unwrap().iter();
@@ -211,7 +144,7 @@ async fn an_answer_that_is_drawn_again_is_kept() {
     assert!(text.contains("It is 42.") && !text.contains("42.0"), "the first one is sent: {text}");
     let story = bench.story("r");
     assert_eq!((&story["cascade"]["agreement"], &story["cascade"]["verdict"]), (&json!("agreed"), &json!("kept")));
-    assert_eq!(bench.lines("r"), lines([("answer", "ok"), ("judge", "ok")]));
+    assert_eq!(bench.ways("r"), lines([("answer", "ok"), ("judge", "ok")]));
     assert_eq!(bench.hosted.script.calls(), 0);
     let sample = &story["attempt_log"][1];
     assert_eq!((&sample["route"], &sample["model"]), (&json!("local"), &json!(LOCAL)));
@@ -227,7 +160,7 @@ async fn an_answer_that_is_drawn_otherwise_escalates_and_nothing_of_either_is_se
     assert!(text.contains("hosted") && !text.contains("It is"), "{text}");
     let look = &bench.story("r")["cascade"];
     assert_eq!((&look["agreement"], &look["verdict"]), (&json!("differed"), &json!("escalated")));
-    assert_eq!(bench.lines("r"), lines([("answer", "rejected"), ("judge", "ok"), ("answer", "ok")]));
+    assert_eq!(bench.ways("r"), lines([("answer", "rejected"), ("judge", "ok"), ("answer", "ok")]));
     assert_eq!(bench.story("r")["reason"], "cascade");
 }
 
@@ -255,7 +188,7 @@ async fn who_is_sure_or_clueless_is_asked_once() {
     {
         let bench = Bench::new(vec![told("It is 42.", logprob)], TWICE);
         bench.whole("r").await;
-        assert_eq!(bench.lines("r"), outcomes);
+        assert_eq!(bench.ways("r"), outcomes);
         assert_eq!(bench.local.script.calls(), 1);
         assert!(bench.story("r")["cascade"].get("agreement").is_none());
     }
@@ -285,7 +218,7 @@ async fn a_second_sample_that_fails_leaves_the_doubt_to_decide() {
     assert_eq!(look["agreement"], "failed");
     let kept = look["wrong"].as_f64().unwrap() < look["threshold"].as_f64().unwrap();
     assert_eq!((look["verdict"] == "kept", text.contains("It is 42.")), (kept, kept));
-    assert_eq!(bench.lines("r")[1], ("judge".to_owned(), "error".to_owned()));
+    assert_eq!(bench.ways("r")[1], ("judge".to_owned(), "error".to_owned()));
 }
 
 #[tokio::test]
@@ -305,26 +238,16 @@ async fn a_hedge_runs_beside_both_samples_and_every_attempt_has_its_own_line() {
     let hang = |second: Play| vec![told("It is 42.", unsure), second];
     // The second sample never comes, and the client leaves: three lines, each with its end.
     let bench = Bench::new(hang(Play::Hang), CascadeConfig { hedge: true, ..TWICE });
+    // The hosted call has its opening line before it is dialled.
     let both_run = async {
-        // The hosted call has its opening line before it is dialled.
-        while bench.local.script.calls() < 2 || !bench.ledger.knows("r").unwrap() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        bench.local.asked(2).await;
+        bench.hosted.asked(1).await;
     };
     tokio::select! {
         answer = bench.ask("r", false, json!({})) => panic!("answered: {answer:?}"),
-        both = tokio::time::timeout(Duration::from_secs(20), both_run) => both.unwrap(),
+        both = timeout(LONG, both_run) => both.unwrap(),
     }
-    let until = Instant::now() + Duration::from_secs(20);
-    let all = loop {
-        let story = bench.ledger.request("r").unwrap();
-        let all = story.map(|story| story["attempt_log"].as_array().unwrap().clone()).unwrap_or_default();
-        if all.len() == 3 && all.iter().all(|line| !line["outcome"].is_null()) {
-            break all;
-        }
-        assert!(Instant::now() < until, "{all:#?}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    };
+    let all = bench.lines("r", 3).await;
     let words: Vec<_> = all.iter().map(|line| (&line["attempt"], &line["outcome"])).collect();
     let (one, two, three) = (json!(1), json!(2), json!(3));
     let (left, cancelled) = (json!("disconnected"), json!("cancelled"));

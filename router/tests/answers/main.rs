@@ -1,0 +1,13 @@
+//! Answers of the whole router, with models that the tests play: the second look, hedging, second samples, sessions, what
+//! is left to learn from.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod bench;
+mod cascade;
+mod hedge;
+mod hedge_ends;
+mod learning;
+mod leaving;
+mod puppet;
+mod samples;
+mod sessions;
