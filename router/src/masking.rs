@@ -25,7 +25,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 /// Sessions in each of the two generations.
-const KEPT: usize = 2_048;
+const KEPT: usize = 1_024;
 
 /// What is masked, and who remembers numbers.
 #[derive(Clone, Debug)]
@@ -94,12 +94,12 @@ impl Names {
 
     /// Keeps the numbers of a request that is about to be answered.
     pub(crate) fn keep(&self, ask: &Ask, mask: &Mask) {
-        let Some(session) = self.session(ask) else { return };
+        let (Some(session), Some(numbers)) = (self.session(ask), mask.numbers.kept()) else { return };
         let mut known = self.known.lock();
         if known.young.len() >= KEPT && !known.young.contains_key(&session) {
             known.old = std::mem::take(&mut known.young);
         }
-        known.young.insert(session, mask.numbers.clone());
+        known.young.insert(session, numbers);
     }
 }
 
@@ -114,10 +114,7 @@ impl Mask {
 
     /// A text of the same request, to be kept: masked by what is known; `None` where that leaves more than the request has.
     pub(crate) fn conceal(&self, text: &str) -> Option<String> {
-        let mut masked = text.to_owned();
-        for (value, placeholder) in self.values.pairs() {
-            masked = masked.replace(value, &placeholder);
-        }
+        let masked = self.values.conceal(text).ok()?;
         let found = self.detectors.scan(&[vec![masked.as_str().into()]], Unscanned::default());
         (found.class <= self.left).then_some(masked)
     }
@@ -151,7 +148,7 @@ pub(crate) fn mask(
     let found = detectors.scan_for(&passages, unscanned, &mut sought);
     drop(passages);
     let still = chosen.texts.iter().zip(&sought.met).filter(|(_, met)| **met).map(|((kind, _), _)| *kind);
-    let bound = still.chain(chosen.unaccounted(located)).filter_map(|kind| detectors.class_of(kind)).max();
+    let bound = still.chain(chosen.unaccounted(located).ok()?).filter_map(|kind| detectors.class_of(kind)).max();
     Some(Mask {
         values: Arc::new(values),
         left: found.class.max(bound),

@@ -122,8 +122,7 @@ impl Track {
             let whole = free(text, &span) && !escaped && !OPEN_ENDED.contains(&variety);
             if let (true, Some(places)) = (whole, places)
                 && let Some(range) = places.iter().try_fold(span, |span, places| places.of(&span))
-                && let Some(part) =
-                    self.parts.iter().position(|part| part.start <= range.start && range.end <= part.end)
+                && let Some(part) = self.part_of(&range)
             {
                 let begin = self.parts[part].start;
                 let range = range.start - begin..range.end - begin;
@@ -131,6 +130,12 @@ impl Track {
             }
             self.values.insert((kind, value));
         }
+    }
+
+    /// The part that a stretch of the passage's text is in.
+    fn part_of(&self, range: &Range<usize>) -> Option<usize> {
+        let at = self.parts.partition_point(|part| part.end < range.end);
+        self.parts.get(at).filter(|part| part.start <= range.start).map(|_| at)
     }
 
     pub(super) fn located(mut self, findings: Findings) -> Located {

@@ -27,7 +27,7 @@ pub use restore::{Restorer, Values};
 use crate::detect::{Kind, Located, Passage, Sought};
 use crate::residency::DataClass;
 use aho_corasick::{AhoCorasick, BuildError, MatchKind};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 
 /// What is masked, and when.
@@ -154,13 +154,20 @@ impl Chosen<'_> {
 
     /// Kinds of values that a scan found and that were not cut out. One that a reading made larger than it is (text of
     /// the next part glued to it) is the one that was cut out.
-    pub fn unaccounted(&self, located: &Located) -> impl Iterator<Item = Kind> {
-        let gone = |kind: Kind, value: &[u8]| {
-            self.forms.iter().any(|(masked, form)| {
-                form == value || (*masked == kind && value.windows(form.len()).any(|window| window == form))
-            })
+    ///
+    /// # Errors
+    /// There are too many values.
+    pub fn unaccounted(&self, located: &Located) -> Result<BTreeSet<Kind>, BuildError> {
+        let same: HashSet<&[u8]> = self.forms.iter().map(|(_, form)| form.as_slice()).collect();
+        // One search of each kind: every value is read once, however many there are.
+        let mut of_kind: BTreeMap<Kind, Vec<&[u8]>> = BTreeMap::new();
+        self.forms.iter().for_each(|(kind, form)| of_kind.entry(*kind).or_default().push(form));
+        let searches = of_kind.into_iter().map(|(kind, forms)| Ok((kind, AhoCorasick::new(forms)?)));
+        let searches: BTreeMap<Kind, AhoCorasick> = searches.collect::<Result<_, BuildError>>()?;
+        let gone = |kind: &Kind, value: &[u8]| {
+            same.contains(value) || searches.get(kind).is_some_and(|search| search.is_match(value))
         };
-        located.values.iter().filter(move |(kind, value)| !gone(*kind, value)).map(|(kind, _)| *kind)
+        Ok(located.values.iter().filter(|(kind, value)| !gone(kind, value)).map(|(kind, _)| *kind).collect())
     }
 }
 

@@ -3,8 +3,8 @@
 use crate::detect::{Kind, Passage};
 use std::collections::{HashMap, HashSet};
 
-/// Values of a session whose numbers are kept; beyond it the session begins anew.
-const KEPT: usize = 4_096;
+/// Values of a session whose numbers are kept; one with more keeps none.
+const KEPT: usize = 512;
 
 /// The numbers of a session's values, by digest: no value is in it.
 #[derive(Clone, Debug, Default)]
@@ -22,9 +22,6 @@ pub struct Taken(HashSet<(Kind, u32)>);
 impl Numbers {
     /// Numbers the values of one request; `digests` are theirs, kinds included. No two get the same, none that is taken.
     pub fn assign(&mut self, values: impl IntoIterator<Item = (Kind, u64)>, taken: &Taken) -> Vec<u32> {
-        if self.known.len() > KEPT {
-            *self = Self::default();
-        }
         let mut given = HashSet::new();
         let number = |(kind, digest)| {
             let known = self.known.get(&digest).copied();
@@ -45,6 +42,11 @@ impl Numbers {
             number
         };
         values.into_iter().map(number).collect()
+    }
+
+    /// What is kept until the session's next turn; `None`: it is too much, and that one begins anew.
+    pub fn kept(&self) -> Option<Self> {
+        (self.known.len() <= KEPT).then(|| self.clone())
     }
 }
 

@@ -12,6 +12,7 @@
 //! **What it does not do.** A restored value is not read again: what is in it is no placeholder.
 
 use crate::detect::Kind;
+use aho_corasick::{AhoCorasick, BuildError, MatchKind};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -75,12 +76,19 @@ impl Values {
         restored
     }
 
-    /// The values with their placeholders, the longest first.
-    pub fn pairs(&self) -> Vec<(&str, String)> {
-        let mut pairs: Vec<(&str, String)> =
-            self.0.iter().map(|((kind, number), text)| (&**text, Self::placeholder(*kind, *number))).collect();
-        pairs.sort_by(|one, two| two.0.len().cmp(&one.0.len()).then(one.cmp(two)));
-        pairs
+    /// Placeholders in the place of values, wherever they stand: for a text of the same request that is to be kept.
+    ///
+    /// # Errors
+    /// There are too many values.
+    pub fn conceal(&self, text: &str) -> Result<String, BuildError> {
+        let (known, placeholders): (Vec<&str>, Vec<String>) = self.pairs().unzip();
+        let search = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(known)?;
+        Ok(search.replace_all(text, &placeholders))
+    }
+
+    /// The values with their placeholders.
+    fn pairs(&self) -> impl Iterator<Item = (&str, String)> {
+        self.0.iter().map(|((kind, number), text)| (&**text, Self::placeholder(*kind, *number)))
     }
 }
 
