@@ -8,6 +8,7 @@ mod hedge;
 mod hedge_ends;
 mod learning;
 mod leaving;
+mod masking;
 mod puppet;
 mod samples;
 mod sessions;

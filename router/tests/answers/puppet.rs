@@ -6,10 +6,12 @@ use adapters::wire::{Certainty, Seen, seen_in_chunk, seen_in_whole, sse};
 use adapters::{Backend, BackendError, Call, Description, Event, Events, Kind};
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
+use policies::detect::Detectors;
 use policies::{Capabilities, Location, ModelName, NanoDollars, OnExceeded, Readiness};
 use router::compare::Question;
 use router::{
-    Answer, Ask, BudgetSpec, CascadeConfig, Drains, ExperimentSpec, PairJudge, RouterConfig, Scope, Trial, Window,
+    Answer, Ask, BudgetSpec, CascadeConfig, Drains, ExperimentSpec, Masking, PairJudge, RouterConfig, Scope, Trial,
+    Window,
 };
 use serde_json::{Value, json};
 use std::ops::Deref;
@@ -170,6 +172,8 @@ pub(crate) struct Setting {
     pub(crate) shadowed: bool,
     /// What the local model answers by itself, without being waited for.
     pub(crate) at_once: Option<Play>,
+    /// What hosted models get placeholders for, and who finds it.
+    pub(crate) masking: Option<(Masking, Arc<Detectors>)>,
     /// Whether the first hosted provider bills answers that are cancelled.
     pub(crate) bills: bool,
 }
@@ -185,7 +189,7 @@ pub(crate) const ON: CascadeConfig = CascadeConfig {
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { cascade: ON, limit: None, window: None, shadowed: false, at_once: None, bills: false }
+        Self { cascade: ON, limit: None, window: None, shadowed: false, at_once: None, masking: None, bills: false }
     }
 }
 
@@ -213,7 +217,10 @@ impl Stage {
         first.context_window = setting.window;
         first.provider.drains = setting.bills.then(Drains::default);
         let (second, second_calls) = played(HOSTED[1], Location::Hosted);
+        let (masking, detectors) = setting.masking.unzip();
         let config = RouterConfig {
+            masking,
+            detectors,
             hosted: HOSTED.iter().map(|name| ModelName::from(*name)).collect(),
             cascade: setting.cascade,
             ..config()
@@ -237,7 +244,11 @@ impl Stage {
     }
 
     pub(crate) fn ask(&self, id: &str, stream: bool, class: Option<&str>) -> JoinHandle<Answer> {
-        let asked = Ask { class: class.map(Into::into), ..ask(id, "Compare two things.", &json!({"stream": stream})) };
+        let asked = ask(id, "Compare two things.", &json!({"stream": stream}));
+        self.answer_to(Ask { class: class.map(Into::into), ..asked })
+    }
+
+    pub(crate) fn answer_to(&self, asked: Ask) -> JoinHandle<Answer> {
         let router = self.router.clone();
         self.tasks
             .spawn(async move { router.answer(asked).await.unwrap_or_else(|denied| panic!("denied: {denied:?}")) })
