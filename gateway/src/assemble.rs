@@ -219,7 +219,7 @@ impl Ground {
             default_class: settings.default_class.clone(),
             matchers: settings.matchers.clone(),
             detectors: settings.detectors.clone(),
-            masking: settings.masking.map(|rules| Masking { rules, names: self.parts.names.clone() }),
+            masking: settings.masking.clone().map(|rules| Masking { rules, names: self.parts.names.clone() }),
             rules,
             max_per_request,
             max_first_token: Some(max_first_token),

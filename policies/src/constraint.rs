@@ -11,6 +11,7 @@ use crate::budget::{Amount, BudgetView, HoldError, Measure, OnExceeded};
 use crate::candidate::{Candidate, Location, Readiness};
 use crate::decide::World;
 use crate::facts::{ClassedBy, Facts, RouteWish};
+use crate::mask::Masked;
 use crate::money::NanoDollars;
 use serde::Serialize;
 use std::time::Duration;
@@ -122,8 +123,7 @@ fn residency(facts: &Facts, world: &World, candidate: &Candidate) -> Option<Stri
     let permits =
         |class| world.classes.permits(class, &candidate.provider, candidate.location, candidate.region.as_deref());
     let refused = permits(facts.class).err()?;
-    let masked = facts.classed.masked.as_ref().filter(|_| candidate.location == Location::Hosted);
-    let rule = match masked.map(|masked| permits(masked.class)) {
+    let rule = match maskable(facts, candidate).map(|masked| permits(masked.class)) {
         Some(Ok(())) => return None,
         // Its own rule speaks where masking lowers nothing.
         Some(Err(_)) | None => refused,
@@ -133,11 +133,15 @@ fn residency(facts: &Facts, world: &World, candidate: &Candidate) -> Option<Stri
 
 /// Whether a candidate gets a request masked: a hosted one where that is always done, or where the class would forbid it.
 pub(crate) fn masked_for(facts: &Facts, world: &World, candidate: &Candidate) -> bool {
-    let Some(masked) = facts.classed.masked.as_ref().filter(|_| candidate.location == Location::Hosted) else {
-        return false;
-    };
+    let Some(masked) = maskable(facts, candidate) else { return false };
     let region = candidate.region.as_deref();
     masked.always || world.classes.permits(facts.class, &candidate.provider, candidate.location, region).is_err()
+}
+
+/// What a candidate would get where it gets the request masked.
+fn maskable<'f>(facts: &'f Facts, candidate: &Candidate) -> Option<&'f Masked> {
+    let masked = facts.classed.masked.as_ref()?;
+    (candidate.location == Location::Hosted && masked.meant_for(&candidate.provider)).then_some(masked)
 }
 
 /// Why the data has that class, where its content set it: names of what was found, never the content.

@@ -8,11 +8,11 @@
 //! known to be harmless.
 
 use crate::ask::Ask;
-use crate::masking::{Mask, Masking, mask};
+use crate::masking::{self, Mask, Masking, mask};
 use crate::taint::Left;
 use adapters::wire::{Content, WireRequest};
 use policies::detect::{Detectors, Findings};
-use policies::mask::{Masked, Numbers};
+use policies::mask::{MaskRules, Masked, Numbers};
 use policies::{Classed, ClassedBy, DataClass};
 use std::sync::{Arc, OnceLock};
 
@@ -26,6 +26,8 @@ pub struct Looked(Arc<Seen>);
 #[derive(Debug, Default)]
 struct Seen {
     findings: OnceLock<Arc<Findings>>,
+    /// What may be masked, where anything may.
+    rules: OnceLock<MaskRules>,
     /// What takes the values out of it, where anything does.
     mask: OnceLock<Arc<Mask>>,
     /// The class that earlier turns of its session left to it.
@@ -71,11 +73,11 @@ impl Looked {
     /// What it is once it is masked: nothing lowers what the default and the client say, nor what masking left of earlier
     /// turns. A turn with nothing in it of its own only has these.
     fn masked(&self, asked: DataClass, own: DataClass) -> Option<Masked> {
-        let before = self.0.before.get();
+        let (rules, before) = (self.0.rules.get()?, self.0.before.get());
         let floor = before.map_or(asked, |before| before.masked.max(asked));
         match (self.0.mask.get(), before) {
             (Some(mask), _) => Some(mask.shown(floor)),
-            (None, Some(_)) => Some(Masked { class: floor.max(own), always: false, kinds: vec![] }),
+            (None, Some(_)) => Some(masking::shown(rules, floor.max(own), vec![])),
             (None, None) => None,
         }
     }
@@ -98,6 +100,9 @@ pub(crate) async fn look(ask: &Ask, detectors: Option<&Arc<Detectors>>, masking:
         return;
     }
     let bytes = ask.request.raw.body().len();
+    if let Some(masking) = masking {
+        ask.looked.0.rules.get_or_init(|| masking.rules.clone());
+    }
     let numbers = masking.map(|masking| (masking.clone(), masking.names.of(ask)));
     let (findings, mask) = if bytes <= INLINE {
         scan(&ask.request, detectors, numbers)

@@ -59,7 +59,7 @@ pub(crate) struct Mask {
     /// The class of what is left, where anything in it sets one.
     left: Option<DataClass>,
     kinds: Vec<(Kind, u32)>,
-    always: bool,
+    rules: MaskRules,
     detectors: Arc<Detectors>,
     numbers: Numbers,
 }
@@ -109,7 +109,7 @@ impl Mask {
     /// The request as the decision knows it: at least of class `floor`.
     pub(crate) fn shown(&self, floor: DataClass) -> Masked {
         let class = self.left.map_or(floor, |left| left.max(floor));
-        Masked { class, always: self.always, kinds: self.kinds.clone() }
+        shown(&self.rules, class, self.kinds.clone())
     }
 
     /// A text of the same request, to be kept: masked by what is known; `None` where that leaves more than the request has.
@@ -153,11 +153,17 @@ pub(crate) fn mask(
         values: Arc::new(values),
         left: found.class.max(bound),
         kinds: chosen.kinds(),
-        always: rules.always,
+        rules: rules.clone(),
         detectors: detectors.clone(),
         numbers,
         request: Arc::new(sent),
     })
+}
+
+/// A request as the decision knows it, of that class once it is masked by these rules.
+pub(crate) fn shown(rules: &MaskRules, class: DataClass, kinds: Vec<(Kind, u32)>) -> Masked {
+    let MaskRules { always, providers, .. } = rules;
+    Masked { class, always: *always, providers: providers.clone(), kinds }
 }
 
 /// Where a part may be changed.

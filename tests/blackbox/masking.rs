@@ -310,6 +310,28 @@ async fn needed_masks_only_what_could_not_go_otherwise() {
 }
 
 #[tokio::test]
+async fn only_the_listed_providers_get_placeholders_and_the_others_what_the_class_permits() {
+    let (trusted, foreign, house) = (Upstream::start().await, Upstream::start().await, Upstream::start().await);
+    for upstream in [&trusted, &foreign, &house] {
+        upstream.play("parrot", Play::repeat(6));
+    }
+    let gateway = Gateway::start(&format!(
+        "{}{}[models.far]\nprovider = \"foreign\"\nupstream = \"parrot\"\n{MASKS}providers = [\"foreign\"]\n",
+        two_sides_as(&trusted, "parrot", &house, "parrot"),
+        foreign.provider("foreign", "hosted", &[]),
+    ))
+    .await;
+    let text = format!("write to {MAIL}");
+    for (model, upstream, sent) in [("big", &trusted, text.as_str()), ("far", &foreign, "write to <EMAIL_1>")] {
+        let told = gateway.tell(&chat(model, &text)).await;
+        assert_eq!((told.status, answered(&told, false).as_str()), (200, text.as_str()), "{model}");
+        assert_eq!(upstream.last().json()["messages"][0]["content"], sent);
+    }
+    gateway.tell(&chat("big", CARD)).await.error(403);
+    assert_eq!(gateway.tell(&chat("far", CARD)).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_shadow_copy_is_masked_in_what_it_sends_and_in_what_is_kept() {
     let residency = format!("{MASKS}[experiments.compare]\nkind = \"shadow\"\nshare = \"100%\"\n");
     let (gateway, hosted, house) = start_with(Play::repeat(6), &residency).await;
@@ -356,6 +378,7 @@ fn masking_that_makes_no_sense_is_refused_by_its_key_and_check_shows_what_is_mas
         ("kinds = [\"emial\"]", "did you mean `email`?"),
         ("kinds = [\"email\"]\nwhen = \"sometimes\"", "sometimes"),
         ("kind = [\"email\"]", "kinds"),
+        ("kinds = [\"email\"]\nproviders = [\"nobody\"]", "no hosted provider `nobody`"),
         ("kinds = [\"email\"]\n[residency.detectors]\nkinds = [\"phone\"]", "no detector looks for `email`"),
         ("kinds = [\"email\"]\n[residency.detectors]\nmode = \"off\"", "no detector looks for `email`"),
     ] {
@@ -367,5 +390,5 @@ fn masking_that_makes_no_sense_is_refused_by_its_key_and_check_shows_what_is_mas
     }
     let folder = folder(&rest("kinds = [\"email\", \"payment_card\"]\nwhen = \"needed\""));
     let checked = run_json(folder.path(), &["--config", "sluice.toml", "--json", "check"], "");
-    assert_eq!(checked["masking"], json!({"kinds": ["payment_card", "email"], "when": "needed"}));
+    assert_eq!(checked["masking"], json!({"kinds": ["payment_card", "email"], "when": "needed", "providers": null}));
 }

@@ -207,9 +207,9 @@ fn meaning(settings: &Settings) -> Value {
         "detectors": settings.detectors.as_ref().map(|detectors| json!({
             "mode": if detectors.observe() { "observe" } else { "on" }, "look_for": detectors.names(),
         })),
-        "masking": settings.masking.map(|rules| json!({
+        "masking": settings.masking.as_ref().map(|rules| json!({
             "kinds": rules.kinds().map(Kind::word).collect::<Vec<_>>(),
-            "when": if rules.always { "always" } else { "needed" },
+            "when": if rules.always { "always" } else { "needed" }, "providers": rules.providers,
         })),
         "keep_prompts": settings.keep_prompts,
         "holdout": shown(settings.holdout),

@@ -253,7 +253,7 @@ impl Settings {
         let models = read_models(&models, &providers, &table, &mut found);
         let (classes, default_class) = read_classes(&residency, &mut found);
         let detectors = read_detectors(&residency, &classes, folder, &mut found);
-        let masking = read_masking(residency.masking.as_ref(), detectors.as_deref(), &mut found);
+        let masking = read_masking(residency.masking.as_ref(), detectors.as_deref(), &providers, &mut found);
         let rules = read_rules(&rules, &classes, &models, &mut found);
         let router = read_router(&router, folder, rules, savings.baseline.as_deref(), &models, &providers, &mut found);
         let ledger = read_ledger(&ledger, folder, environment, &mut found);

@@ -424,6 +424,8 @@ pub struct MaskingSpec {
     pub kinds: Vec<String>,
     /// `always` or `needed`.
     pub when: Option<WhenWord>,
+    /// Hosted providers that get placeholders; default: all.
+    pub providers: Option<Names>,
 }
 
 /// Which hosted calls get placeholders.

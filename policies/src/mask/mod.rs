@@ -25,17 +25,21 @@ pub use numbers::{Numbers, Taken};
 pub use restore::{Restorer, Values};
 
 use crate::detect::{Kind, Located, Passage, Sought};
+use crate::ids::ProviderName;
 use crate::residency::DataClass;
 use aho_corasick::{AhoCorasick, BuildError, MatchKind};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// What is masked, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaskRules {
     kinds: [bool; Kind::ALL.len()],
     /// Every hosted call gets these kinds masked; otherwise only one that the class would forbid.
     pub always: bool,
+    /// Hosted providers that get placeholders; `None`: all. To any other a request goes as it is, by its own class.
+    pub providers: Option<Arc<[ProviderName]>>,
 }
 
 /// A request that could be masked, as the decision knows it: no content.
@@ -45,6 +49,8 @@ pub struct Masked {
     pub class: DataClass,
     /// Every hosted call gets it masked.
     pub always: bool,
+    /// Hosted providers that get it masked; `None`: all.
+    pub providers: Option<Arc<[ProviderName]>>,
     /// How many different values of each kind are masked.
     pub kinds: Vec<(Kind, u32)>,
 }
@@ -77,7 +83,7 @@ pub struct Chosen<'a> {
 impl MaskRules {
     /// Masks these kinds.
     pub fn new(kinds: &[Kind], always: bool) -> Self {
-        Self { kinds: Kind::ALL.map(|kind| kinds.contains(&kind)), always }
+        Self { kinds: Kind::ALL.map(|kind| kinds.contains(&kind)), always, providers: None }
     }
 
     /// Whether a kind is masked.
@@ -88,6 +94,15 @@ impl MaskRules {
     /// The kinds that are masked.
     pub fn kinds(&self) -> impl Iterator<Item = Kind> {
         Kind::ALL.into_iter().filter(|kind| self.masks(*kind))
+    }
+}
+
+// === impl Masked ===
+
+impl Masked {
+    /// Whether that provider, a hosted one, gets it masked where it may get it.
+    pub fn meant_for(&self, provider: &ProviderName) -> bool {
+        self.providers.as_ref().is_none_or(|providers| providers.contains(provider))
     }
 }
 

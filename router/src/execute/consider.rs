@@ -7,7 +7,6 @@ use crate::ask::{Ask, facts};
 use crate::classify::{Classifier, Control, Evidence};
 use crate::ledger::ArmRecord;
 use crate::look::look;
-use crate::taint::Left;
 use policies::{
     BudgetView, Choice, Exploration, Facts, Pricing, Refusal, RoutingDecision, Side, Sink, Steering, World, admit,
     decide,
@@ -114,8 +113,7 @@ impl Router {
         }
         match self.config.taint.left_to(ask, &alone, classes, &self.desk.ledger).await {
             Some(before) if before.class > alone.class || alone.classed.masked.is_some() => {
-                let masked = if self.config.masking.is_some() { before.masked } else { before.class };
-                ask.looked.follows(Left { masked, ..before });
+                ask.looked.follows(before);
                 read()
             }
             Some(_) | None => Ok(alone),

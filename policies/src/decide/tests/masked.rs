@@ -9,6 +9,7 @@ fn classed(class: &str, masked: Option<(&str, bool)>) -> Facts {
     let masked = masked.map(|(class, always)| Masked {
         class: classes.named(class).unwrap(),
         always,
+        providers: None,
         kinds: vec![(Kind::Email, 1)],
     });
     Facts { class: classes.named(class).unwrap(), classed: Classed { masked, ..Classed::default() }, ..facts() }
@@ -30,6 +31,23 @@ fn a_hosted_model_is_admitted_masked_where_what_is_left_may_go() {
         };
         assert_eq!(of("big"), (admitted, sent_masked), "{class} {masked:?}");
         assert_eq!(of("small"), (true, false), "a local model never gets it masked");
+    }
+}
+
+#[test]
+fn a_provider_that_is_not_listed_gets_the_request_as_it_is_or_not_at_all() {
+    for (class, listed, expected) in [
+        ("restricted", "p-big", (true, true)),
+        ("restricted", "another", (false, false)),
+        ("internal", "another", (true, false)),
+    ] {
+        let mut facts = classed(class, Some(("internal", true)));
+        if let Some(masked) = &mut facts.classed.masked {
+            masked.providers = Some([listed.into()].into());
+        }
+        let admission = admit(&facts, &world());
+        let big = &admission.considered()[1];
+        assert_eq!((big.admitted(), big.masked), expected, "{class} {listed}");
     }
 }
 
