@@ -9,7 +9,7 @@ use policies::Usage;
 use serde_json::{Map, Value, json};
 
 /// What a chunk says of its whole stream.
-const SHARED: [&str; 6] = ["id", "object", "created", "model", "system_fingerprint", "service_tier"];
+pub(super) const SHARED: [&str; 6] = ["id", "object", "created", "model", "system_fingerprint", "service_tier"];
 
 /// The events that end a stream whose latest payload was `last`: the finish, and the usage where it is wanted.
 pub fn closing(last: &[u8], usage: Option<&Usage>) -> Vec<Bytes> {

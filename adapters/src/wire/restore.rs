@@ -12,6 +12,7 @@
 //! **What it does not do.** Log-probabilities and sound cannot be restored: a request that asks for them is not masked.
 //! Places counted in characters (`annotations`) are the provider's, in its own text.
 
+use super::closing::SHARED;
 use super::edit::strings_of;
 use super::sse;
 use crate::backend::Event;
@@ -26,8 +27,6 @@ use std::sync::Arc;
 
 /// Deeper than any answer's text is; what is deeper is left as it is.
 const DEEPEST: usize = 16;
-/// What a chunk says of its whole stream.
-const SHARED: [&str; 6] = ["id", "object", "created", "model", "system_fingerprint", "service_tier"];
 
 /// A step on the way to a text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
