@@ -162,6 +162,12 @@ async fn a_judge_that_prefers_a_place_is_found_out_and_its_verdict_withheld() {
     let told = run_json(folder.path(), &compare(&["--judge", "exact", "--yes"]), "");
     assert_eq!(told["summary"]["whole"]["tally"], json!([0, 120, 0]), "neither is the reference");
     assert_eq!(hosted.log().iter().filter(|seen| seen.model == "better").count(), answers);
+    // Another upstream behind the same name is another model, and asked anew.
+    let file = std::fs::read_to_string(folder.path().join("sluice.toml")).expect("a configuration");
+    let other = file.replace("upstream = \"worse\"", "upstream = \"echo\"");
+    std::fs::write(folder.path().join("sluice.toml"), other).expect("written");
+    let told = run_json(folder.path(), &compare(&["--judge", "exact", "--yes"]), "");
+    assert_eq!(told["summary"]["whole"]["tally"], json!([120, 0, 0]), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -294,7 +294,7 @@ async fn estimate(run: &Run, wanted: &Compare, plan: &Plan) -> Result<[Cost; 3],
         let known = {
             let state = run.state.lock();
             bodies.each_ref().map(|body| {
-                let key = state::key("compare", &row.id, &body.to_string());
+                let key = run.key("compare", row, body);
                 state.answered(&key).map(|kept| kept.answer.clone())
             })
         };

@@ -47,7 +47,7 @@ pub fn course(summary: &Summary) -> Option<String> {
         .with_title("Interval at every look")
         .with_x_label("pairs")
         .with_y_label("left less right");
-    Some(drawn(plots, layout))
+    Some(fitting(&drawn(plots, layout), "The interval of the mean difference over the number of pairs"))
 }
 
 /// The interval of each slice; `None` where there is none.
@@ -66,5 +66,38 @@ pub fn slices(summary: &Summary) -> Option<String> {
     let layout = Layout::auto_from_plots(&plots)
         .with_title("Slices; the dashed line is the margin")
         .with_x_label("left less right");
-    Some(drawn(plots, layout))
+    Some(fitting(&drawn(plots, layout), "The interval of each slice beside the margin"))
+}
+
+/// The picture with a name for those who do not see it, and with a frame of its own, so that a narrow page makes it smaller
+/// and cuts nothing off.
+fn fitting(svg: &str, name: &str) -> String {
+    let size = |key: &str| {
+        let (_, rest) = svg.split_once(&format!(" {key}=\""))?;
+        rest.split_once('"')?.0.parse::<f64>().ok()
+    };
+    let frame = match (svg.contains("viewBox"), size("width"), size("height")) {
+        (false, Some(width), Some(height)) => format!(" viewBox=\"0 0 {width} {height}\""),
+        _ => String::new(),
+    };
+    svg.replacen("<svg", &format!("<svg role=\"img\" aria-label=\"{name}\"{frame}"), 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::{Judged, Question, Slice};
+
+    #[test]
+    fn pictures_shrink_with_their_page_and_have_a_name() {
+        let slices = |n: usize| vec![Slice { by: "kind".into(), value: format!("a&b{}", n % 2) }];
+        let pairs: Vec<Judged> = (0..60).map(|n| Judged { difference: 0.0, slices: slices(n) }).collect();
+        let summary = Summary::of(Question { margin: 0.05, error: 0.05 }, &pairs, None);
+        for picture in [course(&summary).unwrap(), super::slices(&summary).unwrap()] {
+            assert!(picture.contains("viewBox=\"0 0 ") && picture.contains("aria-label"), "{}", &picture[..300]);
+            assert!(!picture.contains("a&b"), "names are escaped");
+        }
+        let nothing = Summary::of(summary.question, &[], None);
+        assert!(course(&nothing).is_none() && super::slices(&nothing).is_none());
+    }
 }

@@ -98,9 +98,17 @@ impl Run {
         })
     }
 
+    /// What an answer is kept under: a model that another upstream answers for is another model.
+    pub fn key(&self, purpose: &str, row: &Row, body: &Value) -> String {
+        let name = body["model"].as_str().map(policies::ModelName::from);
+        let model = name.and_then(|name| self.router.fleet().get(&name));
+        let upstream = model.map(|model| format!("{} {}", model.provider.name, model.upstream)).unwrap_or_default();
+        key(purpose, &row.id, &format!("{upstream}\n{body}"))
+    }
+
     /// What a question would cost now: nothing where it is known, in doubt, or forbidden.
     pub async fn cost(&self, purpose: &'static str, row: &Row, body: &Value) -> Result<Cost, Failure> {
-        let key = key(purpose, &row.id, &body.to_string());
+        let key = self.key(purpose, row, body);
         let settled = {
             let state = self.state.lock();
             state.answered(&key).is_some() || (state.doubtful(&key) && !self.retry_lost)
@@ -120,7 +128,7 @@ impl Run {
 
     /// Asks a model, unless it is known what it says.
     pub async fn ask(&self, purpose: &'static str, row: &Row, body: &Value) -> Result<Told, Failure> {
-        let key = key(purpose, &row.id, &body.to_string());
+        let key = self.key(purpose, row, body);
         {
             let mut state = self.state.lock();
             if let Some(kept) = state.answered(&key) {

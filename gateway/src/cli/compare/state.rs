@@ -5,7 +5,7 @@
 //! answered is taken from here, and what was under way when an earlier run died is *in doubt*. It may have been paid for, so
 //! it is counted at the most that it could cost and not asked again, unless that is wanted.
 //!
-//! **Form.** JSON Lines. A line names what it belongs to by a digest of purpose, row, model and request: another dataset, model or
+//! **Form.** JSON Lines. A line names what it belongs to by a digest of purpose, row, model, upstream and request: another dataset, model or
 //! limit finds nothing, the same one finds everything, whatever else changed. A torn last line is one that was never
 //! written.
 //!
