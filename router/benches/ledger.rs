@@ -44,6 +44,7 @@ fn open(number: u64) -> Arc<AttemptOpen> {
         class_by: policies::ClassedBy::Default,
         region: Some("eu".into()),
         traces: None,
+        masked: None,
         content: None,
     })
 }

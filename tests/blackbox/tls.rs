@@ -65,7 +65,7 @@ async fn clients_are_served_over_tls_in_both_versions_of_http_and_not_without_it
         assert!(old.post(https(&gateway)).json(&json!({})).send().await.is_err(), "TLS 1.1");
     }
     let plain = https(&gateway).replace("https", "http");
-    assert!(reqwest::Client::new().post(plain).json(&json!({})).send().await.is_err(), "no TLS");
+    assert!(tests::client::client().post(plain).json(&json!({})).send().await.is_err(), "no TLS");
     let stranger = trusting(&Authority::new()).build().unwrap();
     assert!(stranger.post(https(&gateway)).json(&json!({})).send().await.is_err(), "another authority");
 }

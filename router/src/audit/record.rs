@@ -41,6 +41,8 @@ pub struct Entry {
     pub class: Option<String>,
     /// What set it.
     pub class_by: Option<ClassedBy>,
+    /// The class of what was sent, where that is the request with placeholders.
+    pub masked: Option<String>,
     /// Where to.
     pub to: Destination,
     /// The rule that refused it.
@@ -86,6 +88,8 @@ struct Line<'a> {
     class: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     class_by: Option<ClassedBy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    masked: Option<&'a str>,
     #[serde(flatten)]
     to: &'a Destination,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,6 +133,7 @@ impl Entry {
             payer: Payer::default(),
             class: None,
             class_by: None,
+            masked: None,
             to: Destination::default(),
             rule: None,
             content: None,
@@ -145,6 +150,7 @@ impl Entry {
             payer: open.payer.clone(),
             class: Some(open.class.clone()),
             class_by: Some(open.class_by),
+            masked: open.masked.clone(),
             to: Destination {
                 model: Some(open.model.as_str().into()),
                 provider: Some(open.provider.as_str().into()),
@@ -210,6 +216,7 @@ impl State {
             purpose: entry.purpose,
             class: entry.class.as_deref(),
             class_by: entry.class_by,
+            masked: entry.masked.as_deref(),
             to: &entry.to,
             rule: entry.rule.as_deref(),
             key: payer.key.as_ref().map(|key| key.as_str()),

@@ -279,7 +279,7 @@ impl Router {
                     let again = Again { router: self, ask, facts: &facts, decision: &decision, model, seen, number };
                     let watch = call.watch.then(|| self.watch(again));
                     let trying = super::cascade::attempt(&ask.request, model, call, attempt, watch);
-                    let tried = beside(&mut hedge, trying).await;
+                    let tried = Box::pin(beside(&mut hedge, trying)).await;
                     let begun = company.load(Ordering::Relaxed);
                     (attempts, head.attempts) = (attempts.max(begun), head.attempts.max(begun));
                     tried
@@ -346,6 +346,7 @@ impl Router {
         attempt: u32,
     ) -> AttemptOpen {
         let held = hold.map(Hold::amount);
+        let masked = facts.classed.masked.as_ref().filter(|_| seen.masked);
         AttemptOpen {
             request: ask.id.clone(),
             attempt,
@@ -368,6 +369,7 @@ impl Router {
             class_by: facts.classed.by,
             region: model.provider.region.clone(),
             traces: self.config.classes.permit_sink(facts.class, Sink::Traces).ok(),
+            masked: masked.map(|masked| self.config.classes.name(masked.class).to_owned()),
             content: self.desk.ledger.fingerprint(ask.request.raw.body()),
         }
     }

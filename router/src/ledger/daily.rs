@@ -98,6 +98,7 @@ mod tests {
             class_by: policies::ClassedBy::Default,
             region: Some("eu".into()),
             traces: None,
+            masked: None,
             content: None,
         });
         ledger.open(open.clone()).await.unwrap();

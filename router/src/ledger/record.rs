@@ -83,6 +83,8 @@ pub struct AttemptOpen {
     pub region: Option<String>,
     /// Leave to export a span of it.
     pub traces: Option<Permit>,
+    /// The class of what is sent, where that is the masked request.
+    pub masked: Option<String>,
     /// A keyed digest of the request's body, for the evidence log.
     pub content: Option<Hash>,
 }

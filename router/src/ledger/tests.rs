@@ -37,6 +37,7 @@ fn attempt(request: &str, number: u32) -> Arc<AttemptOpen> {
         class_by: policies::ClassedBy::Default,
         region: Some("eu".into()),
         traces: None,
+        masked: None,
         content: None,
     })
 }

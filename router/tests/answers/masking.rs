@@ -5,7 +5,7 @@ use super::puppet::{Line, SURE, Setting, Stage, UNSURE, answered};
 use policies::Classes;
 use policies::detect::{DetectConfig, Detectors, Kind};
 use policies::mask::MaskRules;
-use router::{Ask, Masking, Shadow};
+use router::{Ask, Masking};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ fn sent(line: &Line) -> String {
 /// Nothing that is kept of a request has the address.
 fn nowhere(stage: &Stage, id: &str) {
     assert!(!stage.story(id).to_string().contains("canary"));
-    for file in std::fs::read_dir(stage.ledger.path().parent().unwrap()).unwrap() {
+    for file in std::fs::read_dir(stage.ledger.place().file().unwrap().parent().unwrap()).unwrap() {
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
         assert!(!bytes.windows(6).any(|window| window == b"canary"));
     }
@@ -89,8 +89,7 @@ async fn the_next_target_after_a_failure_gets_placeholders_too() {
 
 #[tokio::test]
 async fn a_shadow_copy_of_a_local_answer_is_masked_and_so_is_what_is_kept_of_both() {
-    let shadows = vec![Shadow { name: "all".into(), share: 1.0 }];
-    let mut setting = Setting { shadows, ..setting() };
+    let mut setting = Setting { shadowed: true, ..setting() };
     setting.cascade.hedge = false;
     let stage = Stage::new(setting);
     let asked = stage.answer_to(about("r"));

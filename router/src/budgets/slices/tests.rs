@@ -73,6 +73,7 @@ impl Replica {
             class_by: policies::ClassedBy::Default,
             region: None,
             traces: None,
+            masked: None,
             content: None,
         });
         self.ledger.open(open.clone()).await.unwrap();
