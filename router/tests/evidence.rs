@@ -1,4 +1,5 @@
 //! The evidence log: what is exported verifies offline, and whatever is done to it is found.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use policies::{ClassedBy, RequestId};
 use rand::seq::IndexedRandom;
@@ -54,7 +55,7 @@ impl Bench {
 
 fn ledger(folder: &Path, key_file: &Path) -> Ledger {
     let keys = Keys::open(key_file).unwrap();
-    Ledger::start_with(&folder.join("l.db"), Durability::Process, Some(keys)).unwrap().0
+    Ledger::start_with(folder.join("l.db"), Durability::Process, Some(keys)).unwrap().0
 }
 
 fn bench() -> Bench {

@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn a_day_has_its_cap_and_what_is_in_doubt_counts_in_full() {
         let folder = tempfile::tempdir().unwrap();
-        let (ledger, _) = Ledger::start(&folder.path().join("l.db"), crate::ledger::Durability::Process).unwrap();
+        let (ledger, _) = Ledger::start(folder.path().join("l.db"), crate::ledger::Durability::Process).unwrap();
         let live = Arc::new(Live::recall(&ledger, &spec(Some(100))).unwrap());
         let held = live.take(NanoDollars(60)).unwrap();
         assert!(live.take(NanoDollars(41)).is_none(), "one nano-dollar too much");
