@@ -89,7 +89,17 @@ pub fn check(setting: &Setting) -> Result<(), Failure> {
     }
     for rule in settings.classes.rules() {
         let places: Vec<_> = rule.locations.iter().map(|place| place.word()).collect();
-        say(format!("data class {}: may go to {}", rule.name, places.join(", ")));
+        say(format!("data class {}: may go to {}{}", rule.name, places.join(", "), sinks(rule)));
+    }
+    match &settings.evidence_key {
+        Some(key) => say(format!("evidence: kept, signed with {}", key.display())),
+        None => say("evidence: not kept"),
+    }
+    for (listener, tls) in [("data", &settings.server.tls), ("admin", &settings.server.admin_tls)] {
+        if let Some(tls) = tls {
+            let who = if tls.client_ca.is_some() { ", for clients with a certificate" } else { "" };
+            say(format!("TLS on {listener}: {}{who}", tls.cert.display()));
+        }
     }
     for budget in &settings.budgets {
         let limit = budget.measure.text(budget.limit);
@@ -113,6 +123,13 @@ pub fn check(setting: &Setting) -> Result<(), Failure> {
         say(format!("note: {warning}"));
     }
     Ok(())
+}
+
+/// Where content of a class may not end up, if anywhere.
+fn sinks(rule: &policies::ClassRule) -> String {
+    let closed: Vec<&str> =
+        policies::Sink::ALL.iter().filter(|sink| !rule.sinks.contains(sink)).map(|sink| sink.word()).collect();
+    if closed.is_empty() { String::new() } else { format!("; not to {}", closed.join(", ")) }
 }
 
 /// The second look at local answers in one line, where there is one.
