@@ -23,6 +23,7 @@ mod look;
 mod masking;
 mod observe;
 pub mod prices;
+pub mod private_text;
 mod replicas;
 pub mod savings;
 mod shadow;

@@ -1,8 +1,8 @@
 //! Looking at a request's content before it is decided on.
 //!
 //! A request is looked at once, whoever asks: its decision, its record and the refusal of it share what was found. Small
-//! bodies are looked at where they are; above [`INLINE`] it is done on a thread that may block, so that it keeps no other
-//! request waiting.
+//! bodies are looked at where they are; above [`INLINE`], or where free text is read (`private_text`), it is done on a thread
+//! that may block, so that it keeps no other request waiting.
 //!
 //! **Failure behaviour.** A scan that dies leaves the request with the most sensitive class that anything sets: it is not
 //! known to be harmless.
@@ -104,7 +104,7 @@ pub(crate) async fn look(ask: &Ask, detectors: Option<&Arc<Detectors>>, masking:
         ask.looked.0.rules.get_or_init(|| masking.rules.clone());
     }
     let numbers = masking.map(|masking| (masking.clone(), masking.names.of(ask)));
-    let (findings, mask) = if bytes <= INLINE {
+    let (findings, mask) = if bytes <= INLINE && !detectors.reads_text() {
         scan(&ask.request, detectors, numbers)
     } else {
         let (request, tools) = (ask.request.clone(), detectors.clone());

@@ -33,6 +33,7 @@ mod local;
 mod masking;
 mod money;
 mod offline;
+mod private_text;
 mod reconcile;
 mod relay;
 mod relay_forms;

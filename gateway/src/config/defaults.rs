@@ -22,6 +22,8 @@ pub const REPLICA_PREFIX: &str = "sluice";
 pub const DEFAULT_CLASS: &str = "internal";
 /// Bytes of text of a request that detectors look at: as many as a body has at most.
 pub const DETECTOR_BYTES: u64 = BODY_BYTES;
+/// Windows of free text that a request is judged by, the last ones: some 10 KB, in some tenths of a second.
+pub const TEXT_WINDOWS: usize = 64;
 /// Share of judged requests that go to the hosted side first.
 pub const HOSTED_SHARE: f32 = 0.30;
 /// How far the need has to move before a conversation changes sides.

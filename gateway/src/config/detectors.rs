@@ -2,6 +2,7 @@
 
 use super::defaults;
 use super::load::nearest;
+use super::private_text::{TextSpec, is_taken, read_text};
 use super::providers::Findings;
 use super::spec::ResidencySpec;
 use super::units::Size;
@@ -39,6 +40,7 @@ struct Table {
     max: Option<Size>,
     patterns: Vec<PatternSpec>,
     words: Vec<WordsSpec>,
+    text: TextSpec,
 }
 
 /// An expression to look for.
@@ -115,11 +117,15 @@ pub(super) fn read_detectors(
         most_bytes: table.max.map_or(defaults::DETECTOR_BYTES, |size| size.0),
         observe: table.mode == DetectorMode::Observe,
     };
+    let text = read_text(&table.text, classes, found);
     if found.problems.len() > problems || table.mode == DetectorMode::Off {
         return None;
     }
     match Detectors::new(config) {
-        Ok(detectors) => Some(Arc::new(detectors)),
+        Ok(detectors) => Some(Arc::new(match text {
+            Some(text) => detectors.with_reader(text),
+            None => detectors,
+        })),
         Err(error) => {
             found.problems.push(format!("`residency.detectors`: {error}"));
             None
@@ -175,7 +181,11 @@ impl Reading<'_> {
     /// A name that records use: of one rule only, and not a kind's.
     fn name(&mut self, key: &str, name: &str, table: &Table) {
         let names = table.patterns.iter().map(|pattern| &pattern.name).chain(table.words.iter().map(|list| &list.name));
-        if name.is_empty() || Kind::named(name).is_some() || names.filter(|other| *other == name).count() > 1 {
+        if name.is_empty()
+            || Kind::named(name).is_some()
+            || is_taken(name)
+            || names.filter(|other| *other == name).count() > 1
+        {
             self.wrong(key, &format!("the name `{name}` is empty, a kind's or used twice"));
         }
     }

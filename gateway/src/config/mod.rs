@@ -17,6 +17,7 @@ mod learning;
 mod load;
 mod masking;
 mod prices;
+mod private_text;
 mod providers;
 mod residency;
 mod savings;

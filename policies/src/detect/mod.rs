@@ -11,8 +11,9 @@
 //! **Failure behaviour.** It cannot fail and does not backtrack: work grows with the text (see [`Work`]). What lies beyond
 //! the cap, and what is no text, is reported as [`Unscanned`] and counts as the class that is configured for it.
 //!
-//! **What it does not do.** It finds no names, no postal addresses, no health data in words, nothing in pictures or sound, no
-//! text in two layers of encoding, ROT13 or spelled out. A national identifier whose check digit is weak needs a word
+//! **What it does not do.** By itself it finds no names, no postal addresses, no health data in words: that is what a
+//! [`TextReader`] is for, where one is given. Nothing in pictures or sound, no text in two layers of encoding, ROT13 or
+//! spelled out. A national identifier whose check digit is weak needs a word
 //! beside it. What was measured stands in `docs/detectors.md`.
 
 mod card;
@@ -27,6 +28,7 @@ mod machine;
 mod national;
 mod normal;
 mod phone;
+mod reader;
 mod scan;
 mod secret;
 mod token;
@@ -40,6 +42,7 @@ pub use findings::{Finding, Findings, Unscanned};
 pub use kind::{Kind, Sensitivity};
 pub(crate) use locate::free;
 pub use locate::{Located, Sought, Spot};
+pub use reader::{TextRead, TextReader, TextReading};
 pub use scan::Work;
 
 use crate::residency::DataClass;
@@ -50,6 +53,7 @@ use scan::Scan;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::sync::Arc;
 use tools::Tools;
 
 /// Bytes on each side of a seam between texts that are read as one: more than anything has that is looked for in groups.
@@ -102,6 +106,8 @@ pub struct Detectors {
     config: DetectConfig,
     tools: Tools,
     custom: Custom,
+    /// Who reads what patterns cannot know.
+    reader: Option<Arc<dyn TextReader>>,
 }
 
 // === impl Detectors ===
@@ -120,7 +126,17 @@ impl Detectors {
     /// An expression or list of the configuration that cannot be used.
     pub fn new(config: DetectConfig) -> Result<Self, DetectError> {
         let custom = Custom::compile(&config.patterns, &config.words)?;
-        Ok(Self { tools: Tools::compile()?, custom, config })
+        Ok(Self { tools: Tools::compile()?, custom, config, reader: None })
+    }
+
+    /// The same with a reader of free text.
+    pub fn with_reader(self, reader: Arc<dyn TextReader>) -> Self {
+        Self { reader: Some(reader), ..self }
+    }
+
+    /// Whether free text is read: a scan takes tens of milliseconds then.
+    pub fn reads_text(&self) -> bool {
+        self.reader.is_some()
     }
 
     /// Whether findings are reported only.
@@ -128,11 +144,12 @@ impl Detectors {
         self.config.observe
     }
 
-    /// Words of the kinds that are looked for, then the configured names.
+    /// Words of the kinds that are looked for, then the configured names and what is looked for in free text.
     pub fn names(&self) -> Vec<String> {
         let kinds = Kind::ALL.into_iter().filter(|kind| self.config.kinds[kind.place()].is_some());
         let custom = self.custom.rules.iter().map(|(name, _)| name.to_string());
-        kinds.map(|kind| kind.word().to_owned()).chain(custom).collect()
+        let read = self.reader.iter().flat_map(|reader| reader.names());
+        kinds.map(|kind| kind.word().to_owned()).chain(custom).chain(read).collect()
     }
 
     /// Looks through texts; `unscanned` is what the caller knows to be no text.
@@ -168,10 +185,17 @@ impl Detectors {
     /// What is said of a request that could not be looked at: everything is unscanned, and counts as the most sensitive
     /// class that anything sets.
     pub fn blind(&self, bytes: u64) -> Findings {
-        let classes = self.config.kinds.iter().flatten().chain(&self.config.unscanned);
-        let class = classes.chain(self.custom.rules.iter().map(|(_, class)| class)).max().copied();
+        let class = self.highest();
         let unscanned = Unscanned { text_bytes: bytes, ..Unscanned::default() };
         Findings { found: vec![], unscanned, class, observed: false, work: Work::default() }
+    }
+
+    /// The most sensitive class that anything sets.
+    fn highest(&self) -> Option<DataClass> {
+        let classes = self.config.kinds.iter().flatten().chain(&self.config.unscanned);
+        let custom = self.custom.rules.iter().map(|(_, class)| class);
+        let class = classes.chain(custom).max().copied();
+        class.max(self.reader.as_ref().and_then(|reader| reader.highest()))
     }
 }
 
@@ -189,6 +213,7 @@ struct Looking<'d, 's> {
     track: Option<Track>,
     /// What must not be there any more.
     sought: Option<&'s mut Sought>,
+    reading: Option<Box<dyn TextReading + 'd>>,
 }
 
 // === impl Looking ===
@@ -204,6 +229,7 @@ impl<'d> Looking<'d, '_> {
             left: detectors.config.most_bytes,
             track: None,
             sought: None,
+            reading: detectors.reader.as_ref().map(|reader| reader.begin()),
         }
     }
 
@@ -219,6 +245,9 @@ impl<'d> Looking<'d, '_> {
         self.unscanned.text_bytes += total.saturating_sub(read.len() as u64);
         if let Some(track) = &mut self.track {
             track.begin(passage);
+        }
+        if let Some(reading) = &mut self.reading {
+            reading.text(normal::plain(read).as_deref().unwrap_or(read));
         }
         self.text(read);
         if passage.len() > 1 && read.len() == text.len() {
@@ -271,7 +300,9 @@ impl<'d> Looking<'d, '_> {
         });
     }
 
-    fn findings(self) -> Findings {
+    fn findings(mut self) -> Findings {
+        let free = self.reading.take().map(|reading| reading.end()).unwrap_or_default();
+        self.unscanned.text_bytes += free.unread_bytes;
         let config = &self.detectors.config;
         let kinds = self.scan.counts.iter().filter_map(|((kind, variety), count)| {
             let class = config.kinds[kind.place()]?;
@@ -282,9 +313,11 @@ impl<'d> Looking<'d, '_> {
             let (name, class) = self.detectors.custom.rules.get(*rule)?;
             Some(Finding { name: name.clone(), variety: None, class: *class, count: *count })
         });
-        let found: Vec<Finding> = kinds.chain(custom).collect();
+        let found: Vec<Finding> = kinds.chain(custom).chain(free.found).collect();
         let unscanned = config.unscanned.filter(|_| self.unscanned.any());
-        let class = found.iter().map(|finding| finding.class).chain(unscanned).max().filter(|_| !config.observe);
+        let feared = self.detectors.highest().filter(|_| free.failed);
+        let class = found.iter().map(|finding| finding.class).chain(unscanned).chain(feared).max();
+        let class = class.filter(|_| !config.observe);
         Findings { found, unscanned: self.unscanned, class, observed: config.observe, work: self.scan.work }
     }
 }

@@ -37,8 +37,13 @@ impl Drop for Lent {
 
 /// The embedding of a reading; none when every encoder stays busy, or when it fails.
 pub fn embed(reading: &Reading) -> Option<Vec<f32>> {
-    let lent = lend()?;
-    let encoded = lent.0.as_ref()?.encode(&reading.instruction().text, "").ok()?;
+    embed_text(&reading.instruction().text, PATIENCE)
+}
+
+/// The embedding of a text, for those who would rather wait than do without.
+pub(crate) fn embed_text(text: &str, patience: Duration) -> Option<Vec<f32>> {
+    let lent = lend(patience)?;
+    let encoded = lent.0.as_ref()?.encode(text, "").ok()?;
     Some(encoded.vector.to_vec())
 }
 
@@ -52,12 +57,12 @@ pub fn alike(one: &str, other: &str) -> Option<f32> {
 
 /// Loads one encoder, so that the first request does not wait for it; tells whether there is one.
 pub fn warm() -> bool {
-    lend().is_some()
+    lend(PATIENCE).is_some()
 }
 
-fn lend() -> Option<Lent> {
+fn lend(patience: Duration) -> Option<Lent> {
     let most = std::thread::available_parallelism().map_or(1, |count| count.get());
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + patience;
     let mut pool = POOL.lock();
     loop {
         if let Some(free) = pool.free.pop() {

@@ -30,6 +30,7 @@ mod words;
 pub use file::{HeadError, read, write};
 pub use head::Head;
 pub use live::Live;
+pub(crate) use meaning::embed_text;
 pub use meaning::{alike, embed, warm};
 pub(crate) use reading::tells_of_failure;
 pub use reading::{MOST, Reading};
