@@ -35,6 +35,7 @@ async fn timed(engine: &LocalEngine, prompt: &str, answer: u64) -> Result<Timed,
         model: "bench".into(),
         stream: true,
         max_output: None,
+        masked: None,
         traceparent: None,
         watch: false,
     };

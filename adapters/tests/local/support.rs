@@ -55,6 +55,7 @@ pub(crate) fn call(endpoint: Endpoint, body: &Value) -> Call {
         model: "smollm2".into(),
         stream: true,
         max_output: None,
+        masked: None,
         traceparent: None,
         watch: false,
     }
