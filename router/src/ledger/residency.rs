@@ -11,6 +11,8 @@ pub struct ResidencyRow {
     pub day: String,
     /// The data class.
     pub class: String,
+    /// The class of what was sent, where that had placeholders.
+    pub masked: Option<String>,
     /// `local`, `hosted`, or `refused`.
     pub route: String,
     /// The provider.
@@ -29,22 +31,23 @@ impl Ledger {
         self.read(|db| {
             let day = db.day_of("at_us");
             let sql = format!(
-                "SELECT {day}, coalesce(class, 'unknown'), route, provider, region, purpose, count(*) FROM attempts \
-                 WHERE at_us >= ?1 AND at_us < ?2 GROUP BY 1, 2, 3, 4, 5, 6 \
+                "SELECT {day}, coalesce(class, 'unknown'), masked, route, provider, region, purpose, count(*) FROM attempts \
+                 WHERE at_us >= ?1 AND at_us < ?2 GROUP BY 1, 2, 3, 4, 5, 6, 7 \
                  UNION ALL \
-                 SELECT {day}, class, 'refused', NULL, NULL, NULL, count(*) FROM requests \
+                 SELECT {day}, class, NULL, 'refused', NULL, NULL, NULL, count(*) FROM requests \
                  WHERE at_us >= ?1 AND at_us < ?2 AND reason = 'residency' AND attempts = 0 GROUP BY 1, 2 \
-                 ORDER BY 1 DESC, 2, 3, 4"
+                 ORDER BY 1 DESC, 2, 4, 5"
             );
             db.query(&sql, cells![since_us, until_us], |row| {
                 Ok(ResidencyRow {
                     day: row.get(0)?,
                     class: row.get(1)?,
-                    route: row.get(2)?,
-                    provider: row.get(3)?,
-                    region: row.get(4)?,
-                    purpose: row.get(5)?,
-                    count: row.get(6)?,
+                    masked: row.get(2)?,
+                    route: row.get(3)?,
+                    provider: row.get(4)?,
+                    region: row.get(5)?,
+                    purpose: row.get(6)?,
+                    count: row.get(7)?,
                 })
             })
         })

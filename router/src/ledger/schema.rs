@@ -128,6 +128,7 @@ CREATE INDEX requests_session ON requests (session) WHERE session IS NOT NULL;
 ", "
 ALTER TABLE attempts ADD COLUMN class TEXT;    -- the data class; NULL: written by an older version
 ALTER TABLE attempts ADD COLUMN region TEXT;   -- the provider's
+ALTER TABLE attempts ADD COLUMN masked TEXT;   -- the class of what was sent, where that had placeholders
 
 CREATE TABLE evidence (
     log TEXT NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,

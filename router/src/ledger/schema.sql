@@ -43,6 +43,7 @@ CREATE TABLE attempts (
     price TEXT, price_source TEXT,        -- rates used (JSON, nano-dollars per million tokens), and where they were read
     first_event_us BIGINT, error TEXT,
     class TEXT, region TEXT,              -- the data class, and where the provider is
+    masked TEXT,                          -- the class of what was sent, where that had placeholders
     instance TEXT DEFAULT nullif(current_setting('sluice.instance', true), ''),  -- the process that opened it
     UNIQUE (request, attempt)
 );

@@ -245,8 +245,8 @@ fn open(db: &mut Db, attempt: &AttemptOpen) -> Result<(), LedgerError> {
     let price = attempt.price.and_then(|price| serde_json::to_string(&price).ok());
     db.put(
         "INSERT INTO attempts (request, attempt, at_us, purpose, key_id, team, \"user\", session, tags, model, \
-         provider, route, upstream, ceiling_nd, price, price_source, ceiling_tokens, class, region) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19) \
+         provider, route, upstream, ceiling_nd, price, price_source, ceiling_tokens, class, region, masked) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20) \
          ON CONFLICT (request, attempt) DO NOTHING",
         cells![
             attempt.request.as_str(),
@@ -268,6 +268,7 @@ fn open(db: &mut Db, attempt: &AttemptOpen) -> Result<(), LedgerError> {
             attempt.ceiling_tokens,
             &attempt.class,
             attempt.region.as_ref(),
+            attempt.masked.as_ref(),
         ],
     )
 }
