@@ -53,10 +53,10 @@ fn what_lies_before_the_last_windows_is_not_scanned_and_a_known_window_is_not_ju
 
 #[test]
 fn a_configured_threshold_takes_the_place_of_the_heads_own() {
-    let strict = reader([Some(0.999_999), None, None], 64);
+    let strict = reader([Some(1.0), None, None], 64);
     assert_eq!(names(&read(&strict, &[NAME])), []);
     assert_eq!(names(&read(&strict, &[ADDRESS])), [("postal_address", 1)]);
-    assert!((strict.threshold(Kind::PersonName) - 0.999_999).abs() < 1e-9);
+    assert!((strict.threshold(Kind::PersonName) - 1.0).abs() < 1e-9);
 }
 
 #[test]
