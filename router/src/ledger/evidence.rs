@@ -299,7 +299,9 @@ impl Ledger {
 
     /// The records of a log from a place on, as far as one reading goes; empty at the end.
     pub fn evidence(&self, log: &str, from: u64) -> Result<Vec<String>, LedgerError> {
-        let sql = "SELECT first, lines FROM evidence WHERE log = ?1 AND first + count > ?2 ORDER BY first LIMIT ?3";
+        // The row that holds the place is found by its beginning, which is what the key is ordered by.
+        let sql = "SELECT first, lines FROM evidence WHERE log = ?1 AND first >= \
+                   coalesce((SELECT max(first) FROM evidence WHERE log = ?1 AND first <= ?2), 0) ORDER BY first LIMIT ?3";
         let rows = self.read(|db| {
             db.query(sql, cells![log, from, ROWS], |row| Ok((row.get::<u64>(0)?, row.get::<Vec<u8>>(1)?)))
         })?;
