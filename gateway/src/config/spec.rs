@@ -1,9 +1,15 @@
 //! The configuration as it is typed: everything optional, unknown keys refused.
 
+mod providers;
+mod residency;
+mod router;
+
+pub use providers::ProviderSpec;
+pub use residency::{ClassMatcherSpec, EvidenceSpec, MaskingSpec, ModeWord, ResidencySpec, WhenWord};
+pub use router::{CascadeMode, CascadeSpec, RouterSpec, RuleSpec, SecondOpinion};
+
 use super::budgets::BudgetEntry;
-pub use super::detectors::DetectorsSpec;
-use super::units::{Dollars, Names, Need, PerMillion, Share, Size, Thousandths, Time};
-use policies::{Location, RouteWish, Sink, Unsure};
+use super::units::{Dollars, PerMillion, Share, Size, Thousandths, Time};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -78,61 +84,6 @@ pub struct TlsSpec {
     pub client_ca: Option<PathBuf>,
 }
 
-/// `[providers.NAME]`
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ProviderSpec {
-    /// `openai`, `azure`, `mistralrs`, `simulated`; others are not built yet.
-    pub kind: String,
-    /// Where it is.
-    pub base_url: Option<String>,
-    /// The environment variable that holds its key.
-    pub api_key_env: Option<String>,
-    /// Its region.
-    pub region: Option<String>,
-    /// Addresses that its name may stand for (`10.0.0.0/8`); left out: public ones when hosted, private ones when local.
-    pub addresses: Option<Vec<String>>,
-    /// Where it runs.
-    pub location: Option<Location>,
-    /// An authority that its certificate may be signed by besides the system's, in PEM.
-    pub ca_file: Option<PathBuf>,
-    /// A certificate with its private key that is shown to it, in PEM.
-    pub client_cert_file: Option<PathBuf>,
-    /// Azure's older form.
-    pub api_version: Option<String>,
-    /// What its models can do: `tools`, `vision`, `audio`, `files`, `json_schema`, `logprobs`, `n`. Default: everything.
-    pub capabilities: Option<Vec<String>>,
-    /// It bills an answer to its end also when it is cancelled.
-    pub bills_after_cancel: Option<bool>,
-    /// mistralrs: a name of the catalogue, `hf:ORG/REPO`, or a path.
-    pub source: Option<String>,
-    /// mistralrs: a chat template in place of the model's own.
-    pub chat_template: Option<PathBuf>,
-    /// mistralrs: LoRA adapters, merged at load.
-    pub lora: Vec<LoraEntry>,
-    /// mistralrs: `auto`, `off`, `q8_0`, `q4_0`, `q4k`, `q6k`.
-    pub quantize: Option<String>,
-    /// mistralrs: requests that may wait.
-    pub queue: Option<usize>,
-    /// mistralrs: sequences at once.
-    pub concurrency: Option<usize>,
-    /// mistralrs: a context window below the model's own, in tokens.
-    pub context_window: Option<u64>,
-    /// mistralrs: output tokens when the client names no ceiling.
-    pub default_max_tokens: Option<u64>,
-}
-
-/// An entry of `lora`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LoraEntry {
-    /// A PEFT folder.
-    pub path: PathBuf,
-    /// A factor on top of the adapter's own.
-    #[serde(default)]
-    pub scale: Option<f32>,
-}
-
 /// `[models.NAME]`
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -155,146 +106,6 @@ pub struct ModelSpec {
     pub context_window: Option<u64>,
     /// The most it writes, in tokens.
     pub max_output_tokens: Option<u64>,
-}
-
-/// `[router]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RouterSpec {
-    /// Local models in order of preference.
-    pub local: Option<Names>,
-    /// Hosted models in order of preference.
-    pub hosted: Option<Names>,
-    /// `probe`, `heuristic` or `slm`.
-    pub classifier: Option<String>,
-    /// Share of judged requests that go to the hosted side.
-    pub hosted_share: Option<Share>,
-    /// Or: so much money for hosted answers to judged requests, e.g. `2.00 USD/hour`.
-    pub hosted_rate: Option<String>,
-    /// At most so many local answers that should have been escalated.
-    pub risk: Option<Share>,
-    /// How far the need, 0 to 1, has to move before a conversation changes sides; `"0"`: conversations are not remembered.
-    pub switch_cost: Option<Need>,
-    /// The confidence with which `risk` holds.
-    pub risk_confidence: Option<Share>,
-    /// Share of judged requests that take the other side than the judgement says.
-    pub exploration: Option<Share>,
-    /// When the classifier abstains.
-    pub unsure: Option<Unsure>,
-    /// The most a request may cost.
-    pub max_usd_per_request: Option<Dollars>,
-    /// probe: the head of one's own that judges, made by `classifier train`; default: the one in the binary.
-    pub head: Option<PathBuf>,
-    /// probe: heads of tenants, and heads that judge a part of the traffic.
-    pub heads: Vec<HeadEntry>,
-    /// probe: how long it may take.
-    pub probe_deadline: Option<Time>,
-    /// `slm`: where the need is too close to call the local model is asked, too; `off` (default).
-    pub second_opinion: Option<SecondOpinion>,
-    /// slm: the local model that is asked; default: the first of `local`.
-    pub slm_model: Option<String>,
-    /// slm: how long it may take.
-    pub slm_deadline: Option<Time>,
-    /// The longest predicted wait for a local model's first token.
-    pub max_first_token: Option<Time>,
-    /// Output tokens assumed when the client gives no ceiling.
-    pub assumed_output_tokens: Option<u64>,
-    /// The second look at local answers.
-    pub cascade: CascadeSpec,
-}
-
-/// `[[router.heads]]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HeadEntry {
-    /// The head's file.
-    pub path: PathBuf,
-    /// What the lane is called; default: the file's name without its ending.
-    #[serde(default)]
-    pub name: Option<String>,
-    /// Requests of this team.
-    #[serde(default)]
-    pub team: Option<String>,
-    /// Requests of this key, by name or id.
-    #[serde(default)]
-    pub key: Option<String>,
-    /// This part of them, by session; default: all.
-    #[serde(default)]
-    pub part: Option<Share>,
-}
-
-/// `[router.cascade]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct CascadeSpec {
-    /// `on`, `observe` or `off`.
-    pub mode: Option<CascadeMode>,
-    /// Requests within this rank of the threshold, on either side, are looked at.
-    pub width: Option<Share>,
-    /// The most tokens of an answer that are held back.
-    pub hold_tokens: Option<usize>,
-    /// How long the beginning of an answer may be held back.
-    pub hold: Option<Time>,
-    /// The hosted call is begun while the local answer is judged; default: false.
-    pub hedge: bool,
-    /// How often a short whole answer that is hard to tell is drawn: 1 (default) or 2.
-    pub samples: Option<u8>,
-}
-
-/// Who is asked where the need is too close to call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SecondOpinion {
-    /// Nobody.
-    #[default]
-    Off,
-    /// The local model.
-    Slm,
-}
-
-/// What a second look may do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CascadeMode {
-    /// Judge, and escalate.
-    #[default]
-    On,
-    /// Judge and put on record, but keep every answer.
-    Observe,
-    /// Do not look.
-    Off,
-}
-
-/// `[[rules]]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RuleSpec {
-    /// All of these must hold.
-    pub when: WhenSpec,
-    /// Narrow to this side.
-    pub route: Option<RouteWish>,
-    /// Pin this model.
-    pub model: Option<String>,
-}
-
-/// `when`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct WhenSpec {
-    /// The key's name or id.
-    pub key: Option<String>,
-    /// The key's team.
-    pub team: Option<String>,
-    /// A tag, `a=b`.
-    pub tag: Option<String>,
-    /// The data class.
-    pub class: Option<String>,
-    /// The kind of task.
-    pub task: Option<String>,
-    /// Whether tools are offered.
-    pub tools: Option<bool>,
-    /// What `model` says.
-    pub model: Option<String>,
 }
 
 /// `[ledger]`
@@ -356,111 +167,6 @@ pub enum DurabilityWord {
 pub struct LearningSpec {
     /// Prompts that were judged, corrections and comments are kept on the ledger.
     pub keep_prompts: Option<bool>,
-}
-
-/// `[residency]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ResidencySpec {
-    /// `online` or `offline`.
-    pub mode: Option<ModeWord>,
-    /// The class of a request that names none.
-    pub default_class: Option<String>,
-    /// Names of the classes, the least sensitive first.
-    pub order: Option<Vec<String>>,
-    /// Where each may go.
-    pub classes: BTreeMap<String, ClassSpec>,
-    /// What is looked for in content: `"on"`, `"observe"`, `"off"`, or a table.
-    pub detectors: Option<DetectorsSpec>,
-    /// Whose requests, or which, have at least a class.
-    pub matchers: Vec<ClassMatcherSpec>,
-    /// The log that can be checked by others.
-    pub evidence: EvidenceSpec,
-    /// What hosted models get placeholders for.
-    pub masking: Option<MaskingSpec>,
-}
-
-/// `[[residency.matchers]]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ClassMatcherSpec {
-    /// The class that such requests have at least.
-    pub class: String,
-    /// Which requests.
-    pub when: ClassWhenSpec,
-}
-
-/// `residency.matchers.when`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ClassWhenSpec {
-    /// The key's name or id.
-    pub key: Option<String>,
-    /// The key's team.
-    pub team: Option<String>,
-    /// The key's user.
-    pub user: Option<String>,
-    /// A tag, `key=value`.
-    pub tag: Option<String>,
-    /// A regular expression that is found in a system or developer message.
-    pub system: Option<String>,
-}
-
-/// `[residency.evidence]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EvidenceSpec {
-    /// Whether it is kept; default: yes.
-    pub enabled: Option<bool>,
-    /// The private key that signs; made where there is none.
-    pub key_file: Option<PathBuf>,
-}
-
-/// `[residency.masking]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MaskingSpec {
-    /// Kinds that are masked.
-    pub kinds: Vec<String>,
-    /// `always` or `needed`.
-    pub when: Option<WhenWord>,
-    /// Hosted providers that get placeholders; default: all.
-    pub providers: Option<Names>,
-}
-
-/// Which hosted calls get placeholders.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WhenWord {
-    /// Every one.
-    #[default]
-    Always,
-    /// Those that the request's class would forbid.
-    Needed,
-}
-
-/// Whether hosted providers may be used at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ModeWord {
-    /// They may.
-    Online,
-    /// A hosted provider in the file is an error.
-    Offline,
-}
-
-/// `[residency.classes.NAME]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ClassSpec {
-    /// `local`, `hosted`.
-    pub locations: Vec<Location>,
-    /// Regions of hosted providers.
-    pub regions: Option<Vec<String>>,
-    /// Hosted providers by name.
-    pub providers: Option<Vec<String>>,
-    /// Where its content may end up besides: `classifier`, `judge`, `shadow`, `cache`, `log`, `traces`, `page`.
-    pub sinks: Option<Vec<Sink>>,
 }
 
 /// `[limits]`
