@@ -13,6 +13,7 @@ mod attempt;
 mod cascade;
 mod classed;
 mod consider;
+mod copies;
 mod deny;
 mod drain;
 mod growth;

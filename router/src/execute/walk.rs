@@ -6,7 +6,6 @@ use super::attempt::{Attempt, Desk, Start};
 use super::cascade::{Cascade, Tried};
 use super::consider::{Considering, Seat};
 use super::hedge::{Hedge, TakenUp, beside};
-use super::prepare::sent;
 use super::reserve::Entered;
 use super::settings::RouterConfig;
 use super::story;
@@ -17,9 +16,7 @@ use crate::fleet::{Fleet, Model};
 use crate::ledger::{AttemptOpen, Ledger, Outcome};
 use crate::observe::Observer;
 use adapters::{BackendError, Call, Kind};
-use policies::{
-    Considered, Exploration, Facts, Location, ModelName, NanoDollars, Pricing, Reason, RoutingDecision, Sink,
-};
+use policies::{Considered, Exploration, Facts, Location, ModelName, Pricing, Reason, RoutingDecision, Sink};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -383,74 +380,6 @@ impl Router {
             .find(|pricing| matches!(pricing, Pricing::Priced(..)))
             .cloned()
             .unwrap_or(Pricing::Unpriced)
-    }
-
-    async fn shadow_seed(
-        self: &Arc<Self>,
-        ask: &Ask,
-        facts: &Facts,
-        decision: &RoutingDecision,
-        served: &ModelName,
-    ) -> Option<ShadowSeed> {
-        let experiment = self.config.experiments.iter().find(|experiment| experiment.shadows())?;
-        let side = self.fleet.get(served)?.provider.location;
-        // Only targets that every constraint admitted, residency and budget included.
-        let mut others = decision.considered.iter().filter(|seen| seen.admitted() && seen.candidate.model != *served);
-        let other = match &experiment.spec.sides {
-            None => others.find(|seen| seen.candidate.location != side)?,
-            Some(sides) if sides.contains(served) => others.find(|seen| sides.contains(&seen.candidate.model))?,
-            Some(_) => return None,
-        };
-        let model = self.fleet.get(&other.candidate.model)?;
-        let keep = self.config.classes.permit_sink(facts.class, Sink::Shadow).ok()?;
-        let permit = self.permit(facts, other, model).ok()?;
-        let sides = experiment.spec.sides.clone().unwrap_or_else(|| match side {
-            Location::Local => [served.clone(), model.name.clone()],
-            Location::Hosted => [model.name.clone(), served.clone()],
-        });
-        let place = experiment.live.place()?;
-        let held = match (other.ceiling, experiment.spec.daily) {
-            (Some(most), _) => Some(experiment.live.take(most)?),
-            // Nobody knows what it costs, so that no limit could be kept.
-            (None, Some(_)) => return None,
-            (None, None) => None,
-        };
-        let Ok(reserved) = self.reserve(facts, other, false).await else {
-            if let Some(held) = held {
-                held.settle(NanoDollars::ZERO);
-            }
-            return None;
-        };
-        // The ceiling was computed from what the client allows, or from what is assumed: it has to hold.
-        let assumed = || self.config.assumed_output.min(other.candidate.max_output.unwrap_or(u64::MAX));
-        let max_output = reserved.max_output.or_else(|| facts.output_ceiling.is_none().then(assumed));
-        let served_masked = decision.considered.iter().any(|seen| seen.masked && seen.candidate.model == *served);
-        let (request, masked) = sent(ask, other);
-        let mut open = self.opening(ask, facts, model, (other, reserved.hold.as_ref()), crate::shadow::ATTEMPT);
-        open.purpose = "shadow";
-        Some(ShadowSeed {
-            experiment: experiment.clone(),
-            router: self.clone(),
-            sides,
-            served: served.clone(),
-            facts: facts.clone(),
-            held,
-            _place: place,
-            request,
-            ask: ask.clone(),
-            masked,
-            mask: ask.looked.mask().filter(|_| served_masked || other.masked).cloned(),
-            model: model.clone(),
-            permit,
-            keep,
-            open: Arc::new(open),
-            hold: reserved.hold,
-            max_output,
-            local_cost: self.config.local_cost,
-            ledger: self.desk.ledger.clone(),
-            observer: self.desk.observer.clone(),
-            tasks: self.desk.tasks.clone(),
-        })
     }
 }
 

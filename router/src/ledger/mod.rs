@@ -28,6 +28,7 @@ mod evidence;
 mod instances;
 mod keys;
 mod learning;
+mod prune;
 mod query;
 mod record;
 mod residency;
