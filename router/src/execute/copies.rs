@@ -28,7 +28,12 @@ impl Router {
             Some(_) => return None,
         };
         let model = self.fleet.get(&other.candidate.model)?;
-        let keep = self.config.classes.permit_sink(facts.class, Sink::Shadow).ok()?;
+        // Where either side gets it masked, what is kept of both is masked, and has the class of that.
+        let served_masked = decision.considered.iter().any(|seen| seen.masked && seen.candidate.model == *served);
+        let mask = ask.looked.mask().filter(|_| served_masked || other.masked).cloned();
+        let masked_class = facts.classed.masked.as_ref().filter(|_| mask.is_some()).map(|masked| masked.class);
+        let kept = masked_class.unwrap_or(facts.class);
+        let keep = self.config.classes.permit_sink(kept, Sink::Shadow).ok()?;
         let permit = self.permit(facts, other, model).ok()?;
         let sides = experiment.spec.sides.clone().unwrap_or_else(|| match side {
             Location::Local => [served.clone(), model.name.clone()],
@@ -50,7 +55,6 @@ impl Router {
         // The ceiling was computed from what the client allows, or from what is assumed: it has to hold.
         let assumed = || self.config.assumed_output.min(other.candidate.max_output.unwrap_or(u64::MAX));
         let max_output = reserved.max_output.or_else(|| facts.output_ceiling.is_none().then(assumed));
-        let served_masked = decision.considered.iter().any(|seen| seen.masked && seen.candidate.model == *served);
         let (request, masked) = sent(ask, other);
         let mut open = self.opening(ask, facts, model, (other, reserved.hold.as_ref()), crate::shadow::ATTEMPT);
         open.purpose = "shadow";
@@ -65,7 +69,7 @@ impl Router {
             request,
             ask: ask.clone(),
             masked,
-            mask: ask.looked.mask().filter(|_| served_masked || other.masked).cloned(),
+            mask,
             model: model.clone(),
             permit,
             keep,
