@@ -70,6 +70,8 @@ impl Authority {
 impl Front {
     /// Starts before an upstream at `root` (`http://127.0.0.1:PORT`).
     pub async fn start(identity: &Identity, root: &str) -> Self {
+        // Two providers of cryptography are in the graph. It is there already where a client was made before.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let cert = CertificateDer::from_pem_slice(identity.cert.as_bytes()).expect("a certificate");
         let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).expect("a key");
         let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![cert], key).expect("a pair");
