@@ -22,12 +22,13 @@ use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use policies::{Signals, Sink};
+use policies::{RequestId, Signals, Sink};
 use prometheus::{Encoder, Registry, TextEncoder};
 use router::ledger::{AttemptClose, Outcome, RequestRecord};
 use router::{Observer, RiskState};
 use std::io::{BufWriter, IsTerminal};
 use std::time::{Duration, SystemTime};
+use tokio::sync::broadcast;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -71,7 +72,12 @@ pub struct Telemetry {
     judge_seconds: Histogram<f64>,
     unpriced: Counter<u64>,
     risk: RiskGauges,
+    /// Ids of requests, as they end.
+    ended: broadcast::Sender<RequestId>,
 }
+
+/// Ended requests that wait for a slow reader of `/api/events`.
+const WAITING_ENDS: usize = 256;
 
 /// Where the risk target stands; without one they are not there.
 struct RiskGauges {
@@ -143,6 +149,7 @@ impl Telemetry {
         let meter = meters.meter("sluice");
         let seconds = |name: &'static str, what: &'static str| seconds(&meter, name, what);
         let this = Self {
+            ended: broadcast::channel(WAITING_ENDS).0,
             requests: meter.u64_counter("sluice.requests").with_description("Requests by route and status").build(),
             request_seconds: seconds("gen_ai.server.request.duration", "Time of a request at the gateway"),
             attempts: meter
@@ -276,6 +283,8 @@ impl Observer for Telemetry {
     }
 
     fn request(&self, record: &RequestRecord, took: Duration) {
+        // Nobody may be listening.
+        let _ = self.ended.send(record.id.clone());
         let route = KeyValue::new("route", record.route.unwrap_or("none"));
         let status = KeyValue::new("status", i64::from(record.status));
         self.requests.add(1, &[route.clone(), status]);
@@ -301,6 +310,15 @@ impl Observer for Telemetry {
 
     fn risk(&self, state: &RiskState) {
         self.risk.tell(state);
+    }
+}
+
+// === impl Telemetry: requests as they end ===
+
+impl Telemetry {
+    /// Ids of requests that end from now on; bounded, whoever reads too slowly misses the oldest.
+    pub fn ended(&self) -> broadcast::Receiver<RequestId> {
+        self.ended.subscribe()
     }
 }
 

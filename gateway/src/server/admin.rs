@@ -7,9 +7,11 @@ use super::Answered;
 use super::app::App;
 use super::auth;
 use super::data::{Shape, json_response, plain};
+use super::events;
 use super::evidence;
 use super::experiments;
 use super::fault::Fault;
+use super::playground;
 use crate::wanted_key::{self, WantedKey, Wrong};
 use axum::Router as Routes;
 use axum::body::Body;
@@ -19,7 +21,7 @@ use axum::routing::{delete, get, post};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
 use policies::Secret;
-use router::ledger::{GroupBy, KeyRecord, LedgerError, RequestFilter};
+use router::ledger::{Find, GroupBy, KeyRecord, LedgerError, RequestFilter};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -39,8 +41,18 @@ const PAGE: &[(&str, &str, &str)] = &[
     ("/models.js", SCRIPT, include_str!("../web/models.js")),
     ("/budgets.js", SCRIPT, include_str!("../web/budgets.js")),
     ("/residency.js", SCRIPT, include_str!("../web/residency.js")),
-    ("/shadow.js", SCRIPT, include_str!("../web/shadow.js")),
+    ("/compare.js", SCRIPT, include_str!("../web/compare.js")),
+    ("/ballot.js", SCRIPT, include_str!("../web/ballot.js")),
+    ("/pairs.js", SCRIPT, include_str!("../web/pairs.js")),
+    ("/interval.js", SCRIPT, include_str!("../web/interval.js")),
+    ("/playground.js", SCRIPT, include_str!("../web/playground.js")),
+    ("/decision.js", SCRIPT, include_str!("../web/decision.js")),
+    ("/request.js", SCRIPT, include_str!("../web/request.js")),
+    ("/live.js", SCRIPT, include_str!("../web/live.js")),
 ];
+
+/// The longest word that is looked for, in bytes: a tag's name and value.
+const LONGEST_FIND: usize = 257;
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
@@ -62,6 +74,9 @@ pub(super) fn routes(app: Shared) -> Routes {
         .route("/api/experiments/{name}", get(experiments::one))
         .route("/api/experiments/{name}/export", get(experiments::export))
         .route("/api/experiments/{name}/votes", get(experiments::ballot).post(experiments::vote))
+        .route("/api/events", get(events::stream))
+        .route("/api/playground", post(playground::answer))
+        .route("/api/playground/decision", post(playground::decision))
         .route("/api/config", get(not_built))
         .route("/api/evidence", get(evidence_state))
         .route("/api/evidence/export", get(evidence::download))
@@ -113,6 +128,9 @@ struct Span {
     before: Option<String>,
     route: Option<String>,
     limit: Option<u32>,
+    find: Option<String>,
+    #[serde(rename = "in")]
+    place: Option<String>,
 }
 
 impl Span {
@@ -201,7 +219,15 @@ async fn requests(State(app): State<Shared>, query: SpanQuery) -> Answered {
         {
             return Err(Fault::invalid("`route` must be local, hosted or none", Some("route")));
         }
+        let place = Find::parse(span.place.as_deref().unwrap_or("any"));
+        let place = place
+            .ok_or_else(|| Fault::invalid("`in` must be any, id, session, key, tag, model or reason", Some("in")))?;
+        let find = span.find.as_deref().map(str::trim).filter(|word| !word.is_empty());
+        if find.is_some_and(|word| word.len() > LONGEST_FIND) {
+            return Err(Fault::invalid(format!("`find` has at most {LONGEST_FIND} bytes"), Some("find")));
+        }
         let filter = RequestFilter {
+            find: find.map(|word| (place, word.to_owned())),
             since_us: moment(span.since.as_deref(), "since")?,
             before_us: moment(span.before.as_deref(), "before")?,
             route: span.route,

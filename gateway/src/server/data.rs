@@ -289,13 +289,13 @@ async fn discard(mut body: Incoming) {
 }
 
 /// What an answer needs on its way out.
-struct Serving {
-    permit: OwnedSemaphorePermit,
-    write: Duration,
-    first: Option<First>,
+pub(super) struct Serving {
+    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) write: Duration,
+    pub(super) first: Option<First>,
 }
 
-async fn answered(app: &Arc<App>, answer: Answer, serving: Serving) -> Answered {
+pub(super) async fn answered(app: &Arc<App>, answer: Answer, serving: Serving) -> Answered {
     let Answer { head, body } = answer;
     let Serving { permit, write, first } = serving;
     let mut out = HeaderMap::with_capacity(HEADERS);
@@ -371,7 +371,7 @@ fn ready(app: &App) -> Answered {
     json_response(status, &body)
 }
 
-fn with_id(mut response: Answered, id: &RequestId) -> Answered {
+pub(super) fn with_id(mut response: Answered, id: &RequestId) -> Answered {
     headers::put_id(response.headers_mut(), id);
     response
 }
@@ -389,7 +389,7 @@ pub(super) fn json_response(status: StatusCode, value: &Value) -> Answered {
     json_text(status, value.to_string())
 }
 
-fn json_text(status: StatusCode, text: String) -> Answered {
+pub(super) fn json_text(status: StatusCode, text: String) -> Answered {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -135,6 +135,11 @@ impl Fault {
         Self::new(StatusCode::CONFLICT, INVALID, "idempotency_key_reused", text)
     }
 
+    /// What the page may not tell.
+    pub(super) fn withheld(rule: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, PERMISSION, "residency", format!("the page may not tell the answer: {rule}"))
+    }
+
     pub(super) fn overloaded() -> Self {
         let text = "too many requests are in flight";
         let fault = Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, "overloaded", text);

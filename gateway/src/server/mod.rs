@@ -8,6 +8,7 @@ mod admin;
 mod app;
 pub mod auth;
 mod data;
+mod events;
 mod evidence;
 mod experiments;
 mod fault;
@@ -17,6 +18,7 @@ mod id;
 pub mod idempotency;
 mod limits;
 mod listen;
+mod playground;
 mod stream;
 pub mod tls;
 

@@ -49,30 +49,84 @@ export async function gather(calls) {
   return Object.fromEntries(names.map((name, at) => [name, { data: ends[at].value, error: ends[at].reason }]));
 }
 
+// A text as it is; of an unknown thing, null.
+export async function text(path, query, signal) {
+  const answer = await admitted((used) => whole("GET", `${path}?${new URLSearchParams(query)}`, null, signal, used));
+  if (answer.status === 404) return null;
+  return answer.status < 400 ? answer.text : read(answer);
+}
+
+// A file that the gateway makes, saved under a name.
+export async function download(path, name) {
+  const answer = await admitted((used) => whole("GET", path, null, null, used));
+  if (answer.status >= 400) read(answer);
+  const address = URL.createObjectURL(new Blob([answer.text]));
+  const link = document.createElement("a");
+  link.href = address;
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(address), 1_000);
+}
+
+// An answer that is read while it comes, for as long as it takes: `{headers, pieces}`, the pieces as text.
+export async function stream(method, path, body, signal) {
+  const answer = await admitted(async (used) => {
+    const answer = await dial(method, path, body, signal, used).catch((error) => {
+      if (signal?.aborted) throw error;
+      throw new ApiError(0, "The gateway cannot be reached.");
+    });
+    return answer.ok ? answer : { status: answer.status, text: await answer.text() };
+  });
+  if (answer.status >= 400) read(answer);
+  return { headers: answer.headers, pieces: pieces(answer.body) };
+}
+
+async function* pieces(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}
+
 async function call(method, path, body, signal) {
+  return read(await admitted((used) => whole(method, path, body, signal, used)));
+}
+
+// Calls with the token there is, and asks for it where one is wanted.
+async function admitted(dialled) {
   for (;;) {
     const used = token;
-    const answer = await dial(method, path, body, signal, used);
-    if (answer.status !== 401) return read(answer);
+    const answer = await dialled(used);
+    if (answer.status !== 401) return answer;
     if (token !== used) continue;
     const fresh = declined ? null : await ask(used !== null);
     if (fresh === null) throw new ApiError(401, "The gateway asks for its admin token.");
   }
 }
 
-async function dial(method, path, body, signal, used) {
+function dial(method, path, body, signal, used) {
+  const headers = { accept: "application/json, text/event-stream" };
+  if (used !== null) headers.authorization = `Bearer ${used}`;
+  if (body !== null) headers["content-type"] = "application/json";
+  return fetch(path, {
+    method, headers, signal, cache: "no-store", credentials: "same-origin", redirect: "error",
+    body: body === null ? undefined : JSON.stringify(body),
+  });
+}
+
+async function whole(method, path, body, signal, used) {
   const abort = new AbortController();
   const leave = () => abort.abort();
   signal?.addEventListener("abort", leave);
   const timer = setTimeout(leave, PATIENCE_MS);
-  const headers = { accept: "application/json" };
-  if (used !== null) headers.authorization = `Bearer ${used}`;
-  if (body !== null) headers["content-type"] = "application/json";
   try {
-    const answer = await fetch(path, {
-      method, headers, signal: abort.signal, cache: "no-store", credentials: "same-origin", redirect: "error",
-      body: body === null ? undefined : JSON.stringify(body),
-    });
+    const answer = await dial(method, path, body, abort.signal, used);
     return { status: answer.status, text: await answer.text() };
   } catch (error) {
     if (signal?.aborted) throw error;

@@ -2,18 +2,30 @@
 //
 // A page is a function `(app, words) -> {title, node, every, load(signal), show(data)}`, with `words` from the address
 // (`#/page/id?word=value`). `load` fetches, `show` draws; a failed load leaves the last good drawing in place. A page
-// that can follow new words without being built anew has `follow(words)`.
+// that can follow new words without being built anew has `follow(words)`; one with `live` is drawn again when a request
+// has ended.
 
 import * as api from "./api.js";
+import { vote } from "./ballot.js";
 import { budgets } from "./budgets.js";
+import { compare, experiment } from "./compare.js";
 import { clock, el } from "./kit.js";
+import { live } from "./live.js";
 import { models } from "./models.js";
 import { overview } from "./overview.js";
-import { request, requests } from "./requests.js";
+import { playground } from "./playground.js";
+import { request } from "./request.js";
+import { requests } from "./requests.js";
 import { residency } from "./residency.js";
-import { shadow } from "./shadow.js";
 
-const PAGES = { overview, requests, request, models, budgets, residency, shadow };
+const PAGES = { overview, requests, request, models, budgets, residency, compare, experiment, vote, playground };
+// Pages that are about one thing, and the entry of the navigation that they belong to.
+const ONE = { requests: "request", compare: "experiment", vote: "vote" };
+const ENTRY = { request: "requests", experiment: "compare", vote: "compare" };
+// While the gateway tells of ends by itself, a page that listens asks for the rest this seldom (milliseconds).
+const SELDOM = 30_000;
+// And after an event not sooner than this.
+const SOON = 1_000;
 
 const by = (id) => document.getElementById(id);
 
@@ -42,12 +54,14 @@ const app = {
 
 // === The address ===
 
-function address() {
-  const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?", 2);
+function address(hash = location.hash) {
+  const [path, query = ""] = hash.replace(/^#\/?/, "").split("?", 2);
   const [name, id] = path.split("/");
   const words = Object.fromEntries(new URLSearchParams(query));
-  if (name === "requests" && id) return { name: "request", id: plain(id), path, words };
-  if (Object.hasOwn(PAGES, name)) return { name, id: "", path, words };
+  // Where the page of shadows was.
+  if (name === "shadow") return address(words.experiment ? `#/compare/${encodeURIComponent(words.experiment)}` : "#/compare");
+  if (Object.hasOwn(ONE, name) && id) return { name: ONE[name], id: plain(id), path, words };
+  if (Object.hasOwn(PAGES, name) && !Object.hasOwn(ENTRY, name)) return { name, id: "", path, words };
   return { name: "overview", id: "", path: "overview", words };
 }
 
@@ -72,9 +86,12 @@ function turn() {
   shown = { name, id, page, timer: 0, abort: null, drawn: false };
   document.title = `${page.title} · Sluice`;
   for (const link of document.querySelectorAll("nav a")) {
-    const here = link.dataset.page === (name === "request" ? "requests" : name);
-    if (here) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    const here = link.dataset.page === (ENTRY[name] ?? name);
+    if (here) {
+      link.setAttribute("aria-current", "page");
+      // On a narrow screen the entries are a strip that scrolls.
+      link.scrollIntoView({ block: "nearest", inline: "nearest" });
+    } else link.removeAttribute("aria-current");
   }
   const heading = el("h1", { tabindex: "-1" }, page.heading ?? page.title);
   by("page").replaceChildren(heading, page.node);
@@ -113,6 +130,8 @@ async function refresh() {
     by("problem").replaceChildren();
     by("updated").textContent = `Updated ${clock(new Date())}`;
     plan();
+    // Only now: whoever needed a token has it.
+    listen();
   } catch (error) {
     if (stale()) return;
     by("loading")?.remove();
@@ -125,8 +144,9 @@ async function refresh() {
 
 function plan() {
   clearTimeout(shown.timer);
-  const every = shown.page.every;
+  let { every } = shown.page;
   by("pause").hidden = every === 0;
+  if (every > 0 && shown.page.live && events.up()) every = Math.max(every, SELDOM);
   if (every > 0 && !paused && !document.hidden) shown.timer = setTimeout(refresh, every);
 }
 
@@ -157,6 +177,22 @@ function confirm({ title, text, yes }) {
   });
 }
 
+// === Live ===
+
+let told = 0;
+const events = live(() => {
+  if (told !== 0 || paused || document.hidden || !shown.page.live || shown.page.every === 0) return;
+  told = setTimeout(() => {
+    told = 0;
+    if (!paused && !document.hidden && shown.page.live && shown.page.every > 0) refresh();
+  }, SOON);
+}, () => plan());
+
+function listen() {
+  if (shown?.page.live && !paused && !document.hidden) events.start();
+  else events.stop();
+}
+
 // === Start ===
 
 by("pause").addEventListener("click", () => {
@@ -164,6 +200,7 @@ by("pause").addEventListener("click", () => {
   by("pause").textContent = paused ? "Resume updates" : "Pause updates";
   if (paused) clearTimeout(shown.timer);
   else refresh();
+  listen();
 });
 by("forget").addEventListener("click", () => {
   api.forgetToken();
@@ -176,6 +213,7 @@ by("skip").addEventListener("click", (event) => {
 document.addEventListener("visibilitychange", () => {
   if (document.hidden || paused) clearTimeout(shown.timer);
   else if (shown.page.every > 0) refresh();
+  listen();
 });
 addEventListener("hashchange", turn);
 turn();

@@ -44,7 +44,7 @@ pub use daily::DailyRow;
 pub use evidence::KeptCheckpoint;
 pub use keys::{KeyBudget, KeyDigest, KeyRecord, NewKey, OldSecret};
 pub use learning::{JudgedRow, JudgementRecord, LabelRecord};
-pub use query::{GroupBy, RequestFilter, SpendRow, SpendTable};
+pub use query::{Find, GroupBy, RequestFilter, SpendRow, SpendTable};
 pub use record::{AttemptClose, AttemptOpen, Outcome, Payer, RequestRecord, ShadowRecord};
 pub use residency::ResidencyRow;
 pub(crate) use spent::SpendScope;

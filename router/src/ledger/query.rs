@@ -72,8 +72,82 @@ pub struct RequestFilter {
     pub before_us: Option<i64>,
     /// `local`, `hosted` or `none`.
     pub route: Option<String>,
+    /// What to look for, and where.
+    pub find: Option<(Find, String)>,
     /// At most so many, the latest first.
     pub limit: u32,
+}
+
+/// Where a word is looked for among the requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Find {
+    /// Anywhere of the below.
+    Any,
+    /// Ids that begin with it.
+    Id,
+    /// The session.
+    Session,
+    /// The key: its id or its name.
+    Key,
+    /// A tag: `name=value`, or its name.
+    Tag,
+    /// The model that answered, or the one that was asked for.
+    Model,
+    /// The reason word.
+    Reason,
+}
+
+// === impl Find ===
+
+impl Find {
+    /// Reads the word of the query.
+    pub fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "any" => Self::Any,
+            "id" => Self::Id,
+            "session" => Self::Session,
+            "key" => Self::Key,
+            "tag" => Self::Tag,
+            "model" => Self::Model,
+            "reason" => Self::Reason,
+            _ => return None,
+        })
+    }
+
+    /// The condition, with the word at `?at`, the end of the ids that begin with it behind, then the tag as it is written.
+    fn condition(self, at: usize) -> String {
+        let (word, end, tag) = (format!("?{at}"), format!("?{}", at + 1), format!("?{}", at + 2));
+        let one = |find| match find {
+            Self::Id => format!("(r.id >= {word} AND r.id < {end})"),
+            Self::Session => format!("r.session = {word}"),
+            Self::Key => format!("(r.key_id = {word} OR r.key_id IN (SELECT id FROM keys WHERE name = {word}))"),
+            // Not LIKE: what is looked for may hold its signs.
+            Self::Tag => format!("replace(r.tags, {tag}, '') <> r.tags"),
+            Self::Model => format!("(r.model = {word} OR r.asked = {word})"),
+            Self::Reason => format!("r.reason = {word}"),
+            Self::Any => "FALSE".into(),
+        };
+        match self {
+            Self::Any => {
+                let all = [Self::Id, Self::Session, Self::Key, Self::Tag, Self::Model, Self::Reason];
+                format!("({})", all.map(one).join(" OR "))
+            }
+            Self::Id | Self::Session | Self::Key | Self::Tag | Self::Model | Self::Reason => {
+                // Every place is named, because PostgreSQL wants to know the type of each.
+                format!("({} OR FALSE AND ({word} = '' OR {end} = '' OR {tag} = ''))", one(self))
+            }
+        }
+    }
+
+    /// A tag as the ledger writes it, `"name":"value"` or `"name":`; quotes inside of a value are escaped there, so this is
+    /// found nowhere else.
+    fn tag(word: &str) -> String {
+        let quoted = |text: &str| Value::from(text).to_string();
+        match word.split_once('=') {
+            Some((name, value)) => format!("{}:{}", quoted(name), quoted(value)),
+            None => format!("{}:", quoted(word)),
+        }
+    }
 }
 
 // === impl GroupBy ===
@@ -151,6 +225,14 @@ impl Ledger {
         if let Some(route) = &filter.route {
             conditions.push(format!("coalesce(r.route, 'none') = ?{}", values.len() + 1));
             values.push(route.into());
+        }
+        let (last, tag) = match &filter.find {
+            Some((_, word)) => (format!("{word}\u{10ffff}"), Find::tag(word)),
+            None => Default::default(),
+        };
+        if let Some((find, word)) = &filter.find {
+            conditions.push(find.condition(values.len() + 1));
+            values.extend([word.into(), (&last).into(), Cell::from(&tag)]);
         }
         values.push(i64::from(filter.limit.clamp(1, 1_000)).into());
         let sql = format!(
@@ -323,7 +405,7 @@ fn request_row(row: &Row<'_>) -> Result<Map<String, Value>, LedgerError> {
 fn attempts_of(db: &mut Db, id: &str) -> Result<Vec<Value>, LedgerError> {
     let sql = "SELECT attempt, at_us, ended_us, purpose, model, provider, route, upstream, ceiling_nd, outcome, counted, \
                input, cached, cache_write, output, reasoning, cost_nd, baseline_nd, price, price_source, first_event_us, \
-               error, local_cost_nd FROM attempts WHERE request = ?1 ORDER BY attempt";
+               error, local_cost_nd, class, region FROM attempts WHERE request = ?1 ORDER BY attempt";
     db.query(sql, cells![id], |row| {
         let text = |at: usize| row.get::<Option<String>>(at);
         let number = |at: usize| row.get::<Option<i64>>(at);
@@ -338,6 +420,7 @@ fn attempts_of(db: &mut Db, id: &str) -> Result<Vec<Value>, LedgerError> {
             "local_cost_usd": dollars(number(22)?),
             "price_nanodollars_per_mtok": price, "price_source": text(19)?,
             "first_event_ms": number(20)?.map(|us| us as f64 / 1000.0), "error": text(21)?,
+            "class": text(23)?, "region": text(24)?,
         }))
     })
 }
