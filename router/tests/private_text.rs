@@ -2,7 +2,6 @@
 //!
 //! The figures of the full size are in `docs/detectors.md` (`scripts/train-private`); here is a part of it, more with
 //! `SLUICE_TEST_SIZE=full`.
-#![expect(clippy::disallowed_methods, reason = "the size that is wanted stands in the environment")]
 
 #[path = "../examples/train-private/corpus/mod.rs"]
 mod corpus;
@@ -18,6 +17,11 @@ use rows::{HELD_BACK_SEED, TRAINING, digest, everyday, rows as rows_of, training
 use std::collections::BTreeSet;
 
 static HEADS: &[u8] = include_bytes!("../assets/heads/private.head");
+
+#[expect(clippy::disallowed_methods, reason = "a test has no configuration to take it from")]
+fn full_size() -> bool {
+    std::env::var("SLUICE_TEST_SIZE").is_ok_and(|size| size == "full")
+}
 
 #[test]
 fn the_shipped_heads_are_made_from_the_text_that_this_repository_makes() {
@@ -60,7 +64,7 @@ fn nothing_of_the_held_back_part_is_learnt_from() {
 
 #[test]
 fn held_back_text_is_found_about_as_well_as_the_page_says() {
-    let full = std::env::var("SLUICE_TEST_SIZE").is_ok_and(|size| size == "full");
+    let full = full_size();
     let size = if full { 100 } else { 8 };
     let texts = Corpus::new().texts(Part::HeldBack, Sizes([size; 3]), HELD_BACK_SEED + 1);
     let counts = measure(&reader(None).unwrap(), &texts, |_| {});
@@ -74,7 +78,7 @@ fn held_back_text_is_found_about_as_well_as_the_page_says() {
 
 #[test]
 fn everyday_prompts_that_name_nobody_seldom_set_an_alarm() {
-    let full = std::env::var("SLUICE_TEST_SIZE").is_ok_and(|size| size == "full");
+    let full = full_size();
     let rows = everyday(Part::HeldBack).unwrap();
     let step = if full { 1 } else { 8 };
     let reader = reader(None).unwrap();

@@ -72,8 +72,8 @@ async fn it_is_off_unless_switched_on_and_kinds_classes_and_windows_are_as_confi
     assert!(!gateway.cli(&["check"])["detectors"]["look_for"].to_string().contains("health_text"));
 
     let other = format!(
-        "{READ}kinds = [\"person_name\", \"health_text\"]\nclasses = {{ person_name = \"restricted\" }}\n\
-         thresholds = {{ health_text = 0.9999999 }}\nmost_windows = 2\n[residency.detectors]\nkinds = []\n\
+        "{READ}kinds = [\"person_name\"]\nclasses = {{ person_name = \"restricted\" }}\nmost_windows = 2\n\
+         [residency.detectors]\nkinds = []\n\
          unscanned = \"confidential\"\n"
     );
     let (_house, _hosted, gateway) = pair(&other).await;
@@ -87,7 +87,10 @@ async fn it_is_off_unless_switched_on_and_kinds_classes_and_windows_are_as_confi
         (Some("confidential"), Some("unscanned")),
         "{long}"
     );
-    assert_eq!(gateway.cli(&["check"])["detectors"]["look_for"], json!(["person_name", "health_text"]));
+    assert_eq!(gateway.cli(&["check"])["detectors"]["look_for"], json!(["person_name"]));
+
+    let (_house, _hosted, wary) = pair(&format!("{READ}thresholds = {{ health_text = 0.0000000001 }}\n")).await;
+    assert_eq!(facts(&wary, QUESTION).await["class"], "restricted");
 }
 
 #[test]

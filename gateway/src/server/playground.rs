@@ -161,10 +161,9 @@ pub(super) async fn answer(State(app): State<Shared>, headers: HeaderMap, body: 
         Ok(ask) => ask,
         Err(fault) => return refuse(fault),
     };
-    match decided(&app, &ask).await {
-        Ok((_, Some(rule))) => return refuse(Fault::withheld(&rule)),
-        // What no rule would let pass is refused by the router, and on record.
-        Ok((_, None)) | Err(_) => {}
+    // What no rule would let pass is refused by the router, and on record.
+    if let Ok((_, Some(rule))) = decided(&app, &ask).await {
+        return refuse(Fault::withheld(&rule));
     }
     let router = app.router.load_full();
     if app.limits.apply_to(&ask.principal) {

@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 
 /// Folds of the cross-validation that calibration and thresholds rest on.
 const FOLDS: usize = 5;
-/// What a miss counts against a false alarm where the threshold is chosen: data that leaves cannot be called back.
+/// What a miss counts against a false alarm where the threshold is chosen: data that leaves cannot be called back. (1 was tried
+/// first; `docs/detectors.md` has the figures of both.)
 const BETA: f64 = 2.0;
 
 /// Heads, and what was seen on rows that they were not fitted to.

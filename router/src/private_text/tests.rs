@@ -53,10 +53,12 @@ fn what_lies_before_the_last_windows_is_not_scanned_and_a_known_window_is_not_ju
 
 #[test]
 fn a_configured_threshold_takes_the_place_of_the_heads_own() {
-    let strict = reader([Some(1.0), None, None], 64);
-    assert_eq!(names(&read(&strict, &[NAME])), []);
-    assert_eq!(names(&read(&strict, &[ADDRESS])), [("postal_address", 1)]);
-    assert!((strict.threshold(Kind::PersonName) - 1.0).abs() < 1e-9);
+    let usual = reader([None; 3], 64);
+    let sure = usual.judge(NOTHING).unwrap()[Kind::HealthText.place()];
+    assert!(sure < usual.threshold(Kind::HealthText), "{sure}");
+    let wary = reader([None, None, Some(sure / 2.0)], 64);
+    assert_eq!(names(&read(&wary, &[NOTHING])), [("health_text", 1)]);
+    assert_eq!(wary.threshold(Kind::PersonName), usual.threshold(Kind::PersonName));
 }
 
 #[test]
