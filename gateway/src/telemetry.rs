@@ -17,7 +17,7 @@ use opentelemetry::trace::{
     Span, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
     TracerProvider,
 };
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::{Context, KeyValue, StringValue};
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
@@ -27,6 +27,7 @@ use prometheus::{Encoder, Registry, TextEncoder};
 use router::ledger::{AttemptClose, Outcome, RequestRecord};
 use router::{Observer, RiskState};
 use std::io::{BufWriter, IsTerminal};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::broadcast;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
@@ -256,8 +257,9 @@ impl Telemetry {
 impl Observer for Telemetry {
     fn attempt(&self, closed: &AttemptClose, took: Duration) {
         let open = &closed.open;
-        let model = KeyValue::new("gen_ai.request.model", open.model.to_string());
-        let provider = KeyValue::new("gen_ai.provider.name", open.provider.to_string());
+        let name = |name: Arc<str>| StringValue::from(name);
+        let model = KeyValue::new("gen_ai.request.model", name(open.model.clone().into()));
+        let provider = KeyValue::new("gen_ai.provider.name", name(open.provider.clone().into()));
         let route = KeyValue::new("route", open.route);
         let outcome = KeyValue::new("outcome", closed.outcome.word());
         let purpose = KeyValue::new("purpose", open.purpose);

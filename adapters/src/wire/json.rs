@@ -63,13 +63,13 @@ impl<'de> Deserialize<'de> for Outline<'de> {
 impl RawObject {
     /// Reads the outline of a body.
     pub fn parse(body: Bytes) -> Result<Self, WireError> {
-        if std::str::from_utf8(&body).is_err() {
+        let Ok(text) = std::str::from_utf8(&body) else {
             return Err(WireError::new("the body is not valid UTF-8", None));
-        }
+        };
         if depth(&body) > MAX_DEPTH {
             return Err(WireError::new(format!("the body is nested deeper than {MAX_DEPTH} levels"), None));
         }
-        let outline: Outline<'_> = serde_json::from_slice(&body)
+        let outline: Outline<'_> = serde_json::from_str(text)
             .map_err(|error| WireError::new(format!("the body is not a valid JSON object: {error}"), None))?;
         let start = body.as_ptr() as usize;
         let fields = outline
@@ -182,19 +182,12 @@ impl RawObject {
 
 /// The deepest nesting of a JSON text, without parsing it.
 fn depth(body: &[u8]) -> usize {
-    let (mut now, mut deepest, mut in_string, mut escaped) = (0usize, 0usize, false, false);
-    for byte in body {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
+    let (mut now, mut deepest, mut at) = (0usize, 0usize, 0);
+    while let Some(byte) = body.get(at) {
+        at += 1;
         match byte {
-            b'"' => in_string = true,
+            // Prompts are long strings: their end is looked for many bytes at a time.
+            b'"' => at = end_of_string(body, at),
             b'{' | b'[' => {
                 now += 1;
                 deepest = deepest.max(now);
@@ -204,6 +197,19 @@ fn depth(body: &[u8]) -> usize {
         }
     }
     deepest
+}
+
+/// The place behind the quote that ends the string which `at` is in.
+fn end_of_string(body: &[u8], mut at: usize) -> usize {
+    while let Some(found) = body.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        at += found + 1;
+        if body[at - 1] == b'"' {
+            return at;
+        }
+        // Whatever is escaped, it does not end the string.
+        at += 1;
+    }
+    body.len()
 }
 
 #[cfg(test)]
@@ -249,6 +255,27 @@ mod tests {
     }
 
     proptest! {
+        /// Byte by byte, as the format is defined.
+        #[test]
+        fn nesting_is_counted_as_by_a_reader_of_single_bytes(text in r#"[\\"{}\[\]a,]{0,60}"#) {
+            let (mut now, mut deepest, mut in_string, mut escaped) = (0usize, 0usize, false, false);
+            for byte in text.bytes() {
+                match (in_string, byte) {
+                    (true, _) if escaped => escaped = false,
+                    (true, b'\\') => escaped = true,
+                    (true, b'"') => in_string = false,
+                    (false, b'"') => in_string = true,
+                    (false, b'{' | b'[') => {
+                        now += 1;
+                        deepest = deepest.max(now);
+                    }
+                    (false, b'}' | b']') => now = now.saturating_sub(1),
+                    (_, _) => {}
+                }
+            }
+            prop_assert_eq!(depth(text.as_bytes()), deepest);
+        }
+
         #[test]
         fn rewriting_loses_nothing(keys in proptest::collection::hash_set("[a-z\\\\\" ]{1,6}", 0..8), n in any::<i64>()) {
             let mut map = serde_json::Map::new();

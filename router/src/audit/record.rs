@@ -152,8 +152,8 @@ impl Entry {
             class_by: Some(open.class_by),
             masked: open.masked.clone(),
             to: Destination {
-                model: Some(open.model.as_str().into()),
-                provider: Some(open.provider.as_str().into()),
+                model: Some(open.model.clone().into()),
+                provider: Some(open.provider.clone().into()),
                 location: Some(open.route),
                 region: open.region.as_deref().map(Into::into),
             },
@@ -178,8 +178,8 @@ impl Entry {
                 class: Some(class.to_owned()),
                 class_by: Some(facts.classed.by),
                 to: Destination {
-                    model: Some(candidate.model.as_str().into()),
-                    provider: Some(candidate.provider.as_str().into()),
+                    model: Some(candidate.model.clone().into()),
+                    provider: Some(candidate.provider.clone().into()),
                     location: Some(candidate.location.word()),
                     region: candidate.region.as_deref().map(Into::into),
                 },

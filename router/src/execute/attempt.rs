@@ -88,7 +88,7 @@ struct Running {
     /// Its opening is on the ledger: from here on it may have cost something.
     dialled: bool,
     /// Takes both texts when the request is shadowed.
-    shadow: Option<super::walk::ShadowSeed>,
+    shadow: Option<Box<super::walk::ShadowSeed>>,
 }
 
 /// What an attempt is made of.
@@ -107,22 +107,26 @@ pub(super) struct Start {
     /// `None`: it runs beside another attempt, which has the record.
     pub(super) record: Option<RequestRecord>,
     pub(super) received: Instant,
-    pub(super) shadow: Option<super::walk::ShadowSeed>,
+    pub(super) shadow: Option<Box<super::walk::ShadowSeed>>,
 }
 
 // === impl Attempt ===
 
 impl Attempt {
     /// Opens an attempt; a priced one is on the ledger when this returns.
-    pub(super) async fn open(start: Start) -> Result<Self, (LedgerError, Self)> {
+    ///
+    /// The future holds the guard alone, not what it is made of: it is part of each request's future, which is moved.
+    pub(super) fn open(start: Start) -> impl Future<Output = Result<Self, (LedgerError, Self)>> + Send {
         // The guard stands before the line is written: a client that leaves meanwhile closes it, too.
         let mut attempt = Self::prepare(start);
-        match attempt.opening().await {
-            Ok(()) => {
-                attempt.opened();
-                Ok(attempt)
+        async move {
+            match attempt.opening().await {
+                Ok(()) => {
+                    attempt.opened();
+                    Ok(attempt)
+                }
+                Err(error) => Err((error, attempt)),
             }
-            Err(error) => Err((error, attempt)),
         }
     }
 
@@ -213,7 +217,7 @@ impl Attempt {
     }
 
     /// A hedged attempt becomes the one that answers.
-    pub(super) fn entrust(&mut self, record: RequestRecord, shadow: Option<super::walk::ShadowSeed>) {
+    pub(super) fn entrust(&mut self, record: RequestRecord, shadow: Option<Box<super::walk::ShadowSeed>>) {
         if let Some(running) = &mut self.inner {
             (running.record, running.shadow, running.aside) = (Some(record), shadow, false);
         }

@@ -17,7 +17,7 @@ impl Router {
         facts: &Facts,
         decision: &RoutingDecision,
         served: &ModelName,
-    ) -> Option<ShadowSeed> {
+    ) -> Option<Box<ShadowSeed>> {
         let experiment = self.config.experiments.iter().find(|experiment| experiment.shadows())?;
         let side = self.fleet.get(served)?.provider.location;
         // Only targets that every constraint admitted, residency and budget included.
@@ -58,7 +58,7 @@ impl Router {
         let (request, masked) = sent(ask, other);
         let mut open = self.opening(ask, facts, model, (other, reserved.hold.as_ref()), crate::shadow::ATTEMPT);
         open.purpose = "shadow";
-        Some(ShadowSeed {
+        Some(Box::new(ShadowSeed {
             experiment: experiment.clone(),
             router: self.clone(),
             sides,
@@ -80,6 +80,6 @@ impl Router {
             ledger: self.desk.ledger.clone(),
             observer: self.desk.observer.clone(),
             tasks: self.desk.tasks.clone(),
-        })
+        }))
     }
 }

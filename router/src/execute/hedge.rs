@@ -182,7 +182,7 @@ impl Hedge {
     pub(super) async fn take_up(
         mut self,
         record: RequestRecord,
-        shadow: Option<ShadowSeed>,
+        shadow: Option<Box<ShadowSeed>>,
     ) -> Result<TakenUp, (LedgerError, Option<RequestRecord>)> {
         match &mut self.attempt {
             Some(attempt) => attempt.entrust(record, shadow),

@@ -2,7 +2,7 @@
 
 use super::agree::Again;
 use super::answer::{Answer, AnswerBody, Denied, DeniedBy, Head};
-use super::attempt::{Attempt, Desk, Start};
+use super::attempt::{Attempt, Desk};
 use super::cascade::{Cascade, Tried};
 use super::consider::{Considering, Seat};
 use super::hedge::{Hedge, TakenUp, beside};
@@ -247,8 +247,9 @@ impl Router {
                 Way::Fresh(entered) => {
                     let watch = decision.watch && place == 0;
                     let call = Call { watch, ..self.call((ask, &facts), model, seen, &entered) };
-                    let start = self.start((ask, &facts), model, seen, entered.reserved, attempts);
-                    let opened = Attempt::open(Start { record: Some(record), shadow, ..start }).await;
+                    let mut start = self.start((ask, &facts), model, seen, entered.reserved, attempts);
+                    (start.record, start.shadow) = (Some(record), shadow);
+                    let opened = Attempt::open(start).await;
                     opened
                         .map(|attempt| Opened::Fresh(attempt, call))
                         .map_err(|(error, attempt)| (error, attempt.abandon()))
