@@ -48,7 +48,7 @@ fmt: ## Formats the code.
 	$(CARGO) fmt --all
 
 .PHONY: bench
-bench: build ## Relay beside nginx, isolation of hosted requests, decision cost; prints ratios.
+bench: build ## Relay beside nginx, LiteLLM and Portkey, isolation of hosted requests, memory; prints ratios.
 	scripts/bench
 
 .PHONY: bench-local
@@ -68,6 +68,10 @@ bench-cascade: build ## What the second look at local answers is worth, on tasks
 bench-micro: tools ## Attempts a second that accounts and ledger take; MB/s of the detectors.
 	$(CARGO) bench --locked -p router --no-default-features --bench ledger
 	$(CARGO) bench --locked -p policies --bench detect
+
+.PHONY: lint-perf
+lint-perf: build ## Instructions a request costs, under callgrind, beside what tests/perf.json says.
+	scripts/lint-perf
 
 .PHONY: helm-check
 helm-check: ## Renders and validates the chart.

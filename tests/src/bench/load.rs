@@ -33,6 +33,8 @@ pub struct Target {
     pub payload: usize,
     /// Whether it is a stream.
     pub stream: bool,
+    /// Only its text has to be right: the proxy writes events of its own.
+    pub rewritten: bool,
 }
 
 /// What came of a load.
@@ -71,7 +73,26 @@ impl Target {
             "POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n{key}content-length: {}\r\n\r\n{body}",
             body.len()
         );
-        Self { address, request: request.into_bytes().into(), payload: Upstream::payload(stream), stream }
+        Self {
+            address,
+            request: request.into_bytes().into(),
+            payload: Upstream::payload(stream),
+            stream,
+            rewritten: false,
+        }
+    }
+
+    /// The same request with further lines in its head.
+    pub fn with_head(mut self, lines: &str) -> Self {
+        let end = self.request.windows(2).position(|window| window == b"\r\n").map_or(0, |at| at + 2);
+        let (first, rest) = self.request.split_at(end);
+        self.request = [first, lines.as_bytes(), rest].concat().into();
+        self
+    }
+
+    /// The same request at a proxy that writes answers anew.
+    pub fn rewritten(self) -> Self {
+        Self { payload: WORDS.concat().len(), rewritten: true, ..self }
     }
 
     /// Asks once and reads the answer to the letter: a fast wrong answer is no answer. Blocks.
@@ -85,7 +106,8 @@ impl Target {
         let text = String::from_utf8_lossy(&body);
         let said: String = if self.stream {
             let data: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
-            if data.len() != EVENTS + 1 || data.last() != Some(&"[DONE]") {
+            let counted = self.rewritten || data.len() == EVENTS + 1;
+            if !counted || data.last() != Some(&"[DONE]") {
                 return Err(format!("{} events instead of {EVENTS} and [DONE]:\n{text}", data.len()));
             }
             let events = data.iter().filter_map(|data| serde_json::from_str::<Value>(data).ok());
@@ -94,7 +116,7 @@ impl Target {
             let answer: Value = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
             answer["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned()
         };
-        if said == WORDS.concat() { Ok(()) } else { Err(format!("it says {said:?}")) }
+        if said == WORDS.concat() { Ok(()) } else { Err(format!("it says {said:?}:\n{text}")) }
     }
 
     /// Keeps `connections` connections busy for a time; each lets its last answer end.

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a proxy may take to start.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a model may take to load.
 const LOADING: Duration = Duration::from_secs(120);
@@ -26,6 +26,8 @@ pub struct Proxy {
     pub admin: Option<SocketAddr>,
     /// Sluice's key.
     pub key: Option<String>,
+    /// Lines of the head that it wants besides (`name: value\r\n`).
+    pub head: String,
 }
 
 impl Drop for Proxy {
@@ -88,7 +90,7 @@ impl Proxy {
             .stderr(log_file(&folder)?)
             .spawn()
             .map_err(|error| error.to_string())?;
-        let mut proxy = Self { child, _folder: folder, whole, stream, admin: None, key: None };
+        let mut proxy = Self { child, _folder: folder, whole, stream, admin: None, key: None, head: String::new() };
         proxy.until(&errors, || [whole, stream].iter().all(|at| TcpStream::connect(at).is_ok()).then_some(()))?;
         Ok(proxy)
     }
@@ -110,7 +112,8 @@ impl Proxy {
             .map_err(|error| format!("{}: {error}", binary.display()))?;
         let log = folder.path().join("log");
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut proxy = Self { child, _folder: folder, whole: nowhere, stream: nowhere, admin: None, key };
+        let mut proxy =
+            Self { child, _folder: folder, whole: nowhere, stream: nowhere, admin: None, key, head: String::new() };
         let (data, admin) = proxy.until(&log, || {
             let text = fs::read_to_string(&log).ok()?;
             Some((listening(&text, "data")?, listening(&text, "admin")?))
@@ -150,6 +153,25 @@ impl Proxy {
         serde_json::from_str::<Value>(&text).ok().map(|spend| spend["total"].clone())
     }
 
+    /// A program that listens on one port for everything, once it does.
+    pub(super) fn other(
+        mut command: Command,
+        folder: tempfile::TempDir,
+        at: SocketAddr,
+        head: String,
+    ) -> Result<Self, String> {
+        let log = folder.path().join("log");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log_file(&folder)?)
+            .spawn()
+            .map_err(|error| error.to_string())?;
+        let mut proxy = Self { child, _folder: folder, whole: at, stream: at, admin: None, key: None, head };
+        proxy.until(&log, || TcpStream::connect(at).is_ok().then_some(()))?;
+        Ok(proxy)
+    }
+
     fn until<T>(&mut self, log: &Path, mut look: impl FnMut() -> Option<T>) -> Result<T, String> {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -181,7 +203,7 @@ fn log_file(folder: &tempfile::TempDir) -> Result<File, String> {
 }
 
 /// A port that was free a moment ago: nginx cannot tell which one it took.
-fn free_port() -> Result<SocketAddr, String> {
+pub(super) fn free_port() -> Result<SocketAddr, String> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
     listener.local_addr().map_err(|error| error.to_string())
 }

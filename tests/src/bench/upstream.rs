@@ -131,7 +131,9 @@ fn events() -> String {
         .enumerate()
         .map(|(at, word)| {
             let finish = if at == last { json!("stop") } else { Value::Null };
-            let choice = json!({"index": 0, "delta": {"content": word}, "logprobs": null, "finish_reason": finish});
+            // The first one says who speaks, as OpenAI's does.
+            let delta = if at == 0 { json!({"role": "assistant", "content": word}) } else { json!({"content": word}) };
+            let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish});
             chunk(json!([choice]), Value::Null)
         })
         .collect();

@@ -13,10 +13,16 @@ mod load;
 mod machine;
 #[path = "../bench/memory.rs"]
 mod memory;
+#[path = "../bench/peers.rs"]
+mod peers;
+#[path = "../bench/picture.rs"]
+mod picture;
 #[path = "../bench/proxy.rs"]
 mod proxy;
 #[path = "../bench/relay.rs"]
 mod relay;
+#[path = "../bench/report.rs"]
+mod report;
 #[path = "../bench/upstream.rs"]
 mod upstream;
 #[path = "../bench/wire.rs"]
