@@ -162,6 +162,11 @@ impl BackendError {
         }
     }
 
+    /// The other side found the request itself wrong: it may understand less than was asked of it.
+    pub(crate) fn says_malformed(&self) -> bool {
+        matches!(self.kind, Kind::Status { status: 400 | 422 | 501, .. })
+    }
+
     /// The label in metrics and on the ledger.
     pub fn label(&self) -> &'static str {
         match &self.kind {

@@ -21,6 +21,7 @@ mod feedback;
 mod headers;
 mod heads;
 mod health;
+mod house;
 mod idempotency;
 mod import;
 mod injection;

@@ -13,6 +13,7 @@
 //! decompression.
 
 mod address;
+mod house;
 mod relay;
 mod request;
 
@@ -22,11 +23,15 @@ use crate::backend::{Backend, Call, Description, Events};
 use crate::error::{BackendError, Clock, Kind};
 use async_trait::async_trait;
 use bytes::Bytes;
-use policies::{Capabilities, ProviderName, Readiness, Secret};
+use house::House;
+use policies::{Capabilities, Endpoint, ProviderName, Readiness, Secret};
+use relay::Reading;
 use reqwest::Url;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// The largest error body that is read.
@@ -81,6 +86,15 @@ pub struct HostedSpec {
     pub capabilities: Capabilities,
     /// The clocks.
     pub timeouts: Timeouts,
+    /// It is a server in the house, which is asked how sure it is and, so often, how it is; `None`: a provider elsewhere.
+    pub house: Option<Looks>,
+}
+
+/// How a server in the house is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Looks {
+    /// Time between two looks; `None`: it is not looked at.
+    pub every: Option<Duration>,
 }
 
 /// A provider behind HTTP.
@@ -91,12 +105,15 @@ pub struct Hosted {
     /// What is the same for every call: made once, cloned by reference count.
     credential: Option<(HeaderName, HeaderValue)>,
     shown: Arc<str>,
+    house: Option<(Arc<House>, JoinSet<()>)>,
+    /// A server in the house that has refused to tell how sure it is.
+    silent: AtomicBool,
 }
 
 // === impl Hosted ===
 
 impl Hosted {
-    /// Builds the provider's client.
+    /// Builds the provider's client; a server in the house is looked at from here on, in a task of the current runtime.
     ///
     /// # Errors
     /// When TLS cannot be set up (no roots, no provider).
@@ -130,7 +147,45 @@ impl Hosted {
         let _ = shown.set_password(None);
         let _ = shown.set_username("");
         let shown = shown.as_str().into();
-        Ok(Self { spec, client, credential, shown })
+        let every = spec.house.and_then(|looks| looks.every);
+        let house = every.map(|every| House::watch(client.clone(), &spec.base_url, every));
+        Ok(Self { spec, client, credential, shown, house, silent: AtomicBool::new(false) })
+    }
+
+    fn house(&self) -> Option<&House> {
+        self.house.as_ref().map(|(house, _)| &**house)
+    }
+
+    /// Whether the call asks, on Sluice's account, how sure the model is.
+    fn asks(&self, call: &Call) -> bool {
+        let tells = self.spec.house.is_some() && self.spec.capabilities.logprobs;
+        let one_chat = call.request.endpoint == Endpoint::Chat && call.request.view.sampling.n <= 1;
+        call.watch && tells && one_chat && !self.silent.load(Ordering::Relaxed)
+    }
+
+    async fn send(&self, call: &Call, asked: bool, end: Instant) -> Result<Events, BackendError> {
+        let clocks = self.spec.timeouts;
+        let url = request::url(&self.spec, call);
+        let body = request::body(&self.spec, call, asked);
+        let sending = self.client.post(url).headers(self.headers(call)?).body(body).send();
+        let response = match tokio::time::timeout(clocks.connect.max(clocks.first_event), sending).await {
+            Err(_) => return Err(BackendError::before_first_event(Kind::Timeout(Clock::FirstEvent))),
+            Ok(Err(error)) => return Err(sending_error(&error)),
+            Ok(Ok(response)) => response,
+        };
+        if !response.status().is_success() {
+            return Err(refused(response, clocks).await);
+        }
+        let reading = match (self.spec.house.is_some() && call.watch, asked) {
+            (_, true) => Reading::AndTaken,
+            (true, false) => Reading::Certainty,
+            (false, false) => Reading::Plain,
+        };
+        if call.stream {
+            relay::streamed(response, clocks, end, reading).await
+        } else {
+            relay::whole(response, end, reading).await
+        }
     }
 
     fn headers(&self, call: &Call) -> Result<HeaderMap, BackendError> {
@@ -165,29 +220,32 @@ impl Backend for Hosted {
         if let Some(name) = &self.spec.missing_key {
             return Err(BackendError::before_send(Kind::NotReady(format!("{name} is not set"))));
         }
-        let clocks = self.spec.timeouts;
-        let end = Instant::now() + clocks.total;
-        let url = request::url(&self.spec, &call);
-        let body = request::body(&self.spec, &call);
-        let sending = self.client.post(url).headers(self.headers(&call)?).body(body).send();
-        let response = match tokio::time::timeout(clocks.connect.max(clocks.first_event), sending).await {
-            Err(_) => return Err(BackendError::before_first_event(Kind::Timeout(Clock::FirstEvent))),
-            Ok(Err(error)) => return Err(sending_error(&error)),
-            Ok(Ok(response)) => response,
+        let end = Instant::now() + self.spec.timeouts.total;
+        let calling = async {
+            // A client that asked for log-probabilities itself gets what it asked for.
+            let asked = self.asks(&call) && call.request.raw.field("logprobs").is_none();
+            match self.send(&call, asked, end).await {
+                Err(error) if asked && error.says_malformed() => {
+                    let without = self.send(&call, false, end).await;
+                    if without.is_ok() {
+                        // What it refused is what Sluice had added.
+                        self.silent.store(true, Ordering::Relaxed);
+                        tracing::info!(provider = %self.spec.name, "does not tell how sure it is: its answers get no second look");
+                    }
+                    without
+                }
+                sent => sent,
+            }
         };
-        if !response.status().is_success() {
-            return Err(refused(response, clocks).await);
-        }
-        if call.stream {
-            relay::streamed(response, clocks, end).await
-        } else {
-            relay::whole(response, clocks, end).await
+        match &self.house {
+            Some((house, _)) => house.measured(calling).await,
+            None => calling.await,
         }
     }
 
     fn readiness(&self) -> Readiness {
         match &self.spec.missing_key {
-            None => Readiness::Ready,
+            None => self.house().map_or(Readiness::Ready, House::readiness),
             Some(name) => Readiness::Down { why: format!("{name} is not set"), retry_after: None },
         }
     }
@@ -195,10 +253,14 @@ impl Backend for Hosted {
     fn describe(&self) -> Description {
         Description {
             capabilities: self.spec.capabilities,
-            context_window: None,
+            context_window: self.house().and_then(House::context_window),
             memory_bytes: None,
             source: self.shown.clone(),
         }
+    }
+
+    fn first_token_in(&self, _prompt_tokens: u64) -> Option<Duration> {
+        self.house()?.first_token_in()
     }
 }
 

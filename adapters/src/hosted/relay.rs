@@ -4,7 +4,7 @@ use super::{Timeouts, capped, cause};
 use crate::backend::{Event, Events};
 use crate::error::{BackendError, Clock, Kind, Phase};
 use crate::wire::sse::{self, Splitter};
-use crate::wire::{Seen, error_in, seen_in_chunk, seen_in_whole};
+use crate::wire::{Seen, certainty_in, error_in, seen_in_chunk, seen_in_whole, without_logprobs};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream;
@@ -14,7 +14,19 @@ use tokio::time::Instant;
 /// The largest whole answer.
 const MAX_ANSWER: usize = 64 << 20;
 
+/// What is read in an answer besides what is in every one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Nothing.
+    Plain,
+    /// How sure the model is of its tokens, which the client asked for.
+    Certainty,
+    /// The same; nobody but Sluice asked for it, so it is taken out.
+    AndTaken,
+}
+
 struct Relay {
+    reading: Reading,
     response: reqwest::Response,
     splitter: Splitter,
     clocks: Timeouts,
@@ -25,7 +37,7 @@ struct Relay {
 }
 
 /// Reads a whole answer.
-pub(super) async fn whole(response: reqwest::Response, clocks: Timeouts, end: Instant) -> Result<Events, BackendError> {
+pub(super) async fn whole(response: reqwest::Response, end: Instant, reading: Reading) -> Result<Events, BackendError> {
     let error = BackendError::before_first_event;
     // One event: its gap is the time to the whole body, bounded by the total.
     let body = match tokio::time::timeout_at(end, capped(response, MAX_ANSWER)).await {
@@ -33,7 +45,6 @@ pub(super) async fn whole(response: reqwest::Response, clocks: Timeouts, end: In
         Ok(Err(kind)) => return Err(error(kind)),
         Ok(Ok(body)) => body,
     };
-    let _ = clocks;
     let Some(seen) = seen_in_whole(&body) else {
         return Err(error(Kind::Protocol("the answer is not a JSON object of the expected form".into())));
     };
@@ -41,7 +52,8 @@ pub(super) async fn whole(response: reqwest::Response, clocks: Timeouts, end: In
         let kind = if error_in(&body) { Kind::InStream } else { Kind::Protocol("the answer has no choices".into()) };
         return Err(error(kind));
     }
-    Ok(stream::iter([Ok(Event::Whole { body, seen })]).boxed())
+    let (seen, taken) = reading.apply(seen, &body);
+    Ok(stream::iter([Ok(Event::Whole { body: taken.unwrap_or(body), seen })]).boxed())
 }
 
 /// Relays a stream; waits for its first event.
@@ -49,6 +61,7 @@ pub(super) async fn streamed(
     response: reqwest::Response,
     clocks: Timeouts,
     end: Instant,
+    reading: Reading,
 ) -> Result<Events, BackendError> {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_stream = kind.to_ascii_lowercase().starts_with("text/event-stream");
@@ -61,6 +74,7 @@ pub(super) async fn streamed(
         return Err(BackendError::before_first_event(kind));
     }
     let mut relay = Relay {
+        reading,
         response,
         splitter: Splitter::default(),
         clocks,
@@ -76,6 +90,19 @@ pub(super) async fn streamed(
     };
     let rest = stream::unfold(relay, |mut relay| async move { relay.next().await.map(|event| (event, relay)) });
     Ok(stream::iter([Ok(first)]).chain(rest).boxed())
+}
+
+// === impl Reading ===
+
+impl Reading {
+    /// What was seen, and the payload without what nobody but Sluice asked for, where that was in it.
+    fn apply(self, seen: Seen, payload: &[u8]) -> (Seen, Option<Bytes>) {
+        match self {
+            Self::Plain => (seen, None),
+            Self::Certainty => (Seen { certainty: certainty_in(payload), ..seen }, None),
+            Self::AndTaken => (Seen { certainty: certainty_in(payload), ..seen }, without_logprobs(payload)),
+        }
+    }
 }
 
 // === impl Relay ===
@@ -151,6 +178,8 @@ impl Relay {
             return Err(Kind::InStream);
         }
         self.finished |= seen.finish.is_some();
-        Ok(Some(Event::Delta { frame: bytes, seen }))
+        let (seen, taken) = self.reading.apply(seen, &payload);
+        let frame = taken.map_or(bytes, |payload| [b"data: ", &payload[..], b"\n\n"].concat().into());
+        Ok(Some(Event::Delta { frame, seen }))
     }
 }

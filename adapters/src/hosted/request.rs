@@ -2,6 +2,7 @@
 
 use super::{Dialect, HostedSpec};
 use crate::backend::Call;
+use crate::wire::ALTERNATIVES;
 use bytes::Bytes;
 use policies::Endpoint;
 use reqwest::Url;
@@ -36,8 +37,8 @@ pub(super) fn url(spec: &HostedSpec, call: &Call) -> Url {
     url
 }
 
-/// The body of a call.
-pub(super) fn body(spec: &HostedSpec, call: &Call) -> Bytes {
+/// The body of a call; `asked`: the server is to tell how sure it is of each token.
+pub(super) fn body(spec: &HostedSpec, call: &Call, asked: bool) -> Bytes {
     let raw = &call.request.raw;
     let text = |value: Value| Some(value.to_string());
     let mut owned = vec![("model", text(call.model.clone().into()))];
@@ -52,6 +53,10 @@ pub(super) fn body(spec: &HostedSpec, call: &Call) -> Bytes {
         }
     } else if raw.field("stream_options").is_some() {
         owned.push(("stream_options", None));
+    }
+    if asked {
+        owned.push(("logprobs", text(true.into())));
+        owned.push(("top_logprobs", text(ALTERNATIVES.into())));
     }
     if let Some(most) = call.max_output {
         let newer = spec.base_url.host_str().is_some_and(|host| host.ends_with("openai.com"))
@@ -92,6 +97,7 @@ mod tests {
             missing_key: None,
             capabilities: Capabilities::ALL,
             timeouts: Timeouts { connect: second, first_event: second, idle: second, total: second },
+            house: None,
         }
     }
 
@@ -133,6 +139,13 @@ mod tests {
     }
 
     #[test]
+    fn a_server_in_the_house_is_asked_how_sure_it_is() {
+        let sent = body(&spec(Dialect::OpenAi, "http://h/v1"), &call("", None), true);
+        let text = std::str::from_utf8(&sent).unwrap();
+        assert!(text.ends_with(r#""logprobs":true,"top_logprobs":10}"#), "{text}");
+    }
+
+    #[test]
     fn only_owned_fields_change() {
         for (fields, most, expected) in [
             ("", None, ""),
@@ -147,7 +160,7 @@ mod tests {
             (r#","max_completion_tokens":500"#, Some(7), r#","max_completion_tokens":7"#),
             ("", Some(7), r#","max_tokens":7"#),
         ] {
-            let sent = body(&spec(Dialect::OpenAi, "http://h/v1"), &call(fields, most));
+            let sent = body(&spec(Dialect::OpenAi, "http://h/v1"), &call(fields, most), false);
             let expected = format!(r#"{{"model":"m/1","messages":[{{"role":"user","content":"x"}}]{expected}}}"#);
             assert_eq!(std::str::from_utf8(&sent).unwrap(), expected);
         }

@@ -12,6 +12,7 @@ mod json;
 mod restore;
 mod seen;
 pub mod sse;
+mod sure;
 
 pub use chat::{Format, Message, Prompt, Role, Sampling, Tool, ToolChoice, View, WireRequest};
 pub use closing::closing;
@@ -22,6 +23,7 @@ pub use json::{MAX_DEPTH, RawObject};
 pub use restore::Restoring;
 pub(crate) use restore::in_error as restored_error;
 pub use seen::{Certainty, Seen, error_in, seen_in_chunk, seen_in_whole, version_in};
+pub(crate) use sure::{ALTERNATIVES, certainty_in, without_logprobs};
 
 /// Something in the request is wrong: the client's to mend.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -5,7 +5,7 @@ use super::environment::Environment;
 use super::load::nearest;
 use super::settings::Timeouts;
 use super::spec::ProviderSpec;
-use adapters::hosted::{Dialect, HostedSpec, Reach};
+use adapters::hosted::{Dialect, HostedSpec, Looks, Reach};
 use ipnet::IpNet;
 use policies::{Capabilities, Location, ProviderName};
 use reqwest::Url;
@@ -16,6 +16,9 @@ use std::time::Duration;
 const KINDS: &[&str] = &["openai", "azure", "anthropic", "gemini", "bedrock", "mistralrs", "simulated"];
 const NOT_BUILT: &[&str] = &["anthropic", "gemini", "bedrock"];
 const CAPABILITIES: &[&str] = &["tools", "vision", "audio", "files", "json_schema", "logprobs", "n"];
+
+/// Time between two looks at a server in the house.
+const HEALTH_CHECK: Duration = Duration::from_secs(5);
 
 /// Whether a kind of provider can be configured.
 pub fn is_built(kind: &str) -> bool {
@@ -144,6 +147,7 @@ impl ProviderSettings {
             (spec.ca_file.is_some(), "ca_file"),
             (spec.client_cert_file.is_some(), "client_cert_file"),
             (spec.bills_after_cancel.is_some(), "bills_after_cancel"),
+            (spec.health_check.is_some(), "health_check"),
         ];
         let misplaced: &[(bool, &str)] = match kind {
             ProviderKind::Hosted(_) => &engine_only,
@@ -257,7 +261,20 @@ fn hosted(
         missing_key,
         capabilities,
         timeouts: timeouts.attempt,
+        house: looks(name, spec, found),
     })
+}
+
+/// How a server in the house is looked at; a provider elsewhere is not.
+fn looks(name: &str, spec: &ProviderSpec, found: &mut Findings) -> Option<Looks> {
+    let local = spec.location == Some(Location::Local);
+    if spec.health_check.is_some() && !local {
+        found.problems.push(format!(
+            "`providers.{name}.health_check`: only a server in the house (`location = \"local\"`) is looked at"
+        ));
+    }
+    let every = spec.health_check.map_or(HEALTH_CHECK, |time| time.0);
+    local.then(|| Looks { every: Some(every).filter(|every| !every.is_zero()) })
 }
 
 /// Which addresses the provider's name may stand for.

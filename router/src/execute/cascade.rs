@@ -328,6 +328,9 @@ async fn whole(
         match events.next().await {
             Some(Ok(Event::Whole { body, seen })) => {
                 attempt.see(&seen);
+                if watch.is_some() {
+                    draft.push(&seen);
+                }
                 break body;
             }
             Some(Ok(Event::Delta { frame, seen })) => {

@@ -10,7 +10,7 @@ mod render;
 pub use play::{Fault, Manner, Pace, Play, Script, Usage};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -58,6 +58,8 @@ struct State {
     log: Mutex<Vec<Seen>>,
     plays: Mutex<HashMap<String, Play>>,
     connections: AtomicUsize,
+    /// What is at the paths by which a server in the house is looked at.
+    pages: Mutex<HashMap<String, (u16, String)>>,
 }
 
 /// A running upstream; it ends when the last copy is dropped.
@@ -135,6 +137,11 @@ impl Upstream {
     /// Gives a model's name exact bytes.
     pub fn script(&self, model: &str, script: Script) {
         self.play(model, Play::Script(script));
+    }
+
+    /// Puts a page where a server in the house is looked at: `/health`, `/props`, `/metrics`, `/v1/models`. Looks are not logged.
+    pub fn page(&self, path: &str, status: u16, body: &str) {
+        self.state.pages.lock().insert(path.to_owned(), (status, body.to_owned()));
     }
 
     /// Everything that was asked so far.
@@ -254,6 +261,13 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         return Ok(shown_log(&state));
     }
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    if parts.method == Method::GET {
+        let page = state.pages.lock().get(&path).cloned();
+        let known = ["/health", "/props", "/metrics"].contains(&path.as_str());
+        if let Some((status, text)) = page.or_else(|| known.then(|| (404, "{}".to_owned()))) {
+            return Ok(json_response(status, Bytes::from(text)));
+        }
+    }
     if path.ends_with("/models") {
         let models =
             json!({"object": "list", "data": [{"id": "echo", "object": "model", "created": 0, "owned_by": "fake"}]});
@@ -263,10 +277,17 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     let bare = path.ends_with("/completions") && !path.ends_with("/chat/completions");
     let asked = Asked::read(&body, bare, deployment);
     let play = state.plays.lock().get(&asked.model).cloned().unwrap_or_else(|| Play::named(&asked.model));
+    let play = match play {
+        Play::Refusing(field) => {
+            let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+            if asked.get(&field).is_some() { Play::status(400) } else { Play::Answer(Manner::default()) }
+        }
+        Play::Answer(_) | Play::Status(..) | Play::Script(_) | Play::Hang => play,
+    };
     let watch = Watch { sent: Arc::default(), left: Arc::default(), over: Arc::default() };
     let rendered = match &play {
         Play::Answer(manner) => Some(asked.render(manner)),
-        Play::Status(..) | Play::Script(_) | Play::Hang => None,
+        Play::Status(..) | Play::Script(_) | Play::Refusing(_) | Play::Hang => None,
     };
     state.log.lock().push(Seen {
         method: parts.method.to_string(),
@@ -305,7 +326,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
             put(&mut response, &script.headers);
             response
         }
-        (Play::Hang | Play::Answer(_), _) => std::future::pending().await,
+        (Play::Hang | Play::Refusing(_) | Play::Answer(_), _) => std::future::pending().await,
     })
 }
 

@@ -14,6 +14,8 @@ pub enum Play {
     Status(u16, Vec<(String, String)>),
     /// It sends exact bytes.
     Script(Script),
+    /// It refuses what has this field, and answers everything else as asked.
+    Refusing(String),
     /// It never sends a head.
     Hang,
 }
@@ -160,6 +162,11 @@ impl Play {
     /// A proper answer that says this of tokens.
     pub fn usage(usage: Usage) -> Self {
         Self::Answer(Manner { usage, ..Manner::default() })
+    }
+
+    /// It refuses what has this field, as a server that does not know it, and answers everything else as asked.
+    pub fn refusing(field: &str) -> Self {
+        Self::Refusing(field.to_owned())
     }
 
     /// A bare status.

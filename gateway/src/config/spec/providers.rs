@@ -1,5 +1,6 @@
 //! `[providers.NAME]` as it is typed.
 
+use crate::config::units::Time;
 use policies::Location;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -28,6 +29,8 @@ pub struct ProviderSpec {
     pub api_version: Option<String>,
     /// What its models can do: `tools`, `vision`, `audio`, `files`, `json_schema`, `logprobs`, `n`. Default: everything.
     pub capabilities: Option<Vec<String>>,
+    /// Time between two looks (GET only) at a server in the house; `0s`: none. Default: 5 s where `location` is `local`.
+    pub health_check: Option<Time>,
     /// It bills an answer to its end also when it is cancelled.
     pub bills_after_cancel: Option<bool>,
     /// mistralrs: a name of the catalogue, `hf:ORG/REPO`, or a path.
