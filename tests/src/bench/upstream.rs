@@ -28,6 +28,8 @@ pub struct Upstream {
 struct Answers {
     whole: Vec<u8>,
     stream: Vec<u8>,
+    /// Both again, with the log-probability of each token.
+    sure: [Vec<u8>; 2],
 }
 
 // === impl Upstream ===
@@ -52,7 +54,7 @@ impl Upstream {
 
     /// Payload bytes of an answer.
     pub fn payload(stream: bool) -> usize {
-        if stream { events().len() } else { object().len() }
+        if stream { events(false).len() } else { object(false).len() }
     }
 }
 
@@ -60,18 +62,29 @@ impl Upstream {
 
 impl Answers {
     fn new() -> Self {
-        let body = object();
+        let [whole, stream] = [false, true].map(|stream| Self::bytes(stream, false));
+        Self { whole, stream, sure: [false, true].map(|stream| Self::bytes(stream, true)) }
+    }
+
+    fn bytes(stream: bool, sure: bool) -> Vec<u8> {
+        if stream {
+            return Self::chunked(&events(sure));
+        }
+        let body = object(sure);
         let head =
             format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
-        let whole = [head, body].concat().into_bytes();
+        [head, body].concat().into_bytes()
+    }
+
+    fn chunked(events: &str) -> Vec<u8> {
         let mut stream =
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
         // One chunk an event, as a provider sends them.
-        for event in events().split_inclusive("\n\n") {
+        for event in events.split_inclusive("\n\n") {
             stream.extend_from_slice(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes());
         }
         stream.extend_from_slice(b"0\r\n\r\n");
-        Self { whole, stream }
+        stream
     }
 }
 
@@ -91,7 +104,13 @@ async fn serve(mut socket: TcpStream, answers: Arc<Answers>) {
         // The generator writes `stream` first, and proxies keep the order.
         let start = &reader.bytes[body.start..body.end.min(body.start + 64)];
         let stream = start.windows(13).any(|window| window == b"\"stream\":true");
-        let answer = if stream { &answers.stream } else { &answers.whole };
+        // What Sluice asks of a server in the house it adds at the end.
+        let end = &reader.bytes[body.end.saturating_sub(64).max(body.start)..body.end];
+        let answer = match (end.windows(15).any(|window| window == b"\"logprobs\":true"), stream) {
+            (true, stream) => &answers.sure[usize::from(stream)],
+            (false, true) => &answers.stream,
+            (false, false) => &answers.whole,
+        };
         if socket.write_all(answer).await.is_err() {
             return;
         }
@@ -103,20 +122,29 @@ fn usage() -> Value {
     json!({"prompt_tokens": 210, "completion_tokens": 16, "total_tokens": 226})
 }
 
-fn object() -> String {
+/// Of these tokens; nothing where nobody asked.
+fn logprobs(words: &[&str], sure: bool) -> Value {
+    let tokens = words.iter().map(|word| {
+        let top = json!([{"token": word, "logprob": -0.1, "bytes": null}, {"token": " the", "logprob": -3.0, "bytes": null}]);
+        json!({"token": word, "logprob": -0.1, "bytes": null, "top_logprobs": top})
+    });
+    if sure { json!({"content": tokens.collect::<Vec<_>>(), "refusal": null}) } else { Value::Null }
+}
+
+fn object(sure: bool) -> String {
     json!({
         "id": "chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG", "object": "chat.completion", "created": 1_741_570_283,
         "model": "gpt-4o-2024-08-06",
         "choices": [{
             "index": 0, "message": {"role": "assistant", "content": WORDS.concat(), "refusal": null},
-            "logprobs": null, "finish_reason": "stop",
+            "logprobs": logprobs(&WORDS, sure), "finish_reason": "stop",
         }],
         "usage": usage(), "service_tier": "default", "system_fingerprint": "fp_fc9f1d7035",
     })
     .to_string()
 }
 
-fn events() -> String {
+fn events(sure: bool) -> String {
     let chunk = |choices: Value, usage: Value| {
         let object = json!({
             "id": "chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG", "object": "chat.completion.chunk",
@@ -133,7 +161,8 @@ fn events() -> String {
             let finish = if at == last { json!("stop") } else { Value::Null };
             // The first one says who speaks, as OpenAI's does.
             let delta = if at == 0 { json!({"role": "assistant", "content": word}) } else { json!({"content": word}) };
-            let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish});
+            let sure = logprobs(&[word], sure);
+            let choice = json!({"index": 0, "delta": delta, "logprobs": sure, "finish_reason": finish});
             chunk(json!([choice]), Value::Null)
         })
         .collect();
