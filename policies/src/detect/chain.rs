@@ -9,6 +9,10 @@ use std::ops::Range;
 pub(super) const MOST_GROUPS: usize = 7;
 /// The most digits of a window.
 pub(super) const MOST_DIGITS: usize = 19;
+/// The fewest digits of anything that is looked for but an IP address, which has four groups.
+const LEAST_DIGITS: usize = 5;
+/// The groups of an IP address.
+const OCTETS: usize = 4;
 /// The most characters between two groups.
 const MOST_BETWEEN: usize = 3;
 
@@ -56,7 +60,7 @@ pub(super) struct Form {
 // === impl Chain ===
 
 impl Chain {
-    /// Reads the chain that begins with the digits at `start`; gives its end.
+    /// Reads the chain that begins with the digits at `start`; gives its end. What it hangs on is for [`Chain::bind`].
     pub(super) fn read(&mut self, bytes: &[u8], start: usize) -> usize {
         self.groups.clear();
         self.begins.clear();
@@ -77,10 +81,14 @@ impl Chain {
             at = next;
         }
         self.joints.truncate(self.groups.len().saturating_sub(1));
-        let end = self.groups.last().map_or(at, |last| last.end);
-        self.tied = (tied_before(bytes, start), tied_after(bytes, end));
-        self.plus = plus_before(bytes, start);
-        end
+        self.groups.last().map_or(at, |last| last.end)
+    }
+
+    /// Looks at what the chain hangs on.
+    pub(super) fn bind(&mut self, bytes: &[u8]) {
+        let ([first, ..], [.., last]) = (&self.groups[..], &self.groups[..]) else { return };
+        self.tied = (tied_before(bytes, first.start), tied_after(bytes, last.end));
+        self.plus = plus_before(bytes, first.start);
     }
 
     fn group(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
@@ -99,6 +107,18 @@ impl Chain {
 
     pub(super) fn len(&self) -> usize {
         self.groups.len()
+    }
+
+    /// Whether no window of it can be anything: most numbers in most texts.
+    pub(super) fn too_little(&self) -> bool {
+        self.digits.len() < LEAST_DIGITS && self.len() < OCTETS
+    }
+
+    /// Whether so many groups from one on can be anything; as [`Chain::window`], which it saves.
+    pub(super) fn worth_it(&self, from: usize, count: usize) -> bool {
+        let end = self.begins.get(from + count).copied().unwrap_or(self.digits.len());
+        let digits = end - self.begins.get(from).copied().unwrap_or(end);
+        digits <= MOST_DIGITS && (digits >= LEAST_DIGITS || count == OCTETS)
     }
 
     /// So many groups from one on; `None` where the chain ends before, or they have too many digits.
@@ -172,6 +192,14 @@ impl Form {
         };
         self.lengths == window.lengths && self.joints.iter().zip(window.joints).all(fits)
     }
+}
+
+/// Whether a word is a number by itself, with too few digits for anything.
+pub(super) fn alone(before: Option<u8>, word: &[u8], after: Option<&u8>) -> bool {
+    let goes_on = matches!(after, Some(b' ' | b'\t' | b'\r' | b'\n' | b'-' | b'.' | b'/' | b'_' | b'(' | b')'));
+    // What goes before a chain is no part of it, but of a MAC address it is.
+    let bound = matches!(before, Some(b'-' | b'.'));
+    word.len() < LEAST_DIGITS && !goes_on && !bound && word.iter().all(u8::is_ascii_digit)
 }
 
 /// The end of a group of digits that is no part of a word.
@@ -258,12 +286,14 @@ mod tests {
             let mut chain = Chain::default();
             let start = text.find(|letter: char| letter.is_ascii_digit()).unwrap();
             chain.read(text.as_bytes(), start);
+            chain.bind(text.as_bytes());
             assert_eq!((&chain.lengths[..], &chain.joints[..]), (lengths, joints), "{text}");
             assert_eq!(chain.window(0, chain.len()).unwrap().free, free, "{text}");
         }
         let mut chain = Chain::default();
         for (text, free) in [("a716-4466", false), ("card-4466", true), ("0.4466", false), ("= 4466", true)] {
             chain.read(text.as_bytes(), text.find("4466").unwrap());
+            chain.bind(text.as_bytes());
             assert_eq!(chain.window(0, 1).unwrap().free, free, "{text}");
         }
     }

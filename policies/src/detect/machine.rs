@@ -83,6 +83,10 @@ pub(super) fn read_colons(word: &str) -> Option<Colons> {
     if mac(word.as_bytes()) {
         return Some(Colons::Mac);
     }
+    // With fewer it is a time, a ratio or `::`, not an address of three groups.
+    if word.bytes().filter(|byte| *byte == b':').count() < 3 {
+        return None;
+    }
     let groups = word.split(':').filter(|group| !group.is_empty()).count();
     let address: Ipv6Addr = word.parse().ok()?;
     // `dead::beef` may be code; an address has a digit and three groups.
@@ -106,6 +110,10 @@ pub(super) fn mac_around(bytes: &[u8], start: usize, length: usize) -> Option<Ra
         4 => (b'.', 5, 14),
         _ => return None,
     };
+    let beside = |byte: Option<&u8>| byte == Some(&mark);
+    if !beside(bytes.get(start + length)) && !beside(start.checked_sub(1).and_then(|at| bytes.get(at))) {
+        return None;
+    }
     let mut begin = start;
     while begin >= step
         && start - begin < total

@@ -31,6 +31,7 @@ mod phone;
 mod reader;
 mod scan;
 mod secret;
+mod skim;
 mod token;
 mod tools;
 

@@ -3,10 +3,12 @@
 //! Each reading is at most so long as the text (a compatibility character may become a few), made in one pass, and none is
 //! decoded again: one level deep.
 
+use super::skim::{self, Inert};
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::ops::Range;
+use unicode_normalization::char::canonical_combining_class;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 
 /// Zeros of the scripts whose digits are written today; nine follow each.
@@ -33,17 +35,39 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// The text in NFKC (UAX 15), without characters that nobody sees, digits of all scripts as 0 to 9, every dash a hyphen;
 /// `None` where that changes nothing.
+///
+/// Letters that are as they should be, most of every text, are passed over and copied in one piece.
 pub(super) fn plain(text: &str) -> Option<String> {
-    if text.is_ascii() {
-        return None;
+    let inert = Inert::table();
+    let mut plain: Option<String> = None;
+    // What is copied already, the end of the last letter that told something, and that letter's combining class.
+    let (mut copied, mut end, mut class) = (0, 0, 0);
+    while let Some((at, letter)) = skim::telling(text, end, &inert) {
+        if at > end {
+            class = 0;
+        }
+        end = at + letter.len_utf8();
+        let seen = mapped(letter);
+        if let Some(seen) = seen.filter(|seen| !seen.is_ascii()) {
+            // The quick check of UAX 15, section 9, one letter at a time.
+            let own = canonical_combining_class(seen);
+            let ordered = own == 0 || own >= class;
+            if !ordered || is_nfkc_quick(std::iter::once(seen)) != IsNormalized::Yes {
+                let whole = composed(text.chars().filter_map(mapped), text.len());
+                return (whole != text).then_some(whole);
+            }
+            class = own;
+        } else if seen.is_some() {
+            class = 0;
+        }
+        if seen != Some(letter) {
+            let plain = plain.get_or_insert_with(|| String::with_capacity(text.len()));
+            plain.push_str(&text[copied..at]);
+            plain.extend(seen);
+            copied = end;
+        }
     }
-    let normal = is_nfkc_quick(foreign(text).filter_map(mapped)) == IsNormalized::Yes;
-    if normal && foreign(text).all(|letter| mapped(letter) == Some(letter)) {
-        return None;
-    }
-    let seen = text.chars().filter_map(mapped);
-    let plain: String = if normal { seen.collect() } else { composed(seen, text.len()) };
-    (plain != text).then_some(plain)
+    plain.map(|plain| plain + &text[copied..])
 }
 
 /// NFKC, and whatever disguise it brings to light; cut off where it grows too much.
@@ -58,19 +82,8 @@ fn composed(letters: impl Iterator<Item = char>, length: usize) -> String {
     plain
 }
 
-/// The characters beyond ASCII.
-fn foreign(text: &str) -> impl Iterator<Item = char> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        let at = rest.bytes().position(|byte| byte >= 0x80)?;
-        let letter = rest[at..].chars().next()?;
-        rest = &rest[at + letter.len_utf8()..];
-        Some(letter)
-    })
-}
-
 /// A character without its disguise; `None` for what is not seen.
-fn mapped(letter: char) -> Option<char> {
+pub(super) fn mapped(letter: char) -> Option<char> {
     if letter.is_ascii() {
         return Some(letter);
     }
@@ -207,14 +220,9 @@ fn code(rest: &str) -> Option<(char, &str)> {
 pub(super) fn base64(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let (mut out, mut at, mut run) = (String::new(), 0, Vec::new());
-    while let Some(step) = bytes[at..].iter().position(|byte| is_base64(*byte)) {
-        at += step;
-        // Most runs are words: they are passed over.
-        let length = bytes[at..].iter().position(|byte| !is_base64(*byte)).unwrap_or(bytes.len() - at);
-        if length < LEAST {
-            at += length;
-            continue;
-        }
+    // Most runs are words: they are passed over.
+    while let Some(begin) = skim::run_of(bytes, at, LEAST, is_base64) {
+        at = begin;
         run.clear();
         let (mut mixed, mut line) = (0_u8, 0);
         while let Some(byte) = bytes.get(at) {
@@ -323,6 +331,54 @@ mod tests {
         let line = BASE64.encode("the card that I pay with is 4111 1111 1111 1111 and nobody knows it but you");
         let wrapped = format!("{}\n{}", &line[..64], &line[64..]);
         assert!(base64(&wrapped).unwrap().contains("4111 1111 1111 1111"));
+    }
+
+    /// The reading without disguise, letter by letter.
+    fn plainly(text: &str) -> Option<String> {
+        let seen = || text.chars().filter_map(mapped);
+        let normal = is_nfkc_quick(seen()) == IsNormalized::Yes;
+        let plain: String = if normal { seen().collect() } else { composed(seen(), text.len()) };
+        (plain != text).then_some(plain)
+    }
+
+    /// Where runs begin that are long enough to be decoded.
+    fn runs(text: &str) -> Vec<usize> {
+        let word = |at: &usize| is_base64(text.as_bytes()[*at]);
+        let begins = (0..text.len()).filter(|at| word(at) && at.checked_sub(1).is_none_or(|before| !word(&before)));
+        begins.filter(|at| (*at..text.len()).take_while(word).count() >= LEAST).collect()
+    }
+
+    #[test]
+    fn every_letter_is_read_as_letter_by_letter_alone_and_beside_marks() {
+        for letter in (0..=u32::from(char::MAX)).filter_map(char::from_u32) {
+            let beside = [format!("{letter}"), format!("e{letter}\u{301}"), format!("\u{1100}{letter}中１")];
+            for text in beside {
+                assert_eq!(plain(&text), plainly(&text), "{text:?}");
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_048))]
+
+        #[test]
+        fn passing_over_changes_no_reading(parts in proptest::collection::vec(
+            prop_oneof![
+                "[a-zA-Z0-9+/=_-]{0,40}", "[äöüéñ]{1,4}", "[中文字かなカナ한글]{1,6}", "[，。：！（）１２３ａｂ]{1,4}",
+                "[\u{300}-\u{345}]{1,3}", "[\u{1100}-\u{1112}\u{1161}-\u{1175}\u{11A8}-\u{11C2}]{1,3}", "[٠-٩۰-۹०-९]{1,4}",
+                "[\u{200b}-\u{200f}\u{ad}\u{feff}\u{e0030}-\u{e0039}]{1,3}", "[नमस्ते\u{94d}\u{93c}]{1,4}", "[ﬁﬀ㎏①Åﷺ\u{212b}]{1,3}", "[😀𝒳𠮷]{1,2}",
+                "\\PC{0,6}", Just("\n".to_owned()), Just(" ".to_owned()),
+            ], 0..12)) {
+            let text = parts.concat();
+            prop_assert_eq!(plain(&text), plainly(&text));
+            let mut found = Vec::new();
+            let mut at = 0;
+            while let Some(begin) = skim::run_of(text.as_bytes(), at, LEAST, is_base64) {
+                found.push(begin);
+                at = begin + text.as_bytes()[begin..].iter().take_while(|byte| is_base64(**byte)).count();
+            }
+            prop_assert_eq!(found, runs(&text));
+        }
     }
 
     proptest! {

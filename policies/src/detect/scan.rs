@@ -5,12 +5,13 @@
 //! it, and a test holds it to that.
 
 use super::card;
-use super::chain::{Chain, MOST_GROUPS, Window};
+use super::chain::{self, Chain, MOST_GROUPS, Window};
 use super::context::Topics;
 use super::kind::Kind;
 use super::machine::{self, Colons};
 use super::national::Proof;
 use super::phone;
+use super::skim;
 use super::token::{self, Token};
 use super::tools::Tools;
 use std::cell::OnceCell;
@@ -53,10 +54,16 @@ pub(super) struct Scan<'d> {
     /// Digests of what was found, so that what occurs twice counts once. They are forgotten with the scan.
     seen: HashSet<(Kind, u64)>,
     pub(super) counts: BTreeMap<(Kind, &'static str), u32>,
-    chain: Chain,
+    /// Handed out while it is read; moving a box costs nothing.
+    chain: Option<Box<Chain>>,
     /// What the text that is read speaks of anywhere: most texts full of numbers speak of none of it, and their numbers need
     /// no look at what stands beside them. Read when the first candidate asks.
     topics: OnceCell<Topics>,
+    /// Colons before here stand in a run that is longer than any address.
+    colons_from: usize,
+    /// Nothing is passed over: the way that tests compare with.
+    #[cfg(test)]
+    pub(super) plainly: bool,
     pub(super) work: Work,
     /// Every hit of the last reading, where somebody wants to know where they are.
     pub(super) hits: Option<Vec<Hit>>,
@@ -71,8 +78,11 @@ impl<'d> Scan<'d> {
             on,
             seen: HashSet::new(),
             counts: BTreeMap::new(),
-            chain: Chain::default(),
+            chain: None,
             topics: OnceCell::new(),
+            colons_from: 0,
+            #[cfg(test)]
+            plainly: false,
             work: Work::default(),
             hits: None,
         }
@@ -82,6 +92,7 @@ impl<'d> Scan<'d> {
     pub(super) fn read(&mut self, text: &str) {
         self.work.bytes += text.len() as u64;
         self.topics = OnceCell::new();
+        self.colons_from = 0;
         if self.is_on(Kind::Secret) {
             for found in self.tools.secrets.find(text) {
                 self.work.checks += 1;
@@ -91,8 +102,7 @@ impl<'d> Scan<'d> {
             }
         }
         let (bytes, mut at) = (text.as_bytes(), 0);
-        while let Some(step) = bytes[at..].iter().position(|byte| matches!(byte, b'0'..=b':' | b'@')) {
-            let found = at + step;
+        while let Some(found) = skim::find(bytes, at, |byte| matches!(byte, b'0'..=b':' | b'@')) {
             at = match bytes[found] {
                 b'@' => self.email(bytes, found),
                 b':' => self.colons(text, found),
@@ -113,6 +123,14 @@ impl<'d> Scan<'d> {
     fn before(&self, text: &str, start: usize) -> Topics {
         let wanted = Topics::PASSPORT.and(Topics::MEDICAL).and(Topics::PHONE);
         if self.speaks_of(text, wanted) { self.tools.words.before(text, start, NEAR) } else { Topics::default() }
+    }
+
+    /// Whether what cannot be a finding is passed over.
+    fn skims(&self) -> bool {
+        #[cfg(test)]
+        return !self.plainly;
+        #[cfg(not(test))]
+        true
     }
 
     fn is_on(&self, kind: Kind) -> bool {
@@ -144,12 +162,23 @@ impl<'d> Scan<'d> {
 
     fn colons(&mut self, text: &str, at: usize) -> usize {
         let bytes = text.as_bytes();
+        // A last colon ends what its first one has been asked about; alone it is none.
+        let last = !matches!(bytes.get(at + 1), Some(b'0'..=b':' | b'a'..=b'f' | b'A'..=b'F' | b'.'));
+        if (last || at < self.colons_from) && self.skims() {
+            return at + 1;
+        }
         self.work.checks += 1;
         let (span, short) = machine::colons(bytes, at);
         self.work.looked += span.len() as u64;
+        if !short {
+            // Every colon up to a dot sees as long a run, since none looks back across a dot.
+            let rest = &bytes[at..span.end];
+            self.colons_from = at + rest.iter().position(|byte| *byte == b'.').unwrap_or(rest.len());
+            return at + 1;
+        }
         let outside = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
         let bounded = !outside(bytes.get(span.end)) && !outside(span.start.checked_sub(1).and_then(|at| bytes.get(at)));
-        match (short && bounded).then(|| machine::read_colons(&text[span.clone()])).flatten() {
+        match bounded.then(|| machine::read_colons(&text[span.clone()])).flatten() {
             Some(kind) => {
                 let (kind, variety) = match kind {
                     Colons::Mac => (Kind::MacAddress, ""),
@@ -175,17 +204,23 @@ impl<'d> Scan<'d> {
             return end;
         }
         let word = &bytes[start..end];
+        if self.skims() && chain::alone(start.checked_sub(1).map(|at| bytes[at]), word, bytes.get(end)) {
+            return end;
+        }
         if let Some(span) = machine::mac_around(bytes, start, word.len()) {
             let end = span.end;
             self.hit(Kind::MacAddress, "", &bytes[span.clone()].to_ascii_lowercase(), span);
             return end;
         }
         if word.iter().all(u8::is_ascii_digit) {
-            let mut chain = std::mem::take(&mut self.chain);
+            let mut chain = self.chain.take().unwrap_or_default();
             let end = chain.read(bytes, start).max(end);
             self.work.looked += (end - start) as u64;
-            self.numbers(text, &chain);
-            self.chain = chain;
+            if !(self.skims() && chain.too_little()) {
+                chain.bind(bytes);
+                self.numbers(text, &chain);
+            }
+            self.chain = Some(chain);
             return end;
         }
         if let [one, two, three, four, ..] = word
@@ -242,7 +277,9 @@ impl<'d> Scan<'d> {
         let mut from = 0;
         while from < chain.len() {
             let mut before = None;
+            let skims = self.skims();
             let windows = (1..=MOST_GROUPS.min(chain.len() - from)).rev();
+            let windows = windows.filter(|count| !skims || chain.worth_it(from, *count));
             let found =
                 windows.filter_map(|count| Some((count, chain.window(from, count)?))).find_map(|(count, window)| {
                     self.work.checks += 1;
@@ -327,7 +364,6 @@ fn after_plus(text: &str, span: &Range<usize>) -> Range<usize> {
 /// extent with the letters.
 fn lettered(text: &str, window: &Window<'_>) -> Option<(&'static str, Range<usize>)> {
     let bytes = text.as_bytes();
-    let digits: Vec<u8> = window.digits.iter().map(|digit| digit + b'0').collect();
     let Range { start, end } = window.span;
     let (before, after) = (&bytes[..start], &bytes[end..]);
     let ends = |byte: Option<&u8>| !byte.is_some_and(u8::is_ascii_alphanumeric);
@@ -335,6 +371,7 @@ fn lettered(text: &str, window: &Window<'_>) -> Option<(&'static str, Range<usiz
         [b'-', letter, rest @ ..] | [b' ', letter @ b'A'..=b'Z', rest @ ..] if ends(rest.first()) => *letter,
         _ => return None,
     };
+    let digits: Vec<u8> = window.digits.iter().map(|digit| digit + b'0').collect();
     match (window.lengths, before) {
         ([8] | [2, 3, 3], _) => token::es_nif(&[&digits[..], &[last]].concat()).then_some(("es_nif", start..end + 2)),
         ([7], [rest @ .., first, b'-']) if ends(rest.last()) => {

@@ -2,6 +2,11 @@
 
 use super::*;
 use crate::residency::Classes;
+use proptest::prelude::*;
+use std::sync::LazyLock;
+
+/// Compiling them takes longer than most tests.
+static DETECTORS: LazyLock<Detectors> = LazyLock::new(|| Detectors::new(config()).unwrap());
 
 fn config() -> DetectConfig {
     let classes = Classes::standard();
@@ -205,6 +210,12 @@ fn work_grows_with_the_text_and_no_faster() {
         "-----BEGIN ",
         "passport 12345678 ",
         "\u{FDFA}",
+        "\u{301}\u{316}",
+        "中文１：",
+        "中",
+        "abcdefghijklmno ",
+        "1:1:1:1.",
+        ":.",
         "٤",
         "password=x;",
         "x@y.zz:",
@@ -216,5 +227,39 @@ fn work_grows_with_the_text_and_no_faster() {
         let linear = within(once.checks, twice.checks) && within(once.bytes, twice.bytes);
         assert!(linear && within(once.looked, twice.looked), "{unit}: {once:?} {twice:?}");
         assert!(once.bytes <= 12 * unit.len() as u64 * 1_000 + 64, "{unit}: {once:?}");
+    }
+}
+
+/// What is found where nothing is passed over.
+fn scan_plainly(detectors: &Detectors, text: &str) -> Findings {
+    let mut looking = Looking::new(detectors, Unscanned::default());
+    looking.scan.plainly = true;
+    looking.passage(&vec![Cow::Borrowed(text)]);
+    looking.findings()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_048))]
+
+    #[test]
+    fn passing_over_changes_no_finding(
+        parts in proptest::collection::vec(
+            prop_oneof![
+                "[0-9]{1,5}", "[0-9]{6,20}", "[0-9a-f]{1,4}:{1,2}", "([0-9A-F]{2}[:-]){5}[0-9A-F]{2}", "([0-9]{1,3}\\.){1,4}",
+                "[0-9]{1,4}[ .\\-/_()\n]{1,2}", "(::|[0-9a-f]{1,4}:){2,7}([0-9]{1,3}\\.){0,3}[0-9a-f]{0,4}", "[a-z]{1,4}@[a-z]{1,4}\\.[a-z]{2}",
+                Just("4111 1111 1111 1111".to_owned()), Just("+49 30 901820".to_owned()), Just("078-05-1120".to_owned()),
+                Just("12.345.678-Z".to_owned()), Just("131052-308T".to_owned()), Just("AB 12 34 56 C".to_owned()), Just("fe80::1ff:fe23:4567:890a".to_owned()),
+                Just("２００１:db8::1:2".to_owned()), Just("aabb.cc1d.eeff".to_owned()), Just("10.20.30.40".to_owned()),
+                "(passport|MRN|tel|SSN|card|Steuer-ID|身份证号|version|host):? ", "[ .,:;/@+\\-\"]{1,3}", "[a-z中é\u{200b}\u{301}]{1,6}", "[A-Za-z0-9+/]{16,40}={0,2}",
+            ],
+            0..16,
+        ),
+    ) {
+        let text = parts.concat();
+        let detectors = &*DETECTORS;
+        let (plain, fast) = (scan_plainly(detectors, &text), detectors.scan(&[vec![Cow::Borrowed(&text)]], Unscanned::default()));
+        prop_assert_eq!(said(&fast), said(&plain));
+        prop_assert_eq!(fast.class, plain.class);
+        prop_assert!(fast.work.checks <= plain.work.checks && fast.work.looked <= plain.work.looked);
     }
 }
