@@ -128,7 +128,7 @@ fn scan(
     let findings = detectors.scan(&content.passages, content.unscanned);
     // Most requests have nothing in them: where things stand is asked of the others only.
     let wanted = masking.filter(|(masking, _)| {
-        masking.rules.kinds().any(|kind| findings.found.iter().any(|finding| &*finding.name == kind.word()))
+        masking.rules.kinds().any(|kind| findings.found.iter().any(|finding| &*finding.name == detectors.name_of(kind)))
     });
     let mask = wanted.and_then(|(masking, numbers)| {
         let located = detectors.locate(&content.passages, content.unscanned);

@@ -6,7 +6,7 @@ use crate::config::units::shown;
 use crate::config::{ProviderKind, Settings};
 use crate::upkeep;
 use adapters::wire::WireRequest;
-use policies::detect::Kind;
+use policies::detect::{Detectors, Kind};
 use policies::{Endpoint, Location, Principal, RequestId, RouteWish};
 use router::ledger::{Ledger, Place};
 use router::{Ask, Budgets, CascadeConfig, ExperimentSpec, Keeper, Silent, Trial};
@@ -192,6 +192,7 @@ fn meaning(settings: &Settings) -> Value {
         })
     });
     let router = &settings.router;
+    let named = |kind: Kind| settings.detectors.as_deref().map(|detectors: &Detectors| detectors.name_of(kind));
     json!({
         "valid": true,
         "listen": settings.server.listen.to_string(),
@@ -225,7 +226,7 @@ fn meaning(settings: &Settings) -> Value {
             "mode": if detectors.observe() { "observe" } else { "on" }, "look_for": detectors.names(),
         })),
         "masking": settings.masking.as_ref().map(|rules| json!({
-            "kinds": rules.kinds().map(Kind::word).collect::<Vec<_>>(),
+            "kinds": rules.kinds().map(named).collect::<Vec<_>>(),
             "when": if rules.always { "always" } else { "needed" }, "providers": rules.providers,
         })),
         "keep_prompts": settings.keep_prompts,

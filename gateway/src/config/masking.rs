@@ -20,14 +20,15 @@ pub(super) fn read_masking(
     if kinds.is_empty() {
         wrong("name at least one kind".into());
     }
-    let looked_for = detectors.map(Detectors::names).unwrap_or_default();
     let mut masked = Vec::new();
     for word in kinds {
-        match Kind::named(word) {
-            Some(kind) if looked_for.iter().any(|name| name == kind.word()) => masked.push(kind),
-            Some(_) => wrong(format!("no detector looks for `{word}`: see `residency.detectors`")),
-            None => {
-                let known = Kind::ALL.map(Kind::word);
+        match (detectors.and_then(|detectors| detectors.kind_of(word)), Kind::named(word)) {
+            (Some(kind), _) => masked.push(kind),
+            (None, Some(_)) => wrong(format!("no detector looks for `{word}`: see `residency.detectors`")),
+            (None, None) => {
+                let names = detectors.map(Detectors::names).unwrap_or_default();
+                let known: Vec<&str> =
+                    Kind::ALL.map(Kind::word).into_iter().chain(names.iter().map(String::as_str)).collect();
                 let near = nearest(word, &known).map(|known| format!(", did you mean `{known}`?"));
                 let near = near.unwrap_or_else(|| format!("; known are: {}", known.join(", ")));
                 wrong(format!("no kind `{word}`{near}"));

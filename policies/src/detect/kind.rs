@@ -26,6 +26,10 @@ pub enum Kind {
     IpAddress,
     /// A MAC address.
     MacAddress,
+    /// What a configured expression or list of words looks for, by its place among them: expressions first. Only where
+    /// something is located or masked; findings have its name.
+    #[serde(skip)]
+    Configured(u16),
 }
 
 /// The class that a kind sets where the configuration says nothing else.
@@ -40,7 +44,7 @@ pub enum Sensitivity {
 // === impl Kind ===
 
 impl Kind {
-    /// All kinds.
+    /// All kinds but the configured ones.
     pub const ALL: [Self; 10] = [
         Self::PaymentCard,
         Self::Iban,
@@ -53,6 +57,16 @@ impl Kind {
         Self::IpAddress,
         Self::MacAddress,
     ];
+
+    /// One kind for each label that a placeholder can have.
+    pub(crate) fn labelled() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().chain([Self::Configured(0)])
+    }
+
+    /// The one kind that has its label in [`Kind::labelled`].
+    pub(crate) fn as_labelled(self) -> Self {
+        if let Self::Configured(_) = self { Self::Configured(0) } else { self }
+    }
 
     /// The word in the configuration and in records.
     pub fn word(self) -> &'static str {
@@ -67,6 +81,7 @@ impl Kind {
             Self::Phone => "phone",
             Self::IpAddress => "ip_address",
             Self::MacAddress => "mac_address",
+            Self::Configured(_) => "configured",
         }
     }
 
@@ -83,6 +98,7 @@ impl Kind {
             Self::Phone => "PHONE",
             Self::IpAddress => "IP_ADDRESS",
             Self::MacAddress => "MAC_ADDRESS",
+            Self::Configured(_) => "CUSTOM",
         }
     }
 
@@ -94,16 +110,32 @@ impl Kind {
     /// How sensitive it is.
     pub fn sensitivity(self) -> Sensitivity {
         match self {
-            Self::PaymentCard | Self::Iban | Self::NationalId | Self::Passport | Self::MedicalRecord | Self::Secret => {
-                Sensitivity::Restricted
-            }
+            Self::PaymentCard
+            | Self::Iban
+            | Self::NationalId
+            | Self::Passport
+            | Self::MedicalRecord
+            | Self::Secret
+            | Self::Configured(_) => Sensitivity::Restricted,
             Self::Email | Self::Phone | Self::IpAddress | Self::MacAddress => Sensitivity::Confidential,
         }
     }
 
-    /// Its place in [`Kind::ALL`].
+    /// Its place in [`Kind::ALL`]; configured ones share the next.
     pub(crate) fn place(self) -> usize {
-        self as usize
+        match self {
+            Self::PaymentCard => 0,
+            Self::Iban => 1,
+            Self::NationalId => 2,
+            Self::Passport => 3,
+            Self::MedicalRecord => 4,
+            Self::Secret => 5,
+            Self::Email => 6,
+            Self::Phone => 7,
+            Self::IpAddress => 8,
+            Self::MacAddress => 9,
+            Self::Configured(_) => Self::ALL.len(),
+        }
     }
 }
 

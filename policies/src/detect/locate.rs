@@ -5,8 +5,10 @@
 //! it, in a reading that leads back to the text letter by letter. Whether it holds anything that JSON would have to escape is
 //! for [`crate::mask`] to see.
 //!
-//! **What it does not do.** What was found in base64, in percent codes, after NFKC or across the seam of two parts is
-//! located nowhere. Of a private key only the first line is known, of a connection string perhaps not all: neither is exact.
+//! What was found in a run of base64 is located as the whole run; what NFKC made of several letters, as all of them.
+//!
+//! **What it does not do.** What was found across the seam of two parts, or of two runs of base64, is located nowhere; of an
+//! expression the first few hundred matches of a text are. Of a private key only the first line is known, of a connection string perhaps not all: neither is exact.
 
 use super::Passage;
 use super::findings::Findings;

@@ -50,7 +50,7 @@ use crate::residency::DataClass;
 use custom::Custom;
 use locate::Track;
 use normal::Places;
-use scan::Scan;
+use scan::{Hit, Scan};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -180,7 +180,25 @@ impl Detectors {
 
     /// The class that a kind sets; `None`: it is not looked for, or findings only are reported.
     pub fn class_of(&self, kind: Kind) -> Option<DataClass> {
-        self.config.kinds[kind.place()].filter(|_| !self.config.observe)
+        let class = match kind {
+            Kind::Configured(place) => self.custom.rule(place).map(|(_, class)| *class),
+            known => self.config.kinds.get(known.place()).copied().flatten(),
+        };
+        class.filter(|_| !self.config.observe)
+    }
+
+    /// What records call what a kind finds: its word, or the configured name.
+    pub fn name_of(&self, kind: Kind) -> &str {
+        match kind {
+            Kind::Configured(place) => self.custom.rule(place).map_or("", |(name, _)| name),
+            known => known.word(),
+        }
+    }
+
+    /// What is looked for by that name: a kind, or a configured expression or list.
+    pub fn kind_of(&self, name: &str) -> Option<Kind> {
+        let known = Kind::named(name).filter(|kind| self.config.kinds[kind.place()].is_some());
+        known.or_else(|| self.custom.kind(name))
     }
 
     /// What is said of a request that could not be looked at: everything is unscanned, and counts as the most sensitive
@@ -273,21 +291,38 @@ impl<'d> Looking<'d, '_> {
             self.read(plain, here.as_deref());
         }
         let text = plain.as_deref().unwrap_or(text);
-        for decoded in [normal::base64(text), normal::percent(text)].into_iter().flatten() {
-            self.read(normal::plain(&decoded).as_deref().unwrap_or(&decoded), None);
+        let here = here.filter(|_| tracked);
+        if let Some((decoded, runs)) = normal::base64(text) {
+            self.decoded(&decoded, here.as_deref(), || Some(Places::of_runs(&runs)));
+        }
+        if let Some(decoded) = normal::percent(text) {
+            self.decoded(&decoded, here.as_deref(), || Places::of_percent(text));
         }
         if let Some(decoded) = normal::unescaped(text) {
-            let plain = normal::plain(&decoded);
-            let places = (tracked && plain.is_none()).then(|| Places::of_unescaped(text));
-            let there = here.zip(places.as_ref()).map(|(here, places)| [vec![places], here].concat());
-            self.read(plain.as_deref().unwrap_or(&decoded), there.as_deref());
+            self.decoded(&decoded, here.as_deref(), || Some(Places::of_unescaped(text)));
         }
+    }
+
+    /// Reads a text that was decoded, without disguise; `here` leads back from the text that it was decoded from, if anybody
+    /// wants to know.
+    fn decoded(&mut self, decoded: &str, here: Option<&[&Places]>, places: impl FnOnce() -> Option<Places>) {
+        let plain = normal::plain(decoded);
+        let unmasked = plain.as_deref().filter(|_| here.is_some()).map(|plain| Places::of_plain(decoded, plain));
+        let there = here.and_then(|here| Some((here, places()?)));
+        let there = there.as_ref().and_then(|(here, places)| match &unmasked {
+            None => Some([&[places][..], *here].concat()),
+            Some(unmasked) => Some([&[unmasked.as_ref()?, places][..], *here].concat()),
+        });
+        self.read(plain.as_deref().unwrap_or(decoded), there.as_deref());
     }
 
     /// Reads a text; `places` lead back to the passage, the last reading first, where they are known.
     fn read(&mut self, text: &str, places: Option<&[&Places]>) {
         self.scan.read(text);
         if let (Some(track), Some(hits)) = (&mut self.track, &mut self.scan.hits) {
+            self.detectors.custom.locate(text, |kind, span, word| {
+                hits.push(Hit { kind, variety: "", value: word.into_bytes(), span });
+            });
             track.take(text, hits.drain(..), places);
         }
         if let Some(sought) = &mut self.sought {

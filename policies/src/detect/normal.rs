@@ -164,21 +164,70 @@ pub(super) struct Places {
     of: Vec<(u32, u32)>,
     /// The reading resolves escapes.
     pub(super) unescapes: bool,
+    /// A stretch is only known where it stands in one piece.
+    whole: bool,
+}
+
+/// A run of base64.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// Where in the reading ends what it says.
+    says: usize,
+    /// Where it stands, its padding included.
+    at: Range<usize>,
 }
 
 // === impl Places ===
 
 impl Places {
-    /// Of a text without disguise; `None` where it is not known letter by letter (NFKC composes).
+    /// Of a text without disguise: letter by letter, and where NFKC makes one of several, all of them at once. `None` where
+    /// it was cut off.
     pub(super) fn of_plain(text: &str, plain: &str) -> Option<Self> {
-        let (mut places, mut letter, mut rest) = (Self::default(), [0; 4], plain);
-        for (at, seen) in text.char_indices() {
-            let Some(mapped) = mapped(seen) else { continue };
-            let read: &str = mapped.encode_utf8(&mut letter);
-            rest = rest.strip_prefix(read)?;
-            places.add(read, at..at + seen.len_utf8());
+        let (mut places, mut rest, mut begin) = (Self::default(), plain, 0);
+        let ends = text.char_indices().filter(|(at, letter)| *at > 0 && begins(*letter)).map(|(at, _)| at);
+        for end in ends.chain([text.len()]) {
+            let cluster = &text[begin..end];
+            let read: String = cluster.chars().filter_map(mapped).nfkc().filter_map(mapped).collect();
+            rest = rest.strip_prefix(read.as_str())?;
+            match read == cluster {
+                true => places.add(&read, begin..end),
+                false => places.add_whole(&read, begin..end),
+            }
+            begin = end;
         }
         rest.is_empty().then_some(places)
+    }
+
+    /// Of a text in lower case, which `char` and `str` write with as many bytes.
+    pub(super) fn of_lower(text: &str) -> Self {
+        let mut places = Self::default();
+        for (at, letter) in text.char_indices() {
+            places.add_whole(&letter.to_lowercase().to_string(), at..at + letter.len_utf8());
+        }
+        places
+    }
+
+    /// Of a text whose percent codes are resolved; `None` where they are no text.
+    pub(super) fn of_percent(text: &str) -> Option<Self> {
+        percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
+        let (mut places, mut at, bytes) = (Self::default(), 0, text.as_bytes());
+        while at < bytes.len() {
+            let code = bytes[at] == b'%'
+                && bytes.get(at + 1..at + 3).is_some_and(|code| code.iter().all(u8::is_ascii_hexdigit));
+            let end = at + if code { 3 } else { 1 };
+            places.of.push((place(at), place(end)));
+            at = end;
+        }
+        Some(places)
+    }
+
+    /// Of what runs of base64 say: whatever is in a run stands where the whole run does.
+    pub(super) fn of_runs(runs: &[Run]) -> Self {
+        let mut places = Self { whole: true, ..Self::default() };
+        for Run { says, at } in runs {
+            places.of.resize(*says, (place(at.start), place(at.end)));
+        }
+        places
     }
 
     /// Of a text whose escapes are resolved.
@@ -189,19 +238,38 @@ impl Places {
     }
 
     fn add(&mut self, piece: &str, span: Range<usize>) {
-        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         if piece.len() == span.len() {
             self.of.extend(span.map(|at| (place(at), place(at + 1))));
         } else {
-            self.of.extend(piece.bytes().map(|_| (place(span.start), place(span.end))));
+            self.add_whole(piece, span);
         }
+    }
+
+    /// Each byte of a piece stands where all of it does.
+    fn add_whole(&mut self, piece: &str, span: Range<usize>) {
+        self.of.extend(piece.bytes().map(|_| (place(span.start), place(span.end))));
     }
 
     /// Where a stretch of the reading was.
     pub(super) fn of(&self, span: &Range<usize>) -> Option<Range<usize>> {
         let (first, last) = (self.of.get(span.start)?, self.of.get(span.end.checked_sub(1)?)?);
+        if self.whole && first != last {
+            return None;
+        }
         Some(first.0 as usize..last.1 as usize)
     }
+}
+
+fn place(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// Whether NFKC never makes one letter of a character and what goes before it (UAX 15, section 3: a boundary).
+fn begins(letter: char) -> bool {
+    let first = mapped(letter).and_then(|letter| std::iter::once(letter).nfkd().next());
+    first.is_some_and(|first| {
+        canonical_combining_class(first) == 0 && is_nfkc_quick(std::iter::once(first)) != IsNormalized::Maybe
+    })
 }
 
 /// The character of a `\u` escape, both halves of a pair, and what follows.
@@ -217,9 +285,9 @@ fn code(rest: &str) -> Option<(char, &str)> {
 }
 
 /// What runs of base64 in a text say, where it is text; each on a line of its own.
-pub(super) fn base64(text: &str) -> Option<String> {
+pub(super) fn base64(text: &str) -> Option<(String, Vec<Run>)> {
     let bytes = text.as_bytes();
-    let (mut out, mut at, mut run) = (String::new(), 0, Vec::new());
+    let (mut out, mut at, mut run, mut runs) = (String::new(), 0, Vec::new(), Vec::new());
     // Most runs are words: they are passed over.
     while let Some(begin) = skim::run_of(bytes, at, LEAST, is_base64) {
         at = begin;
@@ -244,10 +312,12 @@ pub(super) fn base64(text: &str) -> Option<String> {
         }
         // Text in base64 has letters of both cases, words have not.
         if run.len() >= LEAST && mixed == 3 {
+            let padding = bytes[at..].iter().take(2).take_while(|byte| **byte == b'=').count();
             decode(&run, &mut out);
+            runs.push(Run { says: out.len(), at: begin..at + padding });
         }
     }
-    (!out.is_empty()).then_some(out)
+    (!out.is_empty()).then_some((out, runs))
 }
 
 /// Decodes a run from each of the four places where its code may begin (a path or a word may have been glued to it).
@@ -325,12 +395,12 @@ mod tests {
             "NDEx\nx",
             "internationalization of everything",
         ] {
-            let read = base64(text).unwrap_or_default();
+            let read = base64(text).unwrap_or_default().0;
             assert_eq!(read.contains("4111111111111111"), text.contains("NDExMTEx"), "{text}: {read}");
         }
         let line = BASE64.encode("the card that I pay with is 4111 1111 1111 1111 and nobody knows it but you");
         let wrapped = format!("{}\n{}", &line[..64], &line[64..]);
-        assert!(base64(&wrapped).unwrap().contains("4111 1111 1111 1111"));
+        assert!(base64(&wrapped).unwrap().0.contains("4111 1111 1111 1111"));
     }
 
     /// The reading without disguise, letter by letter.
@@ -385,7 +455,7 @@ mod tests {
         #[test]
         fn no_reading_fails_and_none_grows_without_bound(text in "\\PC*") {
             let most = text.len() * GROWTH + 16;
-            for reading in [plain(&text), percent(&text), unescaped(&text), base64(&text)].into_iter().flatten() {
+            for reading in [plain(&text), percent(&text), unescaped(&text), base64(&text).map(|read| read.0)].into_iter().flatten() {
                 prop_assert!(reading.len() <= most.max(text.len() * 4 + 64));
             }
         }

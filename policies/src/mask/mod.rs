@@ -35,7 +35,7 @@ use std::sync::Arc;
 /// What is masked, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaskRules {
-    kinds: [bool; Kind::ALL.len()],
+    kinds: Vec<Kind>,
     /// Every hosted call gets these kinds masked; otherwise only one that the class would forbid.
     pub always: bool,
     /// Hosted providers that get placeholders; `None`: all. To any other a request goes as it is, by its own class.
@@ -83,17 +83,17 @@ pub struct Chosen<'a> {
 impl MaskRules {
     /// Masks these kinds.
     pub fn new(kinds: &[Kind], always: bool) -> Self {
-        Self { kinds: Kind::ALL.map(|kind| kinds.contains(&kind)), always, providers: None }
+        Self { kinds: kinds.to_vec(), always, providers: None }
     }
 
     /// Whether a kind is masked.
     pub fn masks(&self, kind: Kind) -> bool {
-        self.kinds[kind.place()]
+        self.kinds.contains(&kind)
     }
 
     /// The kinds that are masked.
     pub fn kinds(&self) -> impl Iterator<Item = Kind> {
-        Kind::ALL.into_iter().filter(|kind| self.masks(*kind))
+        self.kinds.iter().copied()
     }
 }
 
@@ -152,10 +152,10 @@ pub fn choose<'a>(
 // === impl Chosen ===
 
 impl Chosen<'_> {
-    /// How many values of each kind.
+    /// How many values of each kind; the configured ones are one.
     pub fn kinds(&self) -> Vec<(Kind, u32)> {
         let mut counts: BTreeMap<Kind, u32> = BTreeMap::new();
-        self.texts.iter().for_each(|(kind, _)| *counts.entry(*kind).or_default() += 1);
+        self.texts.iter().for_each(|(kind, _)| *counts.entry(kind.as_labelled()).or_default() += 1);
         counts.into_iter().collect()
     }
 
@@ -176,7 +176,9 @@ impl Chosen<'_> {
         let same: HashSet<&[u8]> = self.forms.iter().map(|(_, form)| form.as_slice()).collect();
         // One search of each kind: every value is read once, however many there are.
         let mut of_kind: BTreeMap<Kind, Vec<&[u8]>> = BTreeMap::new();
-        self.forms.iter().for_each(|(kind, form)| of_kind.entry(*kind).or_default().push(form));
+        // What was configured can be anything: only the same counts as the same.
+        let known = self.forms.iter().filter(|(kind, _)| !matches!(kind, Kind::Configured(_)));
+        known.for_each(|(kind, form)| of_kind.entry(*kind).or_default().push(form));
         let searches = of_kind.into_iter().map(|(kind, forms)| Ok((kind, AhoCorasick::new(forms)?)));
         let searches: BTreeMap<Kind, AhoCorasick> = searches.collect::<Result<_, BuildError>>()?;
         let gone = |kind: &Kind, value: &[u8]| {
@@ -191,7 +193,7 @@ fn plain(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(|letter| matches!(letter, '"' | '\\') || letter.is_control())
 }
 
-/// Whether a stretch is no part of a word; the letter of an escape is none.
+/// Whether a stretch is no part of a word; the letter of an escape is none, nor is a percent code of anything but a letter.
 fn stands_free(text: &str, span: &Range<usize>) -> bool {
     if crate::detect::free(text, span) {
         return true;
@@ -202,5 +204,12 @@ fn stands_free(text: &str, span: &Range<usize>) -> bool {
         let slashes = before[..before.len() - 1].bytes().rev().take_while(|byte| *byte == b'\\').count();
         slashes % 2 == 1
     };
-    escape && crate::detect::free(&text[span.start..], &(0..span.len()))
+    let coded = match before.as_bytes() {
+        [.., b'%', high, low] => {
+            std::str::from_utf8(&[*high, *low]).ok().and_then(|code| u8::from_str_radix(code, 16).ok())
+        }
+        _ => None,
+    };
+    let coded = coded.is_some_and(|code| code.is_ascii() && !code.is_ascii_alphanumeric() && code != b'_');
+    (escape || coded) && crate::detect::free(&text[span.start..], &(0..span.len()))
 }

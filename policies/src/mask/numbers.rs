@@ -10,7 +10,7 @@ const KEPT: usize = 512;
 #[derive(Clone, Debug, Default)]
 pub struct Numbers {
     known: HashMap<u64, u32>,
-    last: [u32; Kind::ALL.len()],
+    last: [u32; Kind::ALL.len() + 1],
 }
 
 /// Placeholders that stand in the client's own text.
@@ -23,7 +23,8 @@ impl Numbers {
     /// Numbers the values of one request; `digests` are theirs, kinds included. No two get the same, none that is taken.
     pub fn assign(&mut self, values: impl IntoIterator<Item = (Kind, u64)>, taken: &Taken) -> Vec<u32> {
         let mut given = HashSet::new();
-        let number = |(kind, digest)| {
+        let number = |(kind, digest): (Kind, u64)| {
+            let kind = kind.as_labelled();
             let known = self.known.get(&digest).copied();
             let free = |number: u32, given: &HashSet<(Kind, u32)>| {
                 !taken.0.contains(&(kind, number)) && !given.contains(&(kind, number))
@@ -58,7 +59,7 @@ impl Taken {
         let mut taken = Self::default();
         for text in passages.iter().flatten() {
             let bytes = text.as_bytes();
-            for kind in Kind::ALL {
+            for kind in Kind::labelled() {
                 let label = kind.label();
                 for at in digits_after(bytes, label) {
                     let digits = bytes[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();

@@ -60,7 +60,7 @@ impl fmt::Debug for Restorer {
 impl Values {
     /// What each placeholder stands for.
     pub fn new(values: impl IntoIterator<Item = (Kind, u32, Arc<str>)>) -> Self {
-        Self(values.into_iter().map(|(kind, number, text)| ((kind, number), text)).collect())
+        Self(values.into_iter().map(|(kind, number, text)| ((kind.as_labelled(), number), text)).collect())
     }
 
     /// A placeholder as it is sent.
@@ -157,7 +157,7 @@ fn begins(text: &str) -> Begins {
         Err(begins) => return begins,
     };
     let mut open = false;
-    for kind in Kind::ALL {
+    for kind in Kind::labelled() {
         let label = kind.label().as_bytes();
         let rest = &text.as_bytes()[after..];
         let most = label.len().min(rest.len());
