@@ -134,12 +134,8 @@ impl ShadowSeed {
         pair.version = version;
         let kept = self.mask.as_ref().map_or(&self.request, |mask| &mask.request);
         let raw = &kept.raw;
-        // A text that cannot be masked is not kept.
-        let text = |text: &str| match &self.mask {
-            Some(mask) => mask.conceal(text).unwrap_or_default(),
-            None => text.to_owned(),
-        };
-        let shadow_text = seen.text;
+        let (served_text, shadow_text) = (Arc::<str>::from(served_text), Arc::<str>::from(seen.text));
+        let (served_kept, shadow_kept) = self.concealed(&served_text, &shadow_text).await;
         let record = ShadowRecord {
             request: self.ask.id.clone(),
             experiment: self.experiment.spec.name.clone(),
@@ -147,8 +143,8 @@ impl ShadowSeed {
             served: self.served.clone(),
             shadow: self.model.name.clone(),
             prompt: raw.field("messages").or(raw.field("prompt")).unwrap_or_default().to_owned(),
-            served_text: text(&served_text),
-            shadow_text: text(&shadow_text),
+            served_text: served_kept,
+            shadow_text: shadow_kept,
             finish: seen.finish,
             error: error.as_ref().map(BackendError::label),
         };
@@ -158,8 +154,8 @@ impl ShadowSeed {
             Some(error) => pair.why = Some(format!("the other side failed: {}", error.label())),
             None => {
                 let answers = match pair.asked {
-                    Side::Left => [shadow_text.as_str(), served_text.as_str()],
-                    Side::Tie | Side::Right => [served_text.as_str(), shadow_text.as_str()],
+                    Side::Left => [&*shadow_text, &*served_text],
+                    Side::Tie | Side::Right => [&*served_text, &*shadow_text],
                 };
                 let class = self.router.config().classes.name(self.facts.class).to_owned();
                 let said = judged(&self.router, &self.experiment, (&self.ask, &class), answers).await;
@@ -170,6 +166,20 @@ impl ShadowSeed {
         if let Err(error) = self.experiment.act(&self.ledger).await {
             tracing::error!(error = %error, "what an experiment shows cannot be looked at");
         }
+    }
+
+    /// Both texts as they may be kept: one that cannot be masked is not. They are scanned again for that, with free text
+    /// for a quarter of a second, so on a thread that may block.
+    async fn concealed(&self, served: &Arc<str>, shadow: &Arc<str>) -> (String, String) {
+        let Some(mask) = self.mask.clone() else { return (served.to_string(), shadow.to_string()) };
+        let (served, shadow) = (served.clone(), shadow.clone());
+        let both = move || [served, shadow].map(|text| mask.conceal(&text).unwrap_or_default());
+        let concealed = self.tasks.spawn_blocking(both).await;
+        let [served, shadow] = concealed.unwrap_or_else(|error| {
+            tracing::error!(panicked = error.is_panic(), "masking an experiment's answers ended without a result");
+            Default::default()
+        });
+        (served, shadow)
     }
 
     fn pair(&self) -> PairRecord {

@@ -32,6 +32,7 @@ mod ledger;
 mod limits;
 mod local;
 mod masking;
+mod masking_forms;
 mod money;
 mod offline;
 mod private_text;

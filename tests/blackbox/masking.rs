@@ -170,6 +170,10 @@ async fn reasoning_and_several_choices_are_restored_each_for_itself() {
     nowhere(&gateway, &hosted);
 }
 
+/// A card in base64 over two lines, as mail wraps it.
+const WRAPPED: &str =
+    "dGhlIGNhcmQgdGhhdCBJIHBheSB3aXRoIGlzIDQwMTIgODg4OCA4ODg4IDE4ODEg\nYW5kIG5vYm9keSBrbm93cyBpdCBidXQgeW91";
+
 #[tokio::test]
 async fn what_cannot_be_masked_exactly_binds_as_before() {
     let (gateway, hosted, house) = start(9).await;
@@ -182,8 +186,8 @@ async fn what_cannot_be_masked_exactly_binds_as_before() {
     let mut probabilities = user(json!(beside));
     probabilities["logprobs"] = true.into();
     for (place, body) in [
-        ("base64", user(json!(format!("{beside} NDAxMjg4ODg4ODg4MTg4MQ==")))),
-        ("percent codes", user(json!(format!("{beside} ?card=4012%208888%208888%201881")))),
+        ("base64 in lines", user(json!(format!("{beside} {WRAPPED}")))),
+        ("base64 of another kind", user(json!(format!("{beside} REU4OTM3MDQwMDQ0MDUzMjAxMzAwMA==")))),
         (
             "split parts",
             user(
@@ -276,7 +280,7 @@ async fn a_session_keeps_its_numbers_and_goes_on_masked() {
     let told = ask(chat("big", "thanks")).await;
     assert_eq!((told.status, sent().as_str()), (200, "thanks"), "{}", told.text());
     // Once something of it could not be masked, the session stays.
-    ask(chat("big", "NDAxMjg4ODg4ODg4MTg4MQ==")).await.error(403);
+    ask(chat("big", "4012 8888\n8888 1881")).await.error(403);
     ask(chat("big", "thanks")).await.error(403);
     let other = gateway.tell(&chat("big", &format!("{MAIL} alone"))).await;
     assert_eq!((other.status, sent().as_str()), (200, "<EMAIL_1> alone"));

@@ -6,7 +6,7 @@
 
 use super::DetectError;
 use super::kind::Kind;
-use super::normal::Places;
+use super::places::Places;
 use crate::residency::DataClass;
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
 use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};

@@ -13,7 +13,7 @@
 use super::Passage;
 use super::findings::Findings;
 use super::kind::Kind;
-use super::normal::Places;
+use super::places::Places;
 use super::scan::Hit;
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, BuildError, MatchKind};
 use std::collections::BTreeSet;

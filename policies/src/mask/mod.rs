@@ -10,7 +10,7 @@
 //! ([`Chosen::unaccounted`]); a word beside a number may have moved away from it, and the number is still one.
 //!
 //! **Names.** `<EMAIL_1>`: the same spelling of a value has the same number in a request, and, as long as [`Numbers`] is kept,
-//! in a session. Two spellings of one card are two placeholders, or one of them could not be restored. A number whose
+//! in a session. What was configured is `<CUSTOM_1>`, whatever its rule is called: names of rules say something, too. Two spellings of one card are two placeholders, or one of them could not be restored. A number whose
 //! placeholder stands in the client's own text in any case is passed over.
 //!
 //! **What it does not do.** It hides what a value is, not that there is one, nor what is said around it.
@@ -83,7 +83,8 @@ pub struct Chosen<'a> {
 impl MaskRules {
     /// Masks these kinds.
     pub fn new(kinds: &[Kind], always: bool) -> Self {
-        Self { kinds: kinds.to_vec(), always, providers: None }
+        let kinds: BTreeSet<Kind> = kinds.iter().copied().collect();
+        Self { kinds: kinds.into_iter().collect(), always, providers: None }
     }
 
     /// Whether a kind is masked.
