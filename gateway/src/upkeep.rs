@@ -100,6 +100,10 @@ pub fn start(app: &Arc<App>, ground: Ground, config: PathBuf, certificates: Cert
                     if let Err(error) = pruned.ledger.prune(retention).await {
                         tracing::warn!(error = %error, "cannot prune the ledger");
                     }
+                    let keep = pruned.settings.load().evidence_keep;
+                    if let Err(error) = pruned.ledger.prune_evidence(keep).await {
+                        tracing::warn!(error = %error, "cannot prune the evidence log");
+                    }
                 }
             }
         }

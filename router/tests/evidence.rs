@@ -7,8 +7,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use router::audit::export::{Filter, export};
 use router::audit::{Checkpoint, Entry, Event, Keys, PublicKey, Purpose, Signed, Signer, report, verify};
-use router::ledger::{Durability, Ledger, Payer};
+use router::ledger::{Durability, EvidenceRetention, Ledger, Payer};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 struct Bench {
     _folder: tempfile::TempDir,
@@ -49,7 +50,7 @@ impl Bench {
     }
 
     fn verified(&self, export: &[u8]) -> Result<verify::Sound, verify::Fault> {
-        verify::verify(export, self.public(), None)
+        verify::verify(export, self.public(), &[])
     }
 }
 
@@ -93,7 +94,7 @@ async fn an_untouched_export_verifies_with_the_public_key_alone_and_with_no_othe
     assert_eq!((sound.records, sound.logs, sound.whole), (501, 1, true), "the log's own first record, too");
     assert!(sound.checkpoints > 10 && sound.events["dial"] + sound.events["refused"] == 500);
     let stranger = Signer::load_or_create(&bench.key_file.with_extension("other")).unwrap().public().unwrap();
-    assert!(verify::verify(export.as_slice(), stranger, None).is_err());
+    assert!(verify::verify(export.as_slice(), stranger, &[]).is_err());
 }
 
 /// Something that somebody who wants to hide a record might do to an export.
@@ -182,10 +183,10 @@ async fn an_end_that_was_cut_off_is_found_with_a_published_checkpoint() {
         serde_json::from_str::<Signed>(&kept.line).unwrap().open(Purpose::Checkpoint).unwrap();
     // The earlier export is what a gateway would give that has thrown the newest records away.
     bench.verified(&earlier).unwrap();
-    let fault = verify::verify(earlier.as_slice(), bench.public(), Some(&published)).unwrap_err();
+    let fault = verify::verify(earlier.as_slice(), bench.public(), std::slice::from_ref(&published)).unwrap_err();
     assert!(fault.what.contains("cut off"), "{fault}");
     let later = bench.exported(&Filter::default());
-    verify::verify(later.as_slice(), bench.public(), Some(&published)).unwrap();
+    verify::verify(later.as_slice(), bench.public(), std::slice::from_ref(&published)).unwrap();
 }
 
 #[tokio::test]
@@ -218,7 +219,7 @@ async fn a_restart_goes_on_with_the_same_log_and_a_change_of_keys_is_vouched_for
     assert_ne!(old, new);
     let export = bench.exported(&Filter::default());
     for key in [old, new] {
-        let sound = verify::verify(export.as_slice(), key, None).unwrap();
+        let sound = verify::verify(export.as_slice(), key, &[]).unwrap();
         assert_eq!((sound.records, sound.logs, sound.events["key"]), (62, 1, 1), "{key}");
     }
     // A key that nobody handed over to: the file was replaced by a fresh one.
@@ -226,7 +227,7 @@ async fn a_restart_goes_on_with_the_same_log_and_a_change_of_keys_is_vouched_for
     std::fs::remove_file(&bench.key_file).unwrap();
     let bench = Bench { ledger: ledger(&path, &bench.key_file), ..bench };
     let export = bench.exported(&Filter::default());
-    assert!(verify::verify(export.as_slice(), old, None).is_err(), "the old key does not vouch for it");
+    assert!(verify::verify(export.as_slice(), old, &[]).is_err(), "the old key does not vouch for it");
 }
 
 #[tokio::test]
@@ -251,4 +252,97 @@ async fn a_report_is_signed_and_says_what_was_refused() {
     report::verify(page.as_bytes(), bench.public()).unwrap();
     assert!(report::verify(page.replacen("10 were", "0 were", 1).as_bytes(), bench.public()).is_err());
     assert!(report::verify(format!("{page}<p>more</p>").as_bytes(), bench.public()).is_err());
+}
+
+/// A log whose beginning was pruned, by size, and what was exported before.
+async fn pruned(seed: u64, half: u64) -> (Bench, Vec<u8>) {
+    let (bench, mut rng) = (bench(), ChaCha8Rng::seed_from_u64(seed));
+    bench.fill(half, &mut rng).await;
+    let archive = bench.exported(&Filter::default());
+    bench.fill(half, &mut rng).await;
+    let size = bench.exported(&Filter::default()).len() as u64;
+    bench.ledger.prune_evidence(EvidenceRetention { age: None, bytes: Some(size / 2) }).await.unwrap();
+    bench.fill(20, &mut rng).await;
+    (bench, archive)
+}
+
+#[tokio::test]
+async fn what_pruning_leaves_is_gap_free_from_the_cut_and_an_archive_joins_on() {
+    let (bench, archive) = pruned(9, 150).await;
+    let log = bench.ledger.evidence_logs().unwrap().remove(0);
+    let cut = bench.ledger.evidence_cut(&log).unwrap().unwrap().state.size();
+    let rest = bench.exported(&Filter::default());
+    let sound = bench.verified(&rest).unwrap();
+    // The log's own first record, and the one that tells of the cut.
+    assert_eq!((sound.pruned, sound.records + sound.pruned, sound.whole), (cut, 322, true));
+    assert!((1..=150).contains(&cut) && sound.events["pruned"] == 1, "cut at {cut}");
+    let ends = bench.verified(&archive).unwrap().ends;
+    assert_eq!(ends[0].size, 151);
+    verify::verify(rest.as_slice(), bench.public(), &ends).unwrap();
+    // A selection proves its records against the tree, of which only roots are left.
+    let filter = Filter { user: Some("user-3".into()), ..Filter::default() };
+    let sound = bench.verified(&bench.exported(&filter)).unwrap();
+    assert!(sound.records > 30 && !sound.whole);
+    let page = report::report(&bench.ledger, &bench.signer(), &Filter::default()).unwrap();
+    assert!(page.contains(&format!("{cut} earlier records were pruned")));
+
+    // Pruned beyond what was archived: the two do not meet.
+    bench.fill(60, &mut ChaCha8Rng::seed_from_u64(10)).await;
+    bench.ledger.prune_evidence(EvidenceRetention { age: None, bytes: Some(4_000) }).await.unwrap();
+    let rest = bench.exported(&Filter::default());
+    bench.verified(&rest).unwrap();
+    let fault = verify::verify(rest.as_slice(), bench.public(), &ends).unwrap_err();
+    assert!(fault.what.starts_with("records 151 to "), "{fault}");
+    // Nothing more to prune: nothing more on record.
+    bench.ledger.prune_evidence(EvidenceRetention { age: None, bytes: Some(1 << 20) }).await.unwrap();
+    assert_eq!(lines(&bench.exported(&Filter::default())).len(), lines(&rest).len());
+}
+
+#[tokio::test]
+async fn every_one_of_a_thousand_alterations_of_a_pruned_log_is_found() {
+    let (bench, _) = pruned(11, 50).await;
+    let mut rng = ChaCha8Rng::seed_from_u64(12);
+    let selection = Filter { user: Some("user-2".into()), ..Filter::default() };
+    for (filter, rounds) in [(Filter::default(), 700), (selection, 300)] {
+        let export = bench.exported(&filter);
+        bench.verified(&export).unwrap();
+        let lines = lines(&export);
+        for round in 0..rounds {
+            let (what, bytes) = altered(&lines, &mut rng);
+            assert!(bytes == export || bench.verified(&bytes).is_err(), "round {round}: {what} was not found");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_beginning_that_goes_without_a_record_is_found_also_with_the_key() {
+    let (bench, mut rng) = (bench(), ChaCha8Rng::seed_from_u64(13));
+    bench.fill(80, &mut rng).await;
+    bench.ledger.shutdown().await.unwrap();
+    let database = rusqlite::Connection::open(bench._folder.path().join("l.db")).unwrap();
+    let cut: i64 =
+        database.query_row("SELECT max(size) FROM checkpoints WHERE size < 60", [], |row| row.get(0)).unwrap();
+    database.execute("DELETE FROM evidence WHERE first < ?1", [cut]).unwrap();
+    database.execute("DELETE FROM checkpoints WHERE size < ?1", [cut]).unwrap();
+    let fault = bench.verified(&bench.exported(&Filter::default())).unwrap_err();
+    assert!(fault.what.contains("no record says that it was pruned there"), "{fault}");
+}
+
+#[tokio::test]
+async fn pruning_by_age_leaves_the_newest_and_a_restart_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mut rng) = (folder.path().to_owned(), ChaCha8Rng::seed_from_u64(14));
+    let first = Bench::open(folder);
+    first.fill(50, &mut rng).await;
+    let young = EvidenceRetention { age: Some(Duration::from_secs(3_600)), bytes: None };
+    first.ledger.prune_evidence(young).await.unwrap();
+    assert_eq!(first.verified(&first.exported(&Filter::default())).unwrap().pruned, 0);
+    first.ledger.prune_evidence(EvidenceRetention { age: Some(Duration::ZERO), bytes: None }).await.unwrap();
+    let pruned = first.verified(&first.exported(&Filter::default())).unwrap().pruned;
+    assert!((11..51).contains(&pruned), "{pruned}");
+    first.ledger.shutdown().await.unwrap();
+    let bench = Bench { ledger: ledger(&path, &first.key_file), ..first };
+    bench.fill(10, &mut rng).await;
+    let sound = bench.verified(&bench.exported(&Filter::default())).unwrap();
+    assert_eq!((sound.pruned, sound.records + pruned), (pruned, 62));
 }

@@ -52,6 +52,8 @@ pub struct Verify<'a> {
     pub public_key: Option<&'a str>,
     /// A checkpoint that was published earlier.
     pub checkpoint: Option<&'a Path>,
+    /// An archived export that it goes on from.
+    pub archive: Option<&'a Path>,
 }
 
 fn signer(settings: &Settings) -> Result<Signer, Failure> {
@@ -110,14 +112,27 @@ pub fn verify(setting: &Setting, wanted: &Verify<'_>) -> Result<(), Failure> {
     let key = wanted.public_key.ok_or_else(|| Failure::Usage("`--public-key` is missing: whose word is it?".into()))?;
     let text = if Path::new(key).is_file() { std::fs::read_to_string(key).map_err(failed)? } else { key.to_owned() };
     let key: PublicKey = text.parse().map_err(|error| Failure::Usage(format!("`--public-key`: {error}")))?;
-    let published = wanted.checkpoint.map(|path| read_checkpoint(path, key)).transpose()?;
-    let file = File::open(wanted.file).map_err(|error| failed(format!("{}: {error}", wanted.file.display())))?;
+    let mut published: Vec<Checkpoint> =
+        wanted.checkpoint.map(|path| read_checkpoint(path, key)).transpose()?.into_iter().collect();
+    let open = |path: &Path| {
+        let file = File::open(path).map_err(|error| failed(format!("{}: {error}", path.display())))?;
+        Ok::<_, Failure>(BufReader::with_capacity(1 << 20, file))
+    };
+    if let Some(archive) = wanted.archive {
+        let sound = verify::verify(open(archive)?, key, &[]);
+        let sound = sound.map_err(|fault| failed(format!("{}: {fault}", archive.display())))?;
+        if !sound.whole {
+            return Err(failed(format!("{}: a selection is no archive", archive.display())));
+        }
+        published.extend(sound.ends);
+    }
+    let file = open(wanted.file)?;
     let page = wanted.file.extension().is_some_and(|extension| extension == "html");
     let (told, fault) = if page {
         let bytes = std::fs::read(wanted.file).map_err(failed)?;
         (json!({"report": true}), report::verify(&bytes, key).err())
     } else {
-        match verify::verify(BufReader::with_capacity(1 << 20, file), key, published.as_ref()) {
+        match verify::verify(file, key, &published) {
             Ok(sound) => (json!(sound), None),
             Err(fault) => (json!({}), Some(fault)),
         }
@@ -129,11 +144,15 @@ pub fn verify(setting: &Setting, wanted: &Verify<'_>) -> Result<(), Failure> {
         match page {
             true => say("the report is as it was signed"),
             false => say(format!(
-                "the evidence is sound: {} records of {} logs under {} checkpoints{}",
+                "the evidence is sound: {} records of {} logs under {} checkpoints{}{}",
                 told["records"],
                 told["logs"],
                 told["checkpoints"],
-                if told["whole"] == json!(true) { "" } else { " (a selection)" }
+                if told["whole"] == json!(true) { "" } else { " (a selection)" },
+                match told["pruned"].as_u64() {
+                    None | Some(0) => String::new(),
+                    Some(pruned) => format!(", after {pruned} that were pruned on record"),
+                }
             )),
         }
     }

@@ -8,7 +8,7 @@ use crate::upkeep;
 use adapters::wire::WireRequest;
 use policies::detect::{Detectors, Kind};
 use policies::{Endpoint, Location, Principal, RequestId, RouteWish};
-use router::ledger::{Ledger, Place};
+use router::ledger::{EvidenceRetention, Ledger, Place};
 use router::{Ask, Budgets, CascadeConfig, ExperimentSpec, Keeper, Silent, Trial};
 use serde_json::{Value, json};
 use std::io::Read;
@@ -92,7 +92,7 @@ pub fn check(setting: &Setting) -> Result<(), Failure> {
         say(format!("data class {}: may go to {}{}", rule.name, places.join(", "), sinks(rule)));
     }
     match &settings.evidence_key {
-        Some(key) => say(format!("evidence: kept, signed with {}", key.display())),
+        Some(key) => say(format!("evidence: kept{}, signed with {}", kept(settings.evidence_keep), key.display())),
         None => say("evidence: not kept"),
     }
     for (listener, tls) in [("data", &settings.server.tls), ("admin", &settings.server.admin_tls)] {
@@ -123,6 +123,18 @@ pub fn check(setting: &Setting) -> Result<(), Failure> {
         say(format!("note: {warning}"));
     }
     Ok(())
+}
+
+/// How much evidence is kept.
+fn kept(keep: EvidenceRetention) -> String {
+    let hours = |age: Duration| age.as_secs() / 3_600;
+    let age = keep.age.map(|age| match hours(age) % 24 {
+        0 => format!("for {} days", hours(age) / 24),
+        _ => format!("for {} hours", hours(age)),
+    });
+    let bytes = keep.bytes.map(|bytes| format!("up to {bytes} bytes"));
+    let said: Vec<String> = age.into_iter().chain(bytes).collect();
+    if said.is_empty() { " for ever".into() } else { format!(" {}", said.join(" and ")) }
 }
 
 /// Where content of a class may not end up, if anywhere.
@@ -228,6 +240,10 @@ fn meaning(settings: &Settings) -> Value {
         "masking": settings.masking.as_ref().map(|rules| json!({
             "kinds": rules.kinds().map(named).collect::<Vec<_>>(),
             "when": if rules.always { "always" } else { "needed" }, "providers": rules.providers,
+        })),
+        "evidence": settings.evidence_key.as_ref().map(|key| json!({
+            "key_file": key, "max_age_seconds": settings.evidence_keep.age.map(|age| age.as_secs()),
+            "max_bytes": settings.evidence_keep.bytes,
         })),
         "keep_prompts": settings.keep_prompts,
         "holdout": shown(settings.holdout),

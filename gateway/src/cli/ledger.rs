@@ -32,6 +32,9 @@ pub enum LedgerCommand {
         /// A checkpoint that was published earlier: finds an end that was cut off.
         #[arg(long)]
         checkpoint: Option<PathBuf>,
+        /// An archived export that this one has to go on from: shows that pruning left no gap between them.
+        #[arg(long)]
+        archive: Option<PathBuf>,
     },
     /// Exports the evidence log, or a selection of it.
     Export(evidence::Export),
@@ -108,8 +111,8 @@ pub fn spend(setting: &Setting, wanted: &Spend) -> Result<(), Failure> {
 
 /// Checks the ledger.
 pub fn run(setting: &Setting, command: &LedgerCommand) -> Result<(), Failure> {
-    let (file, public_key, checkpoint) = match command {
-        LedgerCommand::Verify { file, public_key, checkpoint } => (file, public_key, checkpoint),
+    let (file, public_key, checkpoint, archive) = match command {
+        LedgerCommand::Verify { file, public_key, checkpoint, archive } => (file, public_key, checkpoint, archive),
         LedgerCommand::Export(wanted) => return evidence::export(setting, wanted),
         LedgerCommand::Checkpoint => return evidence::checkpoint(setting),
         LedgerCommand::PublicKey => return evidence::public_key(setting),
@@ -117,11 +120,11 @@ pub fn run(setting: &Setting, command: &LedgerCommand) -> Result<(), Failure> {
         LedgerCommand::Digest { file } => return evidence::digest(setting, file),
     };
     if let Some(file) = file {
-        let (public_key, checkpoint) = (public_key.as_deref(), checkpoint.as_deref());
-        return evidence::verify(setting, &evidence::Verify { file, public_key, checkpoint });
+        let (public_key, checkpoint, archive) = (public_key.as_deref(), checkpoint.as_deref(), archive.as_deref());
+        return evidence::verify(setting, &evidence::Verify { file, public_key, checkpoint, archive });
     }
-    if public_key.is_some() || checkpoint.is_some() {
-        return Err(Failure::Usage("`--public-key` and `--checkpoint` belong to an exported FILE".into()));
+    if public_key.is_some() || checkpoint.is_some() || archive.is_some() {
+        return Err(Failure::Usage("`--public-key`, `--checkpoint` and `--archive` belong to an exported FILE".into()));
     }
     let settings = setting.load()?;
     let faults = Ledger::attach(&settings.ledger.place)?.verify()?;

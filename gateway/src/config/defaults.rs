@@ -82,5 +82,7 @@ pub const CASCADE_HOLD: Duration = Duration::from_millis(150);
 /// `[router] probe_deadline`: five times what 128 tokens take on one core.
 pub const PROBE_DEADLINE: Duration = Duration::from_millis(60);
 
+/// The least time that evidence is kept, where it is not kept for ever.
+pub const EVIDENCE_LEAST_AGE: Duration = Duration::from_secs(3_600);
 /// The evidence log's key, where the ledger is no file that it could lie beside.
 pub const EVIDENCE_KEY: &str = "sluice.evidence.key";

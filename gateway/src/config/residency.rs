@@ -5,7 +5,7 @@ use super::load::nearest;
 use super::providers::Findings;
 use super::spec::{ClassMatcherSpec, EvidenceSpec, ResidencySpec};
 use policies::{ClassMatcher, ClassRule, Classes};
-use router::ledger::Place;
+use router::ledger::{EvidenceRetention, Place};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -86,13 +86,30 @@ pub(super) fn read_matchers(
     matchers.into()
 }
 
-/// `[residency.evidence]`: the key file, or nothing where no evidence is kept. It lies beside the ledger, unless said
-/// otherwise.
-pub(super) fn read_evidence(spec: &EvidenceSpec, folder: &Path, ledger: &Place) -> Option<PathBuf> {
+/// `[residency.evidence]`: the key file, or nothing where no evidence is kept, and how long. The key lies beside the ledger,
+/// unless said otherwise.
+pub(super) fn read_evidence(
+    spec: &EvidenceSpec,
+    folder: &Path,
+    ledger: &Place,
+    found: &mut Findings,
+) -> (Option<PathBuf>, EvidenceRetention) {
+    let EvidenceSpec { enabled, key_file, max_age, max_size } = spec;
+    if max_size.is_some() && ledger.file().is_none() {
+        found.problems.push(
+            "`residency.evidence.max_size` is a file's: with `ledger.url` evidence goes by `residency.evidence.max_age` alone"
+                .into(),
+        );
+    }
+    if max_age.as_ref().is_some_and(|age| age.0 < defaults::EVIDENCE_LEAST_AGE) {
+        found.problems.push("`residency.evidence.max_age` is less than an hour: that is no log".into());
+    }
+    let keep =
+        EvidenceRetention { age: max_age.as_ref().map(|age| age.0), bytes: max_size.as_ref().map(|size| size.0) };
     let beside = || match ledger {
         Place::File(file) => file.with_extension("evidence.key"),
         Place::Server(_) => folder.join(defaults::EVIDENCE_KEY),
     };
-    let path = spec.key_file.as_ref().map(|path| folder.join(path));
-    spec.enabled.unwrap_or(true).then(|| path.unwrap_or_else(beside))
+    let path = key_file.as_ref().map(|path| folder.join(path));
+    (enabled.unwrap_or(true).then(|| path.unwrap_or_else(beside)), keep)
 }

@@ -23,6 +23,7 @@ use policies::{
     ClassMatcher, Classes, LocalCost, Location, ModelName, NanoDollars, Pricing, ProviderName, RateLimit, Rule, Secret,
     Unsure,
 };
+use router::ledger::EvidenceRetention;
 use router::probe::Head;
 use router::{BudgetSpec, CascadeConfig, ExperimentSpec, LaneRule, MoneyRate, RiskGoal, SharedSpec};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -53,6 +54,8 @@ pub struct Settings {
     pub matchers: Arc<[ClassMatcher]>,
     /// The key that signs the evidence log; `None`: none is kept.
     pub evidence_key: Option<PathBuf>,
+    /// How much of the log is kept.
+    pub evidence_keep: EvidenceRetention,
     /// Nothing is fetched and nobody outside is dialled.
     pub offline: bool,
     /// What is looked for in content; `None`: nobody looks.
@@ -257,7 +260,7 @@ impl Settings {
         let rules = read_rules(&rules, &classes, &models, &mut found);
         let router = read_router(&router, folder, rules, savings.baseline.as_deref(), &models, &providers, &mut found);
         let ledger = read_ledger(&ledger, folder, environment, &mut found);
-        let evidence_key = read_evidence(&residency.evidence, folder, &ledger.place);
+        let (evidence_key, evidence_keep) = read_evidence(&residency.evidence, folder, &ledger.place, &mut found);
         let budgets = read_budgets(&budgets, &mut found);
         let replicas = read_replicas(&replicas, &ledger, &budgets, environment, &mut found);
         let (rates, team_rates) = read_rates(&limits, &mut found);
@@ -277,6 +280,7 @@ impl Settings {
             ledger,
             matchers: read_matchers(&residency.matchers, &classes, &mut found),
             evidence_key,
+            evidence_keep,
             offline: residency.mode == Some(ModeWord::Offline),
             replicas,
             classes: Arc::new(classes),

@@ -1,7 +1,7 @@
 //! The log as a file: JSON Lines that can be verified offline ([`super::verify`]).
 //!
 //! **The file.** For each log in the database a section: a head, the records, and a signed checkpoint. A whole log has its
-//! records in order, each with the head of the chain after it, and every checkpoint that was signed on the way in its place. A
+//! records in order, from the checkpoint on that it was pruned at, each with the head of the chain after it, and every checkpoint that was signed on the way in its place. A
 //! selection (of a subject, a key, a span of time) has only the chosen records, each with its Merkle proof. The last line is
 //! a manifest: number of lines and digest of all before it, signed, so that nothing can be taken out of a selection,
 //! either.
@@ -10,7 +10,7 @@ use super::checkpoint::{Checkpoint, Signed};
 use super::record::State;
 use super::sign::{Purpose, Signer};
 use super::tree::{Levels, leaf};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Cut, Ledger, LedgerError};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -94,6 +94,18 @@ pub(super) struct Opening {
     pub(super) whole: bool,
     pub(super) filter: Filter,
     pub(super) at: String,
+    /// Where the log was pruned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cut: Option<CutLine>,
+}
+
+/// Where a log was pruned: records before are not in it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct CutLine {
+    /// What was signed there.
+    pub(super) checkpoint: Signed,
+    /// Roots of the full subtrees of the Merkle tree there, the largest first.
+    pub(super) roots: Vec<String>,
 }
 
 /// A record on its line.
@@ -139,6 +151,9 @@ pub enum ExportError {
     /// No key.
     #[error("there is no key to sign with")]
     Unsigned,
+    /// The log lost its beginning in the meantime.
+    #[error("the evidence log was pruned while it was read: try again")]
+    Pruned,
 }
 
 // === impl Filter ===
@@ -203,6 +218,7 @@ pub fn export(ledger: &Ledger, signer: &Signer, filter: &Filter, out: impl Write
     let logs = ledger.evidence_logs()?;
     let mut records = 0;
     for log in &logs {
+        let cut = ledger.evidence_cut(log)?;
         let opening = Opening {
             sluice_evidence: 1,
             log: log.clone(),
@@ -210,11 +226,13 @@ pub fn export(ledger: &Ledger, signer: &Signer, filter: &Filter, out: impl Write
             whole: filter.is_whole(),
             filter: filter.clone(),
             at: jiff::Timestamp::now().to_string(),
+            cut: cut.as_ref().map(cut_line).transpose()?,
         };
         lines.value(&opening)?;
+        let begin = cut.map_or_else(|| State::new(log.as_str().into()), |cut| cut.state);
         let (state, written) = match filter.is_whole() {
-            true => whole(ledger, log, &mut lines)?,
-            false => selection(ledger, log, filter, &mut lines)?,
+            true => whole(ledger, begin, &mut lines)?,
+            false => selection(ledger, begin, filter, &mut lines)?,
         };
         records += written;
         lines.signed("checkpoint", &Checkpoint::of(&state), Purpose::Checkpoint, signer)?;
@@ -225,18 +243,26 @@ pub fn export(ledger: &Ledger, signer: &Signer, filter: &Filter, out: impl Write
     Ok(Exported { records, logs: logs.len() as u64 })
 }
 
-/// Gives each record of a log with its place.
-fn each(
+fn cut_line(cut: &Cut) -> Result<CutLine, ExportError> {
+    let roots = cut.state.tree.roots().iter().map(hex::encode).collect();
+    Ok(CutLine { checkpoint: serde_json::from_str(&cut.line)?, roots })
+}
+
+/// Gives each record of a log with its place, from where it begins.
+pub(super) fn each(
     ledger: &Ledger,
     log: &str,
-    until: u64,
+    (begin, until): (u64, u64),
     mut take: impl FnMut(u64, String) -> Result<(), ExportError>,
 ) -> Result<u64, ExportError> {
-    let mut at = 0;
+    let mut at = begin;
     loop {
-        let records = ledger.evidence(log, at)?;
+        let (first, records) = ledger.evidence(log, at)?;
         if records.is_empty() || at >= until {
             return Ok(at);
+        }
+        if first != at {
+            return Err(ExportError::Pruned);
         }
         for record in records {
             if at >= until {
@@ -248,10 +274,10 @@ fn each(
     }
 }
 
-fn whole(ledger: &Ledger, log: &str, lines: &mut Lines<impl Write>) -> Result<(State, u64), ExportError> {
-    let mut checkpoints = ledger.checkpoints(log)?.into_iter().peekable();
-    let mut state = State::new(log.into());
-    let written = each(ledger, log, u64::MAX, |at, record| {
+fn whole(ledger: &Ledger, mut state: State, lines: &mut Lines<impl Write>) -> Result<(State, u64), ExportError> {
+    let (log, begin) = (state.log.clone(), state.size());
+    let mut checkpoints = ledger.checkpoints(&log)?.into_iter().peekable();
+    let end = each(ledger, &log, (begin, u64::MAX), |at, record| {
         state.take(record.as_bytes());
         let head = Some(hex::encode(state.head));
         lines.value(&RecordLine { record: RawValue::from_string(record)?, head, proof: None })?;
@@ -262,29 +288,29 @@ fn whole(ledger: &Ledger, log: &str, lines: &mut Lines<impl Write>) -> Result<(S
         }
         Ok(())
     })?;
-    Ok((state, written))
+    Ok((state, end - begin))
 }
 
 /// Twice over the log: once for the tree, once for the records and their proofs.
 fn selection(
     ledger: &Ledger,
-    log: &str,
+    mut state: State,
     filter: &Filter,
     lines: &mut Lines<impl Write>,
 ) -> Result<(State, u64), ExportError> {
-    let mut state = State::new(log.into());
+    let (log, before) = (state.log.clone(), state.tree.clone());
     let mut leaves = Vec::new();
-    let size = each(ledger, log, u64::MAX, |_, record| {
+    let size = each(ledger, &log, (before.size(), u64::MAX), |_, record| {
         state.take(record.as_bytes());
         leaves.push(leaf(record.as_bytes()));
         Ok(())
     })?;
-    let levels = Levels::new(leaves);
+    let levels = Levels::new(&before, leaves);
     let mut written = 0;
-    each(ledger, log, size, |at, record| {
+    each(ledger, &log, (before.size(), size), |at, record| {
         let told: Told = serde_json::from_str(&record)?;
-        // What vouches for the keys is in every selection.
-        if told.event != "key" && told.event != "log" && !filter.takes(&told) {
+        // What vouches for keys and cuts is in every selection.
+        if !["key", "log", "pruned"].contains(&told.event.as_str()) && !filter.takes(&told) {
             return Ok(());
         }
         let proof = levels.proof(usize::try_from(at).unwrap_or(usize::MAX));

@@ -16,7 +16,8 @@
 //! cannot be read stops the start.
 //!
 //! **What it does not do.** No content, ever: ids, names, rules, and a keyed digest of the body. It does not prove that the
-//! program told the truth when it wrote; it proves that nobody changed the record since. Records are not pruned.
+//! program told the truth when it wrote; it proves that nobody changed the record since. What is
+//! pruned (`[residency.evidence] max_age`) goes as a whole beginning, up to a signed checkpoint, and that is on record.
 
 mod checkpoint;
 pub mod export;

@@ -20,6 +20,8 @@ pub enum Event {
     Connect,
     /// Checkpoints are signed by another key from here on.
     Key,
+    /// The beginning of a log was pruned.
+    Pruned,
 }
 
 /// A record before it has its place in the log. Ids, names, rules and digests; never content.

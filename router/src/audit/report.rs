@@ -3,7 +3,7 @@
 //! The page is one HTML file without anything from elsewhere. A comment at its end holds a manifest of all bytes before it,
 //! signed with the log's key; [`verify`] checks it.
 
-use super::export::{ExportError, Filter, Manifest, Told};
+use super::export::{ExportError, Filter, Manifest, Told, each};
 use super::sign::{PublicKey, Purpose, Signer};
 use super::{Signed, verify::Fault};
 use crate::ledger::Ledger;
@@ -31,6 +31,8 @@ struct Material {
     listed: Vec<Told>,
     records: u64,
     left: u64,
+    /// Records that were pruned.
+    gone: u64,
     span: Option<(jiff::Timestamp, jiff::Timestamp)>,
 }
 
@@ -77,6 +79,9 @@ impl Material {
                         @if let Some((from, to)) = self.span { "Records from " (from) " to " (to) ". " }
                         (self.records) " records; " (self.left) " requests went to a hosted provider, "
                         (refused) " were refused by residency."
+                    }
+                    @if self.gone > 0 {
+                        p { (self.gone) " earlier records were pruned and are not in this report; ask for the archived export." }
                     }
                     p { "Logs: " @for log in logs { code { (log) } " " } ". Signed with " code { (key) } "." }
                     h2 { "By class and destination" }
@@ -145,20 +150,15 @@ pub fn report(ledger: &Ledger, signer: &Signer, filter: &Filter) -> Result<Strin
     let logs = ledger.evidence_logs()?;
     let mut material = Material::default();
     for log in &logs {
-        let mut at = 0;
-        loop {
-            let records = ledger.evidence(log, at)?;
-            if records.is_empty() {
-                break;
+        let begin = ledger.evidence_cut(log)?.map_or(0, |cut| cut.state.size());
+        material.gone += begin;
+        each(ledger, log, (begin, u64::MAX), |_, record| {
+            let told: Told = serde_json::from_str(&record)?;
+            if filter.takes(&told) {
+                material.take(told);
             }
-            at += records.len() as u64;
-            for record in records {
-                let told: Told = serde_json::from_str(&record)?;
-                if filter.takes(&told) {
-                    material.take(told);
-                }
-            }
-        }
+            Ok(())
+        })?;
     }
     let key = signer.public().ok_or(ExportError::Unsigned)?.to_string();
     let mut page = material.page(filter, &key, &logs).into_string();

@@ -47,7 +47,7 @@ pub struct Tree {
 
 /// A tree with all its nodes, for proofs.
 #[derive(Debug)]
-pub struct Levels(Vec<Vec<Hash>>);
+pub struct Levels(Vec<Vec<Option<Hash>>>);
 
 // === impl Tree ===
 
@@ -77,6 +77,11 @@ impl Tree {
         roots.fold(*last, |right, left| node(left, &right))
     }
 
+    /// The roots of the full subtrees, the largest first.
+    pub fn roots(&self) -> &[Hash] {
+        &self.roots
+    }
+
     /// The roots one after the other, to go on from later.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.roots.concat()
@@ -93,15 +98,31 @@ impl Tree {
 // === impl Levels ===
 
 impl Levels {
-    /// Builds the tree over the digests of all records.
-    pub fn new(leaves: Vec<Hash>) -> Self {
-        let mut levels = vec![leaves];
-        while let Some(last) = levels.last().filter(|last| last.len() > 1) {
+    /// Builds the tree over the digests of all records that come after those of `before`, of which only the roots are known.
+    pub fn new(before: &Tree, leaves: Vec<Hash>) -> Self {
+        // Where the roots stand: each subtree begins where those before it end.
+        let (mut begin, mut known) = (0, Vec::new());
+        let bits = (0..u64::BITS as usize).rev().filter(|level| before.size >> level & 1 == 1);
+        for (root, level) in before.roots.iter().zip(bits) {
+            known.push((level, begin >> level, *root));
+            begin += 1_usize << level;
+        }
+        let mut levels: Vec<Vec<Option<Hash>>> =
+            vec![std::iter::repeat_n(None, begin).chain(leaves.into_iter().map(Some)).collect()];
+        loop {
+            let level = levels.len() - 1;
+            let Some(last) = levels.last_mut() else { break };
+            for (_, place, root) in known.iter().filter(|(of, ..)| *of == level) {
+                last[*place] = Some(*root);
+            }
+            if last.len() <= 1 {
+                break;
+            }
             let up = last.chunks(2).map(|pair| match pair {
-                [left, right] => node(left, right),
+                [left, right] => left.as_ref().zip(right.as_ref()).map(|(left, right)| node(left, right)),
                 // A node without a sibling is its own parent.
                 [.., alone] => *alone,
-                [] => Hash::default(),
+                [] => None,
             });
             let up = up.collect();
             levels.push(up);
@@ -111,7 +132,7 @@ impl Levels {
 
     /// The siblings on the way from a record to the root.
     pub fn proof(&self, at: usize) -> Vec<Hash> {
-        let siblings = self.0.iter().enumerate().map(|(level, nodes)| nodes.get((at >> level) ^ 1).copied());
+        let siblings = self.0.iter().enumerate().map(|(level, nodes)| nodes.get((at >> level) ^ 1).copied().flatten());
         siblings.flatten().collect()
     }
 }
@@ -168,7 +189,7 @@ mod tests {
             let leaves = leaves(count);
             let mut tree = Tree::default();
             leaves.iter().for_each(|leaf| tree.push(*leaf));
-            let levels = Levels::new(leaves.clone());
+            let levels = Levels::new(&Tree::default(), leaves.clone());
             for (at, leaf) in leaves.iter().enumerate() {
                 let proof = levels.proof(at);
                 let (place, size) = (at as u64, count as u64);
@@ -176,6 +197,22 @@ mod tests {
                 assert_ne!(root_of(Hash::default(), place, size, &proof), Some(tree.root()));
                 assert_ne!(root_of(*leaf, place + 1, size, &proof), Some(tree.root()));
                 assert_eq!(root_of(*leaf, place, size, &[proof, vec![Hash::default()]].concat()), None);
+            }
+        }
+    }
+
+    #[test]
+    fn proofs_are_the_same_where_only_the_roots_of_a_beginning_are_known() {
+        for count in 1..40 {
+            let leaves = leaves(count);
+            let whole = Levels::new(&Tree::default(), leaves.clone());
+            for cut in 0..count {
+                let mut before = Tree::default();
+                leaves[..cut].iter().for_each(|leaf| before.push(*leaf));
+                let rest = Levels::new(&before, leaves[cut..].to_vec());
+                for at in cut..count {
+                    assert_eq!(rest.proof(at), whole.proof(at), "{at} of {count}, cut at {cut}");
+                }
             }
         }
     }

@@ -2,16 +2,17 @@
 //!
 //! **Promise.** What is found sound says of every record: the log wrote it, at this place, and between its neighbours (a whole
 //! log), or it is among those of the signed checkpoint (a selection). A record that was altered, dropped, inserted or
-//! moved is found with its line; so is an end that was cut off, if a checkpoint from later is given.
+//! moved is found with its line; so is an end that was cut off, if a checkpoint from later is given. A log that was pruned
+//! begins at a signed checkpoint, and says so in a record of its own: a beginning that is missing otherwise is found, too.
 //!
 //! **Whose word.** Signatures count when their key is the given one, or is tied to it: a key that a trusted one handed over
 //! to, and, looking back, one that a trusted log says came before.
 
 use super::checkpoint::{Checkpoint, Signed, unhex};
-use super::export::{Manifest, Opening, RecordLine, Told};
+use super::export::{CutLine, Manifest, Opening, RecordLine, Told};
 use super::record::State;
 use super::sign::{PublicKey, Purpose};
-use super::tree::{leaf, root_of};
+use super::tree::{Tree, leaf, root_of};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -33,6 +34,11 @@ pub struct Sound {
     pub events: BTreeMap<String, u64>,
     /// The first and the last time.
     pub span: Option<(jiff::Timestamp, jiff::Timestamp)>,
+    /// Records that were pruned, and are not there.
+    pub pruned: u64,
+    /// The last checkpoint of each log: what follows joins on there.
+    #[serde(skip)]
+    pub ends: Vec<Checkpoint>,
 }
 
 /// What is wrong.
@@ -65,7 +71,12 @@ struct Section {
     proofs: Vec<(u64, super::Hash, u64, Vec<super::Hash>)>,
     /// Whether a checkpoint covers all that came so far.
     covered: bool,
-    found_published: bool,
+    /// Where it begins.
+    begin: u64,
+    /// How many of the published checkpoints were met.
+    met: usize,
+    /// The last checkpoint.
+    end: Option<Checkpoint>,
 }
 
 struct Verifier<'a> {
@@ -74,21 +85,28 @@ struct Verifier<'a> {
     handed: Vec<(PublicKey, PublicKey, bool)>,
     /// Whose signatures were found, and where.
     signed_by: Vec<(u64, PublicKey)>,
-    published: Option<&'a Checkpoint>,
+    published: &'a [Checkpoint],
+    /// Cuts that records tell of: the log, and where.
+    told_cuts: BTreeSet<(String, u64)>,
+    /// Where logs begin that were pruned, and the line.
+    cuts: Vec<(String, u64, u64)>,
     expected: Vec<String>,
     sound: Sound,
 }
 
-/// Verifies an export.
+/// Verifies an export; `published` are checkpoints that it has to have stood at, of whichever log: put where nobody could
+/// change them, or the ends of an archived export that this one goes on from.
 ///
 /// # Errors
 /// The first fault. A file that cannot be read is a fault, too.
-pub fn verify(input: impl BufRead, key: PublicKey, published: Option<&Checkpoint>) -> Result<Sound, Fault> {
+pub fn verify(input: impl BufRead, key: PublicKey, published: &[Checkpoint]) -> Result<Sound, Fault> {
     let mut verifier = Verifier {
         trusted: BTreeSet::from([key]),
         handed: Vec::new(),
         signed_by: Vec::new(),
         published,
+        told_cuts: BTreeSet::new(),
+        cuts: Vec::new(),
         expected: Vec::new(),
         sound: Sound { whole: true, ..Sound::default() },
     };
@@ -115,14 +133,14 @@ pub fn verify(input: impl BufRead, key: PublicKey, published: Option<&Checkpoint
             }
             Line { record: None, checkpoint: None, manifest: None, .. } => {
                 if let Some(section) = section.take() {
-                    verifier.close(&section).map_err(fault)?;
+                    verifier.close(section).map_err(fault)?;
                 }
                 let opening: Opening = serde_json::from_slice(&line).map_err(strange)?;
-                section = Some(verifier.open(opening).map_err(fault)?);
+                section = Some(verifier.open(opening, at).map_err(fault)?);
             }
             Line { record: None, checkpoint: None, manifest: Some(manifest), .. } => {
                 if let Some(section) = section.take() {
-                    verifier.close(&section).map_err(fault)?;
+                    verifier.close(section).map_err(fault)?;
                 }
                 let (manifest, key): (Manifest, _) =
                     manifest.open(Purpose::Export).map_err(|what| fault(format!("manifest: {what}")))?;
@@ -144,7 +162,7 @@ pub fn verify(input: impl BufRead, key: PublicKey, published: Option<&Checkpoint
 // === impl Verifier ===
 
 impl Verifier<'_> {
-    fn open(&mut self, opening: Opening) -> Result<Section, String> {
+    fn open(&mut self, opening: Opening, at: u64) -> Result<Section, String> {
         if opening.sluice_evidence != 1 {
             return Err(format!("format {} is not known", opening.sluice_evidence));
         }
@@ -157,14 +175,45 @@ impl Verifier<'_> {
         }
         self.sound.logs += 1;
         self.sound.whole &= opening.whole;
-        Ok(Section {
-            state: State::new(opening.log.as_str().into()),
+        let mut state = State::new(opening.log.as_str().into());
+        if let Some(CutLine { checkpoint, roots }) = &opening.cut {
+            let (checkpoint, key): (Checkpoint, _) =
+                checkpoint.open(Purpose::Checkpoint).map_err(|what| format!("the cut's checkpoint: {what}"))?;
+            let roots = roots.iter().map(|root| unhex(root)).collect::<Option<Vec<_>>>();
+            let tree = roots.and_then(|roots| Tree::from_bytes(checkpoint.size, &roots.concat()));
+            state.tree = tree.ok_or("the tree at the cut cannot be read")?;
+            state.head = unhex(&checkpoint.head).ok_or("the head at the cut cannot be read")?;
+            if !checkpoint.is_of(&state) {
+                return Err("the log does not begin where its cut was signed".into());
+            }
+            self.signed_by.push((at, key));
+            self.cuts.push((opening.log.clone(), checkpoint.size, at));
+            self.sound.pruned += checkpoint.size;
+        }
+        let mut section = Section {
+            begin: state.size(),
+            next: state.size(),
+            state,
             whole: opening.whole,
-            next: 0,
             proofs: Vec::new(),
             covered: false,
-            found_published: false,
-        })
+            met: 0,
+            end: None,
+        };
+        self.meet(&mut section)?;
+        Ok(section)
+    }
+
+    /// Holds the log against what was published of where it stands now.
+    fn meet(&self, section: &mut Section) -> Result<(), String> {
+        let (log, size) = (&*section.state.log, section.state.size());
+        for published in self.published.iter().filter(|known| known.log == *log && known.size == size) {
+            if !published.is_of(&section.state) {
+                return Err("the log is not the one whose checkpoint was published".into());
+            }
+            section.met += 1;
+        }
+        Ok(())
     }
 
     fn record(&mut self, section: &mut Section, line: &RecordLine, at: u64) -> Result<(), String> {
@@ -182,14 +231,7 @@ impl Verifier<'_> {
                 if *head != hex::encode(section.state.head) {
                     return Err(format!("record {} does not fit the chain", told.seq));
                 }
-                if let Some(published) =
-                    self.published.filter(|known| known.log == told.log && known.size == section.state.size())
-                {
-                    if !published.is_of(&section.state) {
-                        return Err("the log is not the one whose checkpoint was published".into());
-                    }
-                    section.found_published = true;
-                }
+                self.meet(section)?;
             }
             (false, None, Some(proof)) => {
                 if told.seq < section.next {
@@ -205,6 +247,11 @@ impl Verifier<'_> {
         section.covered = false;
         if told.event == "key" {
             self.handover(&told)?;
+        }
+        if told.event == "pruned" {
+            let cuts = told.note.as_ref().and_then(|note| note.get("cuts")?.as_object());
+            let cuts = cuts.into_iter().flatten().filter_map(|(log, at)| Some((log.clone(), at.as_u64()?)));
+            self.told_cuts.extend(cuts);
         }
         self.sound.records += 1;
         *self.sound.events.entry(told.event).or_default() += 1;
@@ -250,30 +297,36 @@ impl Verifier<'_> {
                 }
             }
         }
-        // A selection cannot show that the tree has grown out of the published one, only that it is no smaller.
-        let published = self.published.filter(|published| published.log == checkpoint.log && !section.whole);
-        section.found_published |= published.is_some_and(|published| checkpoint.size >= published.size);
         section.covered = true;
+        section.end = Some(checkpoint);
         Ok(())
     }
 
-    fn close(&self, section: &Section) -> Result<(), String> {
-        if !section.covered {
+    fn close(&mut self, section: Section) -> Result<(), String> {
+        let Some(end) = section.end.filter(|_| section.covered) else {
             return Err("the records before have no checkpoint: the end of the log is missing".into());
+        };
+        let mut published = self.published.iter().filter(|published| published.log == end.log);
+        if let Some(published) = published.clone().find(|published| published.size < section.begin) {
+            return Err(format!(
+                "records {} to {} are missing: the log was pruned after {} were published; what was archived of it has to \
+                 reach the cut",
+                published.size,
+                section.begin - 1,
+                published.size
+            ));
         }
-        if let Some(published) = self.published.filter(|published| published.log == *section.state.log)
-            && !section.found_published
-        {
-            return Err(if section.state.size() < published.size {
-                format!(
-                    "the log was cut off: {} records were published, {} are here",
-                    published.size,
-                    section.state.size()
-                )
-            } else {
-                "the published checkpoint is not among those of the log".into()
-            });
+        if let Some(published) = published.clone().find(|published| published.size > end.size) {
+            return Err(format!(
+                "the log was cut off: {} records were published, {} are here",
+                published.size, end.size
+            ));
         }
+        // A selection cannot show that the tree has grown out of the published one, only that it is no smaller.
+        if section.whole && published.by_ref().count() > section.met {
+            return Err("the published checkpoint is not among those of the log".into());
+        }
+        self.sound.ends.push(end);
         Ok(())
     }
 
@@ -282,7 +335,13 @@ impl Verifier<'_> {
         if self.expected.len() as u64 != self.sound.logs {
             return Err(Fault { line: last, what: "a log is missing".into() });
         }
-        if self.published.is_some_and(|published| !self.expected.contains(&published.log)) {
+        if let Some((log, size, line)) =
+            self.cuts.iter().find(|(log, size, _)| !self.told_cuts.contains(&(log.clone(), *size)))
+        {
+            let what = format!("log {log} begins at {size}, and no record says that it was pruned there");
+            return Err(Fault { line: *line, what });
+        }
+        if self.published.iter().any(|published| !self.expected.contains(&published.log)) {
             return Err(Fault { line: last, what: "the published checkpoint is of another log".into() });
         }
         let final_key = self.signed_by.last().map(|(_, key)| *key);

@@ -6,9 +6,10 @@
 //! **Failure behaviour.** Two writers of one database cannot fork the log: each looks, inside its transaction, whether the log
 //! stands where it left it, and otherwise reads on from there.
 
+use super::evidence_prune::gone;
 use super::store::{Db, cells};
 use super::writer::Op;
-use super::{Ledger, LedgerError};
+use super::{EvidenceRetention, Ledger, LedgerError};
 use crate::audit::{Checkpoint, Digester, Entry, Event, Hash, Keys, PublicKey, Purpose, Signed, State};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -26,10 +27,12 @@ const DIGEST_KEY: &str = "evidence_digest_key";
 
 /// Where the log stands, as the writer knows it.
 #[derive(Clone, Debug)]
-struct Stand {
-    state: State,
-    /// Size of all records.
-    bytes: u64,
+pub(super) struct Stand {
+    pub(super) state: State,
+    /// Size of all records, those that are pruned included.
+    pub(super) bytes: u64,
+    /// Size of those that are pruned.
+    pub(super) gone: u64,
     /// Number of records that the newest checkpoint covers.
     signed: u64,
     /// The key that the log says signs.
@@ -40,7 +43,7 @@ struct Stand {
 #[derive(Debug)]
 pub(super) struct Chain {
     keys: Keys,
-    stand: Stand,
+    pub(super) stand: Stand,
     recorded: Instant,
 }
 
@@ -49,6 +52,15 @@ pub(super) struct Chain {
 pub(super) struct Audit {
     pub(super) digester: Digester,
     pub(super) log: Arc<str>,
+}
+
+/// Where a log begins that was pruned.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    /// The signed checkpoint there, as it is exported.
+    pub line: String,
+    /// Where the log stood.
+    pub state: State,
 }
 
 /// A checkpoint as it was kept.
@@ -111,11 +123,11 @@ impl Chain {
 
     /// Bytes that the log takes.
     pub(super) fn bytes(&self) -> u64 {
-        self.stand.bytes
+        self.stand.bytes - self.stand.gone
     }
 
     /// Appends records.
-    fn append(&mut self, db: &mut Db, entries: &[Entry]) -> Result<(), LedgerError> {
+    pub(super) fn append(&mut self, db: &mut Db, entries: &[Entry]) -> Result<(), LedgerError> {
         if entries.is_empty() {
             return Ok(());
         }
@@ -187,7 +199,7 @@ impl Chain {
     }
 
     /// Reads on where another process has written meanwhile.
-    fn catch_up(&mut self, db: &mut Db) -> Result<(), LedgerError> {
+    pub(super) fn catch_up(&mut self, db: &mut Db) -> Result<(), LedgerError> {
         let log = self.stand.state.log.clone();
         if db.is_postgres() {
             // A log of a server's is written by one process.
@@ -205,7 +217,7 @@ impl Chain {
 /// Where a chain stood.
 pub(super) struct Mark(Stand);
 
-fn now_us() -> i64 {
+pub(super) fn now_us() -> i64 {
     jiff::Timestamp::now().as_microsecond()
 }
 
@@ -225,7 +237,7 @@ fn read_stand(db: &mut Db, log: Arc<str>) -> Result<Stand, LedgerError> {
         let (tree, bytes, key): (Vec<u8>, u64, Option<String>) = (row.get(2)?, row.get(3)?, row.get(4)?);
         Ok((size, head, tree, bytes, key))
     })?;
-    let mut stand = Stand { state: State::new(log.clone()), bytes: 0, signed: 0, key: None };
+    let mut stand = Stand { state: State::new(log.clone()), bytes: 0, gone: gone(db, &log)?, signed: 0, key: None };
     if let Some((size, head, tree, bytes, key)) = kept {
         let damaged = || LedgerError::Database("the evidence log's newest checkpoint is damaged".into());
         stand.state.tree = crate::audit::tree_from(size, &tree).ok_or_else(damaged)?;
@@ -297,20 +309,57 @@ impl Ledger {
         self.read(|db| db.query(sql, &[], |row| row.get(0)))
     }
 
-    /// The records of a log from a place on, as far as one reading goes; empty at the end.
-    pub fn evidence(&self, log: &str, from: u64) -> Result<Vec<String>, LedgerError> {
+    /// Where a log begins, if it was pruned.
+    ///
+    /// # Errors
+    /// Its records do not begin at a checkpoint.
+    pub fn evidence_cut(&self, log: &str) -> Result<Option<Cut>, LedgerError> {
+        let sql = "SELECT size, line, head, tree FROM checkpoints WHERE log = ?1 AND size = ?2";
+        self.read(|db| {
+            let begin = "SELECT min(first) FROM evidence WHERE log = ?1";
+            let begin: u64 = db.one(begin, cells![log], |row| row.get::<Option<u64>>(0))?.unwrap_or(0);
+            if begin == 0 {
+                return Ok(None);
+            }
+            let kept = db.first(sql, cells![log, begin], |row| {
+                Ok((row.get::<u64>(0)?, row.get::<String>(1)?, row.get::<Hash>(2)?, row.get::<Vec<u8>>(3)?))
+            })?;
+            let cut = kept.and_then(|(size, line, head, tree)| {
+                let tree = crate::audit::tree_from(size, &tree)?;
+                Some(Cut { line, state: State { log: log.into(), head, tree } })
+            });
+            let damaged = || LedgerError::Database("the evidence log begins where no checkpoint is".into());
+            cut.ok_or_else(damaged).map(Some)
+        })
+    }
+
+    /// Prunes the evidence log.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub async fn prune_evidence(&self, keep: EvidenceRetention) -> Result<(), LedgerError> {
+        match self.audited() && keep.prunes() {
+            true => self.writer.commit(Op::PruneEvidence(keep)).await,
+            false => Ok(()),
+        }
+    }
+
+    /// The records of a log from a place on, as far as one reading goes, with the place of the first; empty at the end. The
+    /// place is a later one where the log was pruned.
+    pub fn evidence(&self, log: &str, from: u64) -> Result<(u64, Vec<String>), LedgerError> {
         // The row that holds the place is found by its beginning, which is what the key is ordered by.
         let sql = "SELECT first, lines FROM evidence WHERE log = ?1 AND first >= \
                    coalesce((SELECT max(first) FROM evidence WHERE log = ?1 AND first <= ?2), 0) ORDER BY first LIMIT ?3";
         let rows = self.read(|db| {
             db.query(sql, cells![log, from, ROWS], |row| Ok((row.get::<u64>(0)?, row.get::<Vec<u8>>(1)?)))
         })?;
+        let begin = rows.first().map_or(from, |(first, _)| from.max(*first));
         let records = rows.into_iter().flat_map(|(first, lines)| {
             let skipped = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
             let text = String::from_utf8_lossy(&lines);
             text.lines().skip(skipped).map(str::to_owned).collect::<Vec<_>>()
         });
-        Ok(records.collect())
+        Ok((begin, records.collect()))
     }
 
     /// The checkpoints of a log, the oldest first.

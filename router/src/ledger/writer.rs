@@ -5,7 +5,7 @@ use super::evidence::Chain;
 use super::learning::{self, LabelRecord};
 use super::record::{AttemptClose, AttemptOpen, Payer, RequestRecord, ShadowRecord};
 use super::store::{Cell, Db, cells};
-use super::{LedgerError, Retention, arms, claims, compared, instances, prune};
+use super::{EvidenceRetention, LedgerError, Retention, arms, claims, compared, instances, prune};
 use crate::audit::Entry;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use policies::{Amount, NanoDollars};
@@ -33,6 +33,7 @@ pub(super) enum Op {
     Beat(instances::Beat),
     Compared(Box<compared::Entry>),
     Prune(Retention),
+    PruneEvidence(EvidenceRetention),
     Stop,
 }
 
@@ -184,7 +185,7 @@ fn write_lines(db: &mut Db, group: &[(Op, Option<Ack>)], chain: Option<&mut Chai
     }
     let (audited, kept) = (chain.is_some(), chain.as_ref().map_or(0, |chain| chain.bytes()));
     db.transaction(|db| {
-        let (mut evidence, mut sign) = (Vec::new(), false);
+        let (mut evidence, mut sign, mut keep) = (Vec::new(), false, None);
         for (op, _) in group {
             match op {
                 Op::Open(attempt) => {
@@ -208,16 +209,20 @@ fn write_lines(db: &mut Db, group: &[(Op, Option<Ack>)], chain: Option<&mut Chai
                 Op::Release(name) => claims::release(db, name)?,
                 Op::Beat(beat) => instances::beat(db, beat)?,
                 Op::Prune(retention) => prune::prune(db, *retention, kept)?,
+                Op::PruneEvidence(wanted) => keep = Some(*wanted),
                 Op::Evidence(entries) => evidence.extend_from_slice(entries),
                 Op::Checkpoint | Op::Stop => sign = true,
             }
         }
         match chain {
-            Some(chain) => chain.write(db, &evidence, sign),
+            Some(chain) => {
+                chain.write(db, &evidence, sign)?;
+                keep.map_or(Ok(()), |keep| chain.prune(db, keep))
+            }
             None => Ok(()),
         }
     })?;
-    if !db.is_postgres() && group.iter().any(|(op, _)| matches!(op, Op::Prune(_))) {
+    if !db.is_postgres() && group.iter().any(|(op, _)| matches!(op, Op::Prune(_) | Op::PruneEvidence(_))) {
         db.batch("PRAGMA incremental_vacuum(4096)")?;
     }
     Ok(())

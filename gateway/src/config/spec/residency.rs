@@ -1,7 +1,7 @@
 //! `[residency]` as it is typed.
 
 use super::super::detectors::DetectorsSpec;
-use super::super::units::Names;
+use super::super::units::{Names, Size, Time};
 use policies::{Location, Sink};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -63,6 +63,10 @@ pub struct EvidenceSpec {
     pub enabled: Option<bool>,
     /// The private key that signs; made where there is none.
     pub key_file: Option<PathBuf>,
+    /// Older records are pruned; default: none.
+    pub max_age: Option<Time>,
+    /// Above this size of all records the oldest are pruned; default: none.
+    pub max_size: Option<Size>,
 }
 
 /// `[residency.masking]`
