@@ -16,7 +16,7 @@ const DISGUISED: [(&str, &str); 5] = [
 ];
 const HARD: &str = "Prove step by step that the algorithm terminates and derive its complexity in detail.";
 
-async fn pair(residency: &str) -> (Upstream, Upstream, Gateway) {
+pub(crate) async fn pair(residency: &str) -> (Upstream, Upstream, Gateway) {
     let (house, hosted) = (Upstream::start().await, Upstream::start().await);
     let rest = format!(
         "{}{}[router]\nlocal = \"small\"\nhosted = \"big\"\nclassifier = \"heuristic\"\n{residency}",
@@ -28,7 +28,7 @@ async fn pair(residency: &str) -> (Upstream, Upstream, Gateway) {
 }
 
 /// Restricted data stays, as it does by default; that it is written down switches the detectors on.
-const STAYS: &str = "[residency.classes.restricted]\nlocations = [\"local\"]\n";
+pub(crate) const STAYS: &str = "[residency.classes.restricted]\nlocations = [\"local\"]\n";
 
 /// A request of several messages.
 fn conversation(model: &str, messages: Value) -> Value {
@@ -92,11 +92,7 @@ async fn a_pinned_hosted_model_is_refused_by_rule_and_nobody_sees_the_data() {
     assert_eq!(hosted.count(), 0);
     let (id, body) = ("canary-run", chat("auto", &format!("{HARD} {CARD}")));
     gateway.tell_with(&body, &[("x-request-id", id)]).await;
-    let record = eventually("the request is on record", async || {
-        let told = gateway.admin_get(&format!("/api/requests/{id}")).await;
-        (told.status == 200).then(|| told.text())
-    })
-    .await;
+    let record = recorded(&gateway, id).await;
     assert!(record.contains("payment_card") && !record.contains(CARD), "{record}");
     for file in std::fs::read_dir(gateway.folder.path()).expect("a folder") {
         let bytes = std::fs::read(file.expect("a file").path()).expect("bytes");
@@ -133,10 +129,7 @@ async fn neither_a_header_nor_words_lower_what_was_found() {
 async fn record_route_and_explain_name_the_same_kinds_and_numbers() {
     let (_house, _hosted, gateway) = pair(STAYS).await;
     let body = chat("auto", &format!("{CARD}, 5555555555554444 and ada@example.org"));
-    let decided = gateway.send("/v1/route", body.to_string(), &[]).await.text();
-    let arguments = ["--config", "sluice.toml", "--json", "explain"];
-    let explained = run(gateway.folder.path(), &arguments, &body.to_string());
-    assert_eq!(String::from_utf8_lossy(&explained.stdout).trim_end(), decided);
+    let decided = decided(&gateway, &body).await;
     let answer = gateway.chat(&body).await;
     let story = gateway.api(&format!("/api/requests/{}", header(&answer, "x-sluice-request-id").expect("an id"))).await;
     assert_eq!(story["decision"].to_string(), decided);
@@ -234,10 +227,37 @@ fn detectors_that_make_no_sense_are_refused_by_their_key() {
         ("words = [{ name = \"w\", file = \"no-such-file\", class = \"restricted\" }]", "no-such-file"),
         ("knids = []", "kinds"),
     ] {
-        let folder = folder(&format!("[residency.detectors]\n{table}\n"));
-        let output = run(folder.path(), &["--config", "sluice.toml", "check"], "");
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(64), "{table}: {complaint}");
-        assert!(complaint.contains(says) && complaint.contains("residency.detectors"), "{table}: {complaint}");
+        refused("[residency.detectors]", table, &[says, "residency.detectors"]);
     }
+}
+
+/// A table that `check` refuses, with all of `says`.
+pub(crate) fn refused(head: &str, table: &str, says: &[&str]) {
+    let folder = folder(&format!("{head}\n{table}\n"));
+    let output = run(folder.path(), &["--config", "sluice.toml", "check"], "");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{table}: {complaint}");
+    assert!(says.iter().all(|word| complaint.contains(word)), "{table}: {complaint}");
+}
+
+/// What a gateway says of a request to `auto` with that text.
+pub(crate) async fn facts(gateway: &Gateway, text: &str) -> Value {
+    gateway.send("/v1/route", chat("auto", text).to_string(), &[]).await.json()["facts"].clone()
+}
+
+/// The record of a request, once there is one.
+pub(crate) async fn recorded(gateway: &Gateway, id: &str) -> String {
+    eventually("the request is on record", async || {
+        let told = gateway.admin_get(&format!("/api/requests/{id}")).await;
+        (told.status == 200).then(|| told.text())
+    })
+    .await
+}
+
+/// What `POST /v1/route` says of a request; `sluice explain` has to say the same.
+pub(crate) async fn decided(gateway: &Gateway, body: &Value) -> String {
+    let decided = gateway.send("/v1/route", body.to_string(), &[]).await.text();
+    let explained = run(gateway.folder.path(), &["--config", "sluice.toml", "--json", "explain"], &body.to_string());
+    assert_eq!(String::from_utf8_lossy(&explained.stdout).trim_end(), decided);
+    decided
 }

@@ -173,3 +173,45 @@ async fn the_page_and_the_table_say_what_left_and_what_stayed() {
 fn row(row: &Value) -> (&str, &str, u64) {
     (row["class"].as_str().unwrap(), row["route"].as_str().unwrap(), row["count"].as_u64().unwrap())
 }
+
+#[tokio::test]
+async fn what_is_pruned_at_the_start_is_on_record_and_joins_on_to_the_archive() {
+    let (house, hosted) = (Upstream::start().await, Upstream::start().await);
+    let folder = folder(&two_sides(&hosted, &house));
+    let mut gateway = Gateway::serve(folder.clone(), &[]).await;
+    for _ in 0..4 {
+        gateway.chat(&chat("auto", HARD)).await;
+    }
+    gateway.stop().await;
+    let (archive, rest) = (folder.path().join("archive.jsonl"), folder.path().join("rest.jsonl"));
+    let export = |to: &Path| run(folder.path(), &["ledger", "export", "--out", to.to_str().unwrap()], "");
+    assert!(export(&archive).status.success());
+    let keep = "[residency.evidence]\nmax_age = \"36h\"\nmax_size = \"1KiB\"\n";
+    tests::gateway::write_config(folder.path(), &format!("{}{keep}", two_sides(&hosted, &house)));
+    let said = run(folder.path(), &["check"], "");
+    assert!(String::from_utf8_lossy(&said.stdout).contains("evidence: kept for 36 hours and up to 1024 bytes"));
+    // The newest checkpoint is of the end: a log is cut where something comes after it.
+    let mut gateway = Gateway::serve(folder.clone(), &[]).await;
+    gateway.chat(&chat("auto", HARD)).await;
+    gateway.stop().await;
+    let mut gateway = Gateway::serve(folder.clone(), &[]).await;
+    gateway.chat(&chat("auto", HARD)).await;
+    eventually("the beginning is pruned", async || {
+        let text = gateway.admin_get("/api/evidence/export").await.text();
+        records(&text).iter().any(|record| record["event"] == "pruned").then_some(())
+    })
+    .await;
+    gateway.stop().await;
+    assert!(export(&rest).status.success());
+    let text = std::fs::read_to_string(&rest).unwrap();
+    let first = records(&text)[0]["seq"].as_u64().unwrap();
+    assert!(first > 0 && !text.contains("\"event\":\"log\""), "{text}");
+    let key = public_key(&gateway);
+    let (status, said) = verify(&rest, &key, &[]);
+    assert_eq!((status, said.contains(&format!("after {first} that were pruned on record"))), (0, true), "{said}");
+    let (status, said) = verify(&rest, &key, &["--archive", archive.to_str().unwrap()]);
+    assert_eq!(status, 0, "{said}");
+    let shortened = std::fs::read_to_string(&archive).unwrap().replacen("\"seq\":2", "\"seq\":3", 1);
+    std::fs::write(&archive, shortened).unwrap();
+    assert_eq!(verify(&rest, &key, &["--archive", archive.to_str().unwrap()]).0, 1);
+}

@@ -26,6 +26,7 @@ mod idempotency;
 mod import;
 mod injection;
 mod keys;
+mod leaks;
 mod learning;
 mod leaving;
 mod ledger;

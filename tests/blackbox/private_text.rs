@@ -1,10 +1,10 @@
 //! Names, addresses and health in free text: looked for when that is switched on, and what is found sets a class like any
 //! other finding, without a word of it in an error, a record or a log.
 
+use crate::detectors::{decided, facts, pair, recorded, refused};
 use serde_json::{Value, json};
-use tests::gateway::{Gateway, folder, header, run};
-use tests::upstream::Upstream;
-use tests::{chat, eventually};
+use tests::chat;
+use tests::gateway::header;
 
 const HEALTH: &str = "I was diagnosed with asthma last year and take prednisone every day.";
 const NAME: &str = "My name is Charlotte Baker and I would like to cancel my subscription.";
@@ -12,21 +12,6 @@ const QUESTION: &str = "What are the symptoms of asthma?";
 /// Restricted data stays; free text is read.
 const READ: &str =
     "[residency.classes.restricted]\nlocations = [\"local\"]\n[residency.detectors.text]\nenabled = true\n";
-
-async fn pair(residency: &str) -> (Upstream, Upstream, Gateway) {
-    let (house, hosted) = (Upstream::start().await, Upstream::start().await);
-    let rest = format!(
-        "{}{}[router]\nlocal = \"small\"\nhosted = \"big\"\nclassifier = \"heuristic\"\n{residency}",
-        house.provider("house", "local", &[("small", "echo")]),
-        hosted.provider("hosted", "hosted", &[("big", "echo")]),
-    );
-    let gateway = Gateway::start(&rest).await;
-    (house, hosted, gateway)
-}
-
-async fn facts(gateway: &Gateway, text: &str) -> Value {
-    gateway.send("/v1/route", chat("auto", text).to_string(), &[]).await.json()["facts"].clone()
-}
 
 #[tokio::test]
 async fn health_in_words_stays_and_the_refusal_names_the_kind_and_not_the_words() {
@@ -38,11 +23,7 @@ async fn health_in_words_stays_and_the_refusal_names_the_kind_and_not_the_words(
     assert_eq!(told.status, 403, "{text}");
     assert!(text.contains("health_text") && text.contains("restricted") && !text.contains("asthma"), "{text}");
     assert_eq!((house.count(), hosted.count()), (1, 0));
-    let record = eventually("the request is on record", async || {
-        let told = gateway.admin_get("/api/requests/private-text").await;
-        (told.status == 200).then(|| told.text())
-    })
-    .await;
+    let record = recorded(&gateway, "private-text").await;
     assert!(record.contains("health_text") && !record.contains("prednisone"), "{record}");
     assert!(!gateway.log.lock().contains("prednisone"), "the log has it");
     assert_eq!(gateway.tell(&chat("big", QUESTION)).await.status, 200);
@@ -52,9 +33,7 @@ async fn health_in_words_stays_and_the_refusal_names_the_kind_and_not_the_words(
 async fn what_is_found_joins_what_patterns_find_and_explain_tells_the_same() {
     let (_house, _hosted, gateway) = pair(READ).await;
     let body = chat("auto", &format!("{NAME} Write to ada@example.org.\n{HEALTH}"));
-    let decided = gateway.send("/v1/route", body.to_string(), &[]).await.text();
-    let explained = run(gateway.folder.path(), &["--config", "sluice.toml", "--json", "explain"], &body.to_string());
-    assert_eq!(String::from_utf8_lossy(&explained.stdout).trim_end(), decided);
+    let decided = decided(&gateway, &body).await;
     let facts = serde_json::from_str::<Value>(&decided).expect("JSON")["facts"].clone();
     assert_eq!((facts["class"].as_str(), facts["class_by"].as_str()), (Some("restricted"), Some("content")));
     let of = |kind: &str, class: &str| json!({"kind": kind, "variety": null, "class": class, "count": 1});
@@ -103,10 +82,6 @@ fn a_table_that_makes_no_sense_is_refused_by_its_key_with_the_nearest_known_one(
         ("thresholds = { health_text = 1.5 }", "between 0 and 1"),
         ("most_windows = 0", "most_windows"),
     ] {
-        let folder = folder(&format!("[residency.detectors.text]\n{table}\n"));
-        let output = run(folder.path(), &["--config", "sluice.toml", "check"], "");
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(64), "{table}: {complaint}");
-        assert!(complaint.contains(says) && complaint.contains("detectors"), "{table}: {complaint}");
+        refused("[residency.detectors.text]", table, &[says, "detectors"]);
     }
 }
