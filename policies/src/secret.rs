@@ -14,12 +14,33 @@ pub struct Redacted<T>(pub T);
 
 const PLACEHOLDER: &str = "[redacted]";
 
+/// A shorter credential is also a word: it is not searched for.
+const TELLING: usize = 8;
+
 // === impl Secret ===
 
 impl Secret {
     /// Wraps a credential.
     pub fn new(value: String) -> Self {
         Self(value)
+    }
+
+    /// A text of somebody else's without the credential in it; `None` where it is not in there.
+    pub fn taken_out_of(&self, text: &[u8]) -> Option<Vec<u8>> {
+        let (secret, mut out, mut rest) = (self.0.as_bytes(), Vec::new(), text);
+        if secret.len() < TELLING {
+            return None;
+        }
+        while let Some(at) = rest.windows(secret.len()).position(|window| window == secret) {
+            out.extend_from_slice(&rest[..at]);
+            out.extend_from_slice(PLACEHOLDER.as_bytes());
+            rest = &rest[at + secret.len()..];
+        }
+        if out.is_empty() {
+            return None;
+        }
+        out.extend_from_slice(rest);
+        Some(out)
     }
 
     /// The credential itself, for the header of the one request it belongs to.
@@ -63,6 +84,17 @@ impl<T> fmt::Display for Redacted<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_is_taken_out_of_what_somebody_repeats_and_a_short_one_is_a_word() {
+        let taken = |secret: &str, text: &str| {
+            let out = Secret::new(secret.into()).taken_out_of(text.as_bytes())?;
+            String::from_utf8(out).ok()
+        };
+        assert_eq!(taken("sk-canary", "no sk-canary, sk-canary!").as_deref(), Some("no [redacted], [redacted]!"));
+        assert_eq!(taken("sk-canary", "sk-canary").as_deref(), Some("[redacted]"));
+        assert_eq!((taken("sk-canary", "sk-canar"), taken("key", "a key"), taken("", "x")), (None, None, None));
+    }
 
     #[test]
     fn no_formatter_shows_a_secret() {

@@ -174,7 +174,7 @@ impl Hosted {
             Ok(Ok(response)) => response,
         };
         if !response.status().is_success() {
-            return Err(refused(response, clocks).await);
+            return Err(refused(response, clocks, self.spec.api_key.as_ref()).await);
         }
         let reading = match (self.spec.house.is_some() && call.watch, asked) {
             (_, true) => Reading::AndTaken,
@@ -292,13 +292,14 @@ fn cause(error: &reqwest::Error) -> String {
     if std::ptr::eq(inner, error as &dyn std::error::Error) { "transport".into() } else { inner.to_string() }
 }
 
-async fn refused(response: reqwest::Response, clocks: Timeouts) -> BackendError {
+/// The provider's refusal. Some repeat the key that they do not like: it is the gateway's, and not for the client.
+async fn refused(response: reqwest::Response, clocks: Timeouts, key: Option<&Secret>) -> BackendError {
     let status = response.status().as_u16();
     let retry_after = retry_after(response.headers());
     let read = tokio::time::timeout(clocks.idle, capped(response, MAX_ERROR_BODY)).await;
     let body = match read {
         Ok(Ok(body)) if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&body).is_ok() => {
-            Some(body)
+            Some(key.and_then(|key| key.taken_out_of(&body)).map_or(body, Bytes::from))
         }
         Ok(Ok(_) | Err(_)) | Err(_) => None,
     };

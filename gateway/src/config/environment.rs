@@ -3,6 +3,14 @@
 use policies::Secret;
 use std::path::PathBuf;
 
+/// What is wrong with the name of a variable that should hold a secret, if anything. It may be the secret itself: it is not
+/// repeated.
+pub(super) fn misnamed(name: &str) -> Option<&'static str> {
+    let word = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let fits = word && !name.is_empty() && !name.starts_with(|first: char| first.is_ascii_digit());
+    (!fits).then_some("this is no name of an environment variable; the secret itself belongs into the variable")
+}
+
 /// What the configuration asks the environment.
 #[derive(Clone, Debug)]
 pub struct Environment;

@@ -113,6 +113,14 @@ fn refuse_lists_from_environment() -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// A parser's complaint without the line of the file that it shows: there may be a secret in it. Its number stays.
+fn without_source(text: &str) -> String {
+    let shown =
+        |line: &&str| line.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == ' ').starts_with('|');
+    let kept: Vec<&str> = text.lines().filter(|line| !shown(line) && !line.trim().is_empty()).collect();
+    kept.join(": ")
+}
+
 /// One sentence with the key's path, where it was set and, for an unknown key, the nearest known one.
 fn sentence(error: &FigmentError, path: &Path) -> String {
     let mut at = error.path.clone();
@@ -128,7 +136,7 @@ fn sentence(error: &FigmentError, path: &Path) -> String {
             }
         }
         Kind::MissingField(name) => format!("`{name}` is missing"),
-        Kind::Message(text) => text.clone(),
+        Kind::Message(text) => without_source(text),
         Kind::InvalidType(..)
         | Kind::InvalidValue(..)
         | Kind::InvalidLength(..)

@@ -1,7 +1,7 @@
 //! Providers as they are meant.
 
 use super::defaults;
-use super::environment::Environment;
+use super::environment::{Environment, misnamed};
 use super::load::nearest;
 use super::settings::Timeouts;
 use super::spec::ProviderSpec;
@@ -226,6 +226,9 @@ fn hosted(
         let what = "needs a certificate and its private key in PEM";
         identity.inspect_err(|_| found.problems.push(format!("{}: {what}", at("client_cert_file")))).ok()
     });
+    if let Some(why) = spec.api_key_env.as_deref().and_then(misnamed) {
+        found.problems.push(format!("{}: {why}", at("api_key_env")));
+    }
     let api_key = spec.api_key_env.as_deref().and_then(|variable| environment.secret(variable));
     let missing_key = spec.api_key_env.clone().filter(|_| api_key.is_none());
     if let Some(variable) = &missing_key {

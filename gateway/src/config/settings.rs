@@ -3,7 +3,7 @@
 use super::budgets::read_budgets;
 use super::defaults;
 use super::detectors::read_detectors;
-use super::environment::Environment;
+use super::environment::{Environment, misnamed};
 use super::experiments::read_experiments;
 use super::load::ConfigError;
 use super::masking::read_masking;
@@ -266,6 +266,9 @@ impl Settings {
         let (rates, team_rates) = read_rates(&limits, &mut found);
         let LimitsSpec { connections, in_flight, body, head, .. } = limits;
         let TelemetrySpec { log, log_format, otlp_endpoint } = telemetry;
+        if let Some(why) = otlp_endpoint.as_deref().and_then(unfit_collector) {
+            found.problems.push(format!("`telemetry.otlp_endpoint`: {why}"));
+        }
         let local_cost = read_local_cost(&local_cost, &mut found);
         let settings = Self {
             server,
@@ -322,6 +325,9 @@ fn read_server(spec: &ServerSpec, folder: &Path, environment: &Environment, foun
     let admin_listen = address("admin_listen", &spec.admin_listen, defaults::ADMIN_LISTEN);
     let admin_token = spec.admin_token_env.as_deref().and_then(|name| environment.secret(name));
     match (&spec.admin_token_env, &admin_token) {
+        (Some(name), _) if let Some(why) = misnamed(name) => {
+            found.problems.push(format!("`server.admin_token_env`: {why}"));
+        }
         (Some(name), None) => found.problems.push(format!("`server.admin_token_env`: `{name}` is not set")),
         (None, _) if !admin_listen.ip().is_loopback() => found.problems.push(format!(
             "`server.admin_listen` is {admin_listen}, which others can reach: set `server.admin_token_env`"
@@ -361,4 +367,14 @@ fn read_timeouts(spec: &TimeoutsSpec) -> Timeouts {
         drain: time(drain, defaults::DRAIN),
         drain_delay: time(drain_delay, defaults::DRAIN_DELAY),
     }
+}
+
+/// What is wrong with a collector's address, which is not repeated: somebody may have put a password into it.
+fn unfit_collector(endpoint: &str) -> Option<&'static str> {
+    let Ok(url) = reqwest::Url::parse(endpoint) else { return Some("is no address like http://localhost:4318") };
+    if !matches!(url.scheme(), "http" | "https") {
+        return Some("is no address of http or https");
+    }
+    let credentials = !url.username().is_empty() || url.password().is_some();
+    credentials.then_some("credentials do not belong in an address")
 }

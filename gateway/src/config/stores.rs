@@ -1,7 +1,7 @@
 //! `[ledger]` and `[replicas]`: where spend is kept, and what replicas share.
 
 use super::defaults;
-use super::environment::Environment;
+use super::environment::{Environment, misnamed};
 use super::providers::Findings;
 use super::spec::{DurabilityWord, HiddenText, LedgerSpec, ReplicasSpec};
 use policies::Secret;
@@ -123,7 +123,9 @@ fn address(
         (Some(url), None) => Some(Secret::new(url.0.clone())),
         (None, Some(name)) => {
             let secret = environment.secret(name);
-            if secret.is_none() {
+            if let Some(why) = misnamed(name) {
+                found.problems.push(format!("`{section}.url_env`: {why}"));
+            } else if secret.is_none() {
                 found.problems.push(format!("`{section}.url_env`: `{name}` is not set"));
             }
             secret
