@@ -4,6 +4,7 @@
 //! connections, its breaker and its loaded model).
 
 use crate::config::{ProviderKind, ProviderSettings, RouterSettings, Settings};
+use crate::roll_out::{Judges, Registry};
 use adapters::hosted::Hosted;
 use adapters::simulated::Simulated;
 use adapters::{Backend, BackendError, Call, Description, Events, Kind};
@@ -35,6 +36,8 @@ pub struct Parts {
     /// What experiments remember, by name.
     experiments: Mutex<HashMap<String, Arc<Live>>>,
     names: Arc<Names>,
+    /// Heads that were rolled out.
+    heads: Registry,
     /// Engines are not started but taken as ready: for `explain`, which loads no model.
     assumed: bool,
 }
@@ -167,8 +170,8 @@ impl Ground {
             classifier,
             second_opinion,
             slm_model,
-            head,
-            lanes,
+            head: _,
+            lanes: _,
             head_files: _,
             probe_deadline,
             slm_deadline,
@@ -188,9 +191,10 @@ impl Ground {
         let asked = slm_model.and_then(|name: ModelName| fleet.get(&name));
         let second = asked.filter(|_| second_opinion);
         let second = second.map(|model| Arc::new(Second::new(model.provider.backend.clone(), slm_deadline)));
+        let Judges { usual, lanes } = self.parts.heads.judges(&self.ledger, settings)?;
         let classifier = match (classifier.as_str(), asked) {
             ("slm", Some(model)) => Classifier::Slm { backend: model.provider.backend.clone(), deadline: slm_deadline },
-            ("probe", _) => Classifier::probe(head, probe_deadline),
+            ("probe", _) => Classifier::probe(usual, probe_deadline),
             _ => Classifier::Heuristic,
         };
         let goal = risk.map_or(Goal::Share(hosted_share), Goal::Risk);

@@ -6,6 +6,7 @@ mod cli;
 mod config;
 #[cfg(feature = "local")]
 mod engine;
+mod roll_out;
 mod server;
 mod telemetry;
 mod upkeep;

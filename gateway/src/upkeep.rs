@@ -2,6 +2,7 @@
 
 use crate::assemble::{Ground, budget_specs, limit_specs};
 use crate::config::{self, Environment};
+use crate::roll_out;
 use crate::server::{App, Certificates};
 use router::ledger::KeyRecord;
 use std::path::PathBuf;
@@ -143,6 +144,7 @@ async fn watch(app: Arc<App>, ground: Ground, config: PathBuf) {
         files.map(stamped).collect()
     };
     let mut known = changed();
+    let mut heads = roll_out::Watch::default();
     let mut tick = interval(FILE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -150,6 +152,7 @@ async fn watch(app: Arc<App>, ground: Ground, config: PathBuf) {
             () = app.draining.cancelled() => return,
             _ = hangup.recv() => known = changed(),
             _ = tick.tick() => {
+                heads.look(&app, &ground).await;
                 let now = changed();
                 // A file that is being replaced may be missing for a moment.
                 if now.is_none() || now == known {
@@ -159,6 +162,7 @@ async fn watch(app: Arc<App>, ground: Ground, config: PathBuf) {
             }
         }
         reload(&app, &ground, &config);
+        heads.forget();
         // Other heads may be named now; of the others a change since then must still be noticed.
         let then = known.unwrap_or_default();
         let stamp = |(file, now): (PathBuf, SystemTime)| {

@@ -25,6 +25,7 @@ mod observe;
 pub mod prices;
 pub mod private_text;
 mod replicas;
+pub mod rollout;
 pub mod savings;
 mod shadow;
 mod taint;

@@ -5,6 +5,7 @@
 //! is named with its line (64). Progress is shown on standard error, on a terminal only.
 
 mod cache;
+mod heads;
 mod report;
 mod time;
 mod traffic;
@@ -40,6 +41,9 @@ pub enum Classifier {
     Eval(report::Eval),
     /// Fits a head's probabilities anew to labelled rows; the order of its scores stays.
     Calibrate(Calibrate),
+    /// Heads that are tried on a part of the traffic, promoted and taken back.
+    #[command(subcommand)]
+    Heads(heads::Heads),
     /// Measures how long a judgement takes on this machine.
     Time(time::Time),
 }
@@ -131,6 +135,7 @@ pub fn run(setting: &Setting, command: &Classifier) -> Result<(), Failure> {
         Classifier::Train(wanted) => train::train(setting, wanted),
         Classifier::Eval(wanted) => report::eval(setting, wanted),
         Classifier::Calibrate(wanted) => calibrate(setting, wanted),
+        Classifier::Heads(wanted) => heads::run(setting, wanted),
         Classifier::Time(wanted) => time::time(setting, wanted),
     }
 }

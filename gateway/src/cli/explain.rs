@@ -9,6 +9,7 @@ use adapters::wire::WireRequest;
 use policies::detect::{Detectors, Kind};
 use policies::{Endpoint, Location, Principal, RequestId, RouteWish};
 use router::ledger::{EvidenceRetention, Ledger, Place};
+use router::rollout::Bounds;
 use router::{Ask, Budgets, CascadeConfig, ExperimentSpec, Keeper, Silent, Trial};
 use serde_json::{Value, json};
 use std::io::Read;
@@ -87,6 +88,9 @@ pub fn check(setting: &Setting) -> Result<(), Failure> {
             whom.iter().filter_map(|(what, name)| Some(format!(" of {what} {}", name.as_ref()?))).collect();
         say(format!("head {}: {} judges {:.0}%{}", rule.name, head.version(), rule.part * 100.0, whom.concat()));
     }
+    if let Some(bounds) = &settings.roll_out {
+        say(roll_out(bounds));
+    }
     for rule in settings.classes.rules() {
         let places: Vec<_> = rule.locations.iter().map(|place| place.word()).collect();
         say(format!("data class {}: may go to {}{}", rule.name, places.join(", "), sinks(rule)));
@@ -161,6 +165,19 @@ fn cascade(config: &CascadeConfig) -> Option<String> {
     ))
 }
 
+/// How new heads are rolled out, in one line.
+fn roll_out(bounds: &Bounds) -> String {
+    format!(
+        "new heads: {}% of sessions first; promoted when answers are not worse by more than {}% in at least {} pairs (labels: \
+         {}), taken back when they are worse or after {}",
+        shown(bounds.part * 100.0),
+        bounds.question.margin * 100.0,
+        bounds.least,
+        bounds.labels.join(", "),
+        humantime::format_duration(bounds.longest)
+    )
+}
+
 /// An experiment in one line.
 fn experiment(spec: &ExperimentSpec) -> String {
     let name = &spec.name;
@@ -232,6 +249,11 @@ fn meaning(settings: &Settings) -> Value {
                 "hedge": router.cascade.hedge, "samples": router.cascade.samples,
             })),
         },
+        "roll_out": settings.roll_out.as_ref().map(|bounds| json!({
+            "part": shown(bounds.part), "margin": shown(bounds.question.margin as f32),
+            "error": shown(bounds.question.error as f32), "least_pairs": bounds.least,
+            "longest_seconds": bounds.longest.as_secs(), "labels": bounds.labels,
+        })),
         "prices": {"source": settings.prices.source, "models": settings.prices.models, "file": settings.prices.file},
         "default_class": settings.default_class,
         "detectors": settings.detectors.as_ref().map(|detectors| json!({

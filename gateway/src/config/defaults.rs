@@ -84,5 +84,17 @@ pub const PROBE_DEADLINE: Duration = Duration::from_millis(60);
 
 /// The least time that evidence is kept, where it is not kept for ever.
 pub const EVIDENCE_LEAST_AGE: Duration = Duration::from_secs(3_600);
+
+/// `[learning.roll_out] part`
+pub const ROLL_OUT_PART: f32 = 0.1;
+/// `[learning.roll_out] margin`
+pub const ROLL_OUT_MARGIN: f32 = 0.05;
+/// `[learning.roll_out] error`
+pub const ROLL_OUT_ERROR: f32 = 0.05;
+/// `[learning.roll_out] least_pairs`
+pub const ROLL_OUT_LEAST: u64 = 100;
+/// `[learning.roll_out] longest`
+pub const ROLL_OUT_LONGEST: Duration = Duration::from_secs(30 * 24 * 3_600);
+
 /// The evidence log's key, where the ledger is no file that it could lie beside.
 pub const EVIDENCE_KEY: &str = "sluice.evidence.key";

@@ -66,7 +66,7 @@ pub(super) fn read_lanes(
             let text = format!("`{key}` judges every request: `router.head` and later entries judge none");
             found.warnings.push(text);
         }
-        let rule = LaneRule { name, team: entry.team.clone(), key: entry.key.clone(), part };
+        let rule = LaneRule { name, team: entry.team.clone(), key: entry.key.clone(), part, within: None };
         if let Some(head) = read_file(&key, &folder.join(&entry.path), found) {
             lanes.push((rule, head));
         }

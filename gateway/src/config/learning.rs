@@ -1,10 +1,62 @@
-//! What is learnt from one's own traffic: the risk target.
+//! What is learnt from one's own traffic: the risk target, and how new heads are rolled out.
 
 use super::defaults;
 use super::providers::Findings;
-use super::spec::RouterSpec;
+use super::settings::RouterSettings;
+use super::spec::{RollOutSpec, RouterSpec};
 use policies::Unsure;
 use router::RiskGoal;
+use router::compare::Question;
+use router::rollout::Bounds;
+
+/// Whose word on answers can be compared.
+const LABELS: [&str; 3] = ["feedback", "shadow", "shadow-model"];
+
+/// Reads `[learning.roll_out]`.
+pub(super) fn read_roll_out(
+    spec: Option<&RollOutSpec>,
+    router: &RouterSettings,
+    found: &mut Findings,
+) -> Option<Bounds> {
+    let spec = spec?;
+    let mut wrong = |what: String| found.problems.push(format!("`learning.roll_out{what}"));
+    let share = |typed: Option<super::units::Share>, default: f32| typed.map_or(default, |share| share.0);
+    let part = share(spec.part, defaults::ROLL_OUT_PART);
+    let margin = f64::from(share(spec.margin, defaults::ROLL_OUT_MARGIN));
+    let error = f64::from(share(spec.error, defaults::ROLL_OUT_ERROR));
+    if !(0.001..=0.9).contains(&part) {
+        wrong(".part` must lie between 0.1% and 90%: both heads are needed to compare them".into());
+    }
+    if !(0.001..=0.5).contains(&margin) {
+        wrong(".margin` must lie between 0.1% and 50%".into());
+    }
+    if !(0.000_1..=0.5).contains(&error) {
+        wrong(".error` must lie between 0.01% and 50%".into());
+    }
+    let labels = spec
+        .labels
+        .as_ref()
+        .map_or_else(|| LABELS[..2].iter().map(ToString::to_string).collect(), |names| names.0.clone());
+    for label in labels.iter().filter(|label| !LABELS.contains(&label.as_str())) {
+        let why = match label.as_str() {
+            "cascade" => "a second look speaks only of answers that one of the heads was unsure of".to_owned(),
+            _ => format!("known are {}", LABELS.join(", ")),
+        };
+        wrong(format!(".labels`: `{label}` cannot count: {why}"));
+    }
+    if labels.is_empty() {
+        wrong(".labels` is empty: nothing could ever be shown".into());
+    }
+    if router.classifier != "probe" {
+        wrong(format!("` is for `classifier = \"probe\"`, not for `{}`", router.classifier));
+    }
+    if router.risk.is_some() {
+        wrong("` and `router.risk`: a head without labels of its own would send all of its part hosted".into());
+    }
+    let longest = spec.longest.map_or(defaults::ROLL_OUT_LONGEST, |time| time.0);
+    let least = spec.least_pairs.unwrap_or(defaults::ROLL_OUT_LEAST);
+    Some(Bounds { part, question: Question { margin, error }, least, longest, labels })
+}
 
 /// Reads `[router] risk` and what belongs to it.
 pub(super) fn read_risk(spec: &RouterSpec, found: &mut Findings) -> Option<RiskGoal> {

@@ -5,6 +5,7 @@ use super::defaults;
 use super::detectors::read_detectors;
 use super::environment::{Environment, misnamed};
 use super::experiments::read_experiments;
+use super::learning::read_roll_out;
 use super::load::ConfigError;
 use super::masking::read_masking;
 use super::prices::{PriceSettings, read_prices};
@@ -25,6 +26,7 @@ use policies::{
 };
 use router::ledger::EvidenceRetention;
 use router::probe::Head;
+use router::rollout::Bounds;
 use router::{BudgetSpec, CascadeConfig, ExperimentSpec, LaneRule, MoneyRate, RiskGoal, SharedSpec};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -82,6 +84,8 @@ pub struct Settings {
     pub keys_required: bool,
     /// Prompts that were judged, corrections and comments are kept.
     pub keep_prompts: bool,
+    /// How new heads are promoted and taken back by themselves; `None`: by people alone.
+    pub roll_out: Option<Bounds>,
     /// The price table in force.
     pub prices: PriceSettings,
     /// Experiments.
@@ -259,6 +263,7 @@ impl Settings {
         let masking = read_masking(residency.masking.as_ref(), detectors.as_deref(), &providers, &mut found);
         let rules = read_rules(&rules, &classes, &models, &mut found);
         let router = read_router(&router, folder, rules, savings.baseline.as_deref(), &models, &providers, &mut found);
+        let roll_out = read_roll_out(learning.roll_out.as_ref(), &router, &mut found);
         let ledger = read_ledger(&ledger, folder, environment, &mut found);
         let (evidence_key, evidence_keep) = read_evidence(&residency.evidence, folder, &ledger.place, &mut found);
         let budgets = read_budgets(&budgets, &mut found);
@@ -297,6 +302,7 @@ impl Settings {
             rates,
             team_rates,
             timeouts,
+            roll_out,
             keep_prompts: learning.keep_prompts.unwrap_or(false),
             keys_required: keys.required.unwrap_or(false),
             telemetry: TelemetrySettings {

@@ -9,7 +9,7 @@ pub use residency::{ClassMatcherSpec, EvidenceSpec, MaskingSpec, ModeWord, Resid
 pub use router::{CascadeMode, CascadeSpec, RouterSpec, RuleSpec, SecondOpinion};
 
 use super::budgets::BudgetEntry;
-use super::units::{Dollars, PerMillion, Share, Size, Thousandths, Time};
+use super::units::{Dollars, Names, PerMillion, Share, Size, Thousandths, Time};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -167,6 +167,26 @@ pub enum DurabilityWord {
 pub struct LearningSpec {
     /// Prompts that were judged, corrections and comments are kept on the ledger.
     pub keep_prompts: Option<bool>,
+    /// New heads are promoted and taken back by themselves.
+    pub roll_out: Option<RollOutSpec>,
+}
+
+/// `[learning.roll_out]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RollOutSpec {
+    /// The part of the sessions that a new head judges at first; default: 10%.
+    pub part: Option<Share>,
+    /// So much worse, in the mean mark of 0 to 1, is still not worse; default: 5%.
+    pub margin: Option<Share>,
+    /// The probability of a wrong verdict; default: 5%.
+    pub error: Option<Share>,
+    /// No head is promoted on fewer pairs of marks; default: 100.
+    pub least_pairs: Option<u64>,
+    /// A head that nothing is shown of after so long is taken back; default: 30 days.
+    pub longest: Option<Time>,
+    /// Whose word on answers counts, the strongest first; default: `feedback` and `shadow`.
+    pub labels: Option<Names>,
 }
 
 /// `[limits]`

@@ -277,7 +277,7 @@ async fn models(State(app): State<Shared>) -> Answered {
 }
 
 async fn router_state(State(app): State<Shared>) -> Answered {
-    json_response(StatusCode::OK, &app.router_state())
+    shown(ask(&app, |app| Ok(app.router_state())).await)
 }
 
 async fn budgets(State(app): State<Shared>) -> Answered {

@@ -3,10 +3,12 @@
 use super::auth::KeyRing;
 use crate::config::units::shown;
 use crate::config::{ModelSettings, Settings};
+use crate::roll_out;
 use crate::telemetry::Telemetry;
 use arc_swap::ArcSwap;
 use policies::Readiness;
 use router::ledger::Ledger;
+use router::rollout::Standing;
 use router::{Limits, Router};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -99,8 +101,19 @@ impl App {
                 "name": rule.name, "head": head.version(), "team": rule.team, "key": rule.key, "part": shown(rule.part),
             })).collect::<Vec<_>>(),
             "keep_prompts": settings.keep_prompts,
+            "roll_outs": self.roll_outs(),
             "risk": risk,
         })
+    }
+
+    /// Where each lane's heads stand, with what is known of those that are tried.
+    fn roll_outs(&self) -> Value {
+        let settings = self.settings.load();
+        let Ok(standings) = roll_out::standings(&self.ledger, &settings) else { return Value::Null };
+        let known = |standing: &Standing| {
+            settings.roll_out.as_ref().and_then(|bounds| standing.assess(&self.ledger, bounds).ok()).flatten()
+        };
+        standings.iter().map(|standing| roll_out::shown(standing, known(standing).as_ref())).collect()
     }
 
     /// The configured models with their state, for the admin API.

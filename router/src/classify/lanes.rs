@@ -7,8 +7,10 @@
 //! **Why shares of their own.** Scores of two heads cannot be compared: each lane has a running quantile for itself, so the
 //! goal is kept in every lane, and so over all.
 //!
-//! **What it does not do.** No head is promoted by itself: `sluice classifier eval` and the records (each names its head)
-//! tell how a new one does. Taking the entry out of the configuration rolls it back at the next reload.
+//! **Trials.** A head that is tried ([`crate::rollout`]) is a lane within a lane: it takes its part of what that one would.
+//!
+//! **What it does not do.** A head in the configuration is not promoted by itself: `sluice classifier eval` and the records
+//! (each names its head) tell how it does. Taking the entry out of the configuration rolls it back at the next reload.
 
 use super::{Classifier, Control};
 use policies::{Facts, RequestId};
@@ -26,6 +28,8 @@ pub struct LaneRule {
     pub key: Option<String>,
     /// The part of those that it takes, 0 to 1.
     pub part: f32,
+    /// It is a trial: it takes its part of what this one would.
+    pub within: Option<Box<LaneRule>>,
 }
 
 /// A judge, the share that its scores steer, and who is judged by it.
@@ -42,8 +46,21 @@ pub struct Lane {
 // === impl LaneRule ===
 
 impl LaneRule {
+    /// The trial of a head on a part (0 to 1) of a lane's sessions.
+    pub fn trial(within: Self, head: &str, part: f32) -> Self {
+        Self { name: format!("trial {head}"), part, within: Some(Box::new(within)), ..Self::default() }
+    }
+
+    /// The lane that its requests count for.
+    pub fn lane(&self) -> &str {
+        self.within.as_ref().map_or(&self.name, |within| &within.name)
+    }
+
     /// Whether a request falls into the lane.
     pub fn takes(&self, facts: &Facts, id: &RequestId) -> bool {
+        if self.within.as_ref().is_some_and(|within| !within.takes(facts, id)) {
+            return false;
+        }
         let principal = &facts.principal;
         let team = self.team.as_ref().is_none_or(|team| principal.team.as_ref() == Some(team));
         let key = self.key.as_deref().is_none_or(|wanted| {

@@ -21,6 +21,8 @@ pub(super) struct Seat {
     pub(super) share: Arc<Control>,
     /// Its name, with the version of its head: labels count for the judge whose decision they speak of.
     pub(super) judge: Arc<str>,
+    /// The entry of `[[router.heads]]` that it belongs to; empty: none.
+    pub(super) lane: Arc<str>,
 }
 
 /// A decision with all it was made of.
@@ -41,9 +43,9 @@ pub(super) struct Considering {
 // === impl Seat ===
 
 impl Seat {
-    pub(super) fn new(classifier: Classifier, share: Arc<Control>) -> Self {
+    pub(super) fn new(classifier: Classifier, share: Arc<Control>, lane: &str) -> Self {
         let judge = format!("{classifier:?}").into();
-        Self { classifier, share, judge }
+        Self { classifier, share, judge, lane: lane.into() }
     }
 }
 

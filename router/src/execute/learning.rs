@@ -20,7 +20,7 @@ impl Router {
         &self,
         (ask, facts): (&Ask, &Facts),
         decision: &RoutingDecision,
-        judge: &Arc<str>,
+        (judge, lane): (&Arc<str>, &Arc<str>),
         evidence: Option<Arc<Evidence>>,
         looked_from: Option<f32>,
     ) -> Option<Box<JudgementRecord>> {
@@ -34,6 +34,7 @@ impl Router {
         let first = decision.considered.iter().find(|seen| seen.rank == Some(0))?;
         Some(Box::new(JudgementRecord {
             judge: judge.clone(),
+            lane: lane.clone(),
             head: signals.head.clone(),
             score,
             threshold: decision.steering.threshold,

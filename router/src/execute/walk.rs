@@ -71,9 +71,12 @@ impl Router {
     ) -> Self {
         let spender = config.spender.clone();
         let lanes = std::mem::take(&mut config.lanes).into_iter();
-        let lanes = lanes.map(|Lane { rule, classifier, share }| (rule, Arc::new(Seat::new(classifier, share))));
+        let lanes = lanes.map(|Lane { rule, classifier, share }| {
+            let seat = Seat::new(classifier, share, rule.lane());
+            (rule, Arc::new(seat))
+        });
         let lanes = lanes.collect();
-        let usual = Arc::new(Seat::new(config.classifier.clone(), share));
+        let usual = Arc::new(Seat::new(config.classifier.clone(), share, ""));
         let local_cost = config.local_cost;
         let desk = Desk { ledger, observer, tasks, spender, budgets: budgets.clone(), local_cost };
         Self { config, fleet, usual, lanes, cascade, budgets, desk }
@@ -182,7 +185,7 @@ impl Router {
                 return Err(Box::new(Denied { head, by: DeniedBy::Refusal(refusal) }));
             }
         };
-        record.judgement = self.judgement((ask, &facts), &decision, &seat.judge, evidence, looked_from);
+        record.judgement = self.judgement((ask, &facts), &decision, (&seat.judge, &seat.lane), evidence, looked_from);
         let mut waited = Duration::ZERO;
         let mut attempts = 0;
         let mut last: Option<DeniedBy> = None;

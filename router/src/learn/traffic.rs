@@ -33,6 +33,9 @@ pub struct Pair {
     pub strong: (String, String),
 }
 
+/// The source of what a shadow experiment's judge said of the local answer; a model as judge has a name of its own.
+pub const SHADOW: &str = "shadow";
+
 /// Cosines at which a local answer counts as another one altogether, and as the same.
 const OTHER: f32 = 0.5;
 const SAME: f32 = 0.95;

@@ -22,6 +22,8 @@ use std::sync::Arc;
 pub struct JudgementRecord {
     /// The judge that is configured, with the digest of its head: scores of different judges are not comparable.
     pub judge: Arc<str>,
+    /// The entry of `[[router.heads]]` that it belongs to; empty: none.
+    pub lane: Arc<str>,
     /// The head that gave the score; `None` where it was not a trained head.
     pub head: Option<Arc<str>>,
     /// How much the strong model is needed, 0 to 1.
@@ -128,7 +130,7 @@ impl Ledger {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let sql = "SELECT j.request, j.at_us, j.team, j.judge, j.head, j.score, j.threshold, j.looked_from, j.side, \
                    j.propensity, j.explored, j.features, j.embedding, j.prompt, r.route, \
-                   (SELECT min(value) FROM labels l WHERE l.request = j.request) \
+                   (SELECT min(value) FROM labels l WHERE l.request = j.request), j.lane \
                    FROM judgements j JOIN requests r ON r.id = j.request ORDER BY j.at_us DESC LIMIT ?1";
         self.read(|db| db.query(sql, cells![limit], judged_row))
     }
@@ -152,6 +154,7 @@ fn judged_row(row: &Row<'_>) -> Result<JudgedRow, LedgerError> {
     let side = row.get::<String>(8)?;
     let judgement = JudgementRecord {
         judge: row.get::<String>(3)?.into(),
+        lane: row.get::<String>(16)?.into(),
         head: text(4)?.map(Into::into),
         score: row.get(5)?,
         threshold: row.get::<Option<f32>>(6)?.unwrap_or(f32::INFINITY),
@@ -187,13 +190,13 @@ pub(super) fn put_judgement(
     let (features, embedding) = (evidence.map(Evidence::features_blob), evidence.and_then(Evidence::embedding_blob));
     db.put(
         "INSERT INTO judgements (request, at_us, key_id, team, judge, head, score, threshold, looked_from, \
-         side, propensity, explored, features, embedding, prompt) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) \
+         side, propensity, explored, features, embedding, prompt, lane) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) \
          ON CONFLICT (request) DO UPDATE SET at_us = excluded.at_us, key_id = excluded.key_id, team = excluded.team, \
          judge = excluded.judge, head = excluded.head, score = excluded.score, threshold = excluded.threshold, \
          looked_from = excluded.looked_from, side = excluded.side, propensity = excluded.propensity, \
          explored = excluded.explored, features = excluded.features, embedding = excluded.embedding, \
-         prompt = excluded.prompt",
+         prompt = excluded.prompt, lane = excluded.lane",
         cells![
             request.id.as_str(),
             request.at_us,
@@ -210,6 +213,7 @@ pub(super) fn put_judgement(
             features.as_ref(),
             embedding.as_ref(),
             judgement.prompt.as_ref(),
+            &*judgement.lane,
         ],
     )
 }

@@ -26,6 +26,7 @@ mod compared;
 mod daily;
 mod evidence;
 mod evidence_prune;
+mod heads;
 mod instances;
 mod keys;
 mod learning;

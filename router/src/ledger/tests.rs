@@ -155,6 +155,7 @@ async fn judged(ledger: &Ledger, id: &str, at_us: i64, key: Option<&str>, judgem
 
 fn judgement(score: f32, side: policies::Location, explored: bool) -> JudgementRecord {
     JudgementRecord {
+        lane: "".into(),
         judge: "Probe(need-1)".into(),
         head: Some("need-1".into()),
         score,

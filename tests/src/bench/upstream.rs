@@ -125,7 +125,8 @@ fn usage() -> Value {
 /// Of these tokens; nothing where nobody asked.
 fn logprobs(words: &[&str], sure: bool) -> Value {
     let tokens = words.iter().map(|word| {
-        let top = json!([{"token": word, "logprob": -0.1, "bytes": null}, {"token": " the", "logprob": -3.0, "bytes": null}]);
+        let top =
+            json!([{"token": word, "logprob": -0.1, "bytes": null}, {"token": " the", "logprob": -3.0, "bytes": null}]);
         json!({"token": word, "logprob": -0.1, "bytes": null, "top_logprobs": top})
     });
     if sure { json!({"content": tokens.collect::<Vec<_>>(), "refusal": null}) } else { Value::Null }

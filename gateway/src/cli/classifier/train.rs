@@ -1,13 +1,16 @@
 //! `sluice classifier train`: rows become a head, or a head and rows another head.
 
 use super::cache::Cache;
+use super::heads::Lane;
 use super::{Half, bar, labelled, load, read_head, show, write_head};
 use crate::cli::{Failure, Setting, say};
+use crate::config::units::shown;
 use router::learn::adapt;
 use router::learn::fit::{self, Embed, Recipe};
 use router::learn::rows::{self, Row};
 use router::probe::head::Provenance;
 use router::probe::{Head, Reading};
+use router::rollout::Step;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -56,6 +59,12 @@ pub struct Train {
     /// Seconds since 1970 that are recorded in the head instead of now.
     #[arg(long, env = "SOURCE_DATE_EPOCH", hide = true)]
     made: Option<i64>,
+    /// Adapts the head that judges now; if the new one is accepted, a running gateway tries it on a part of the sessions.
+    #[arg(long, conflicts_with_all = ["base", "adapt"])]
+    roll_out: bool,
+    /// With `--roll-out`: the entry of `[[router.heads]]`; default: what no entry takes.
+    #[arg(long, value_name = "NAME", default_value = "", requires = "roll_out", hide_default_value = true)]
+    lane: String,
 }
 
 /// A share, as the configuration has it: `20%`.
@@ -67,10 +76,12 @@ fn part(text: &str) -> Result<f32, String> {
 
 pub(super) fn train(setting: &Setting, wanted: &Train) -> Result<(), Failure> {
     let rows = labelled(&wanted.data, wanted.graded, &wanted.without)?;
-    let base = match (&wanted.base, wanted.adapt) {
-        (Some(path), _) => Some(read_head(path)?),
-        (None, true) => Some(load(None)?.head().clone()),
-        (None, false) => None,
+    let lane = if wanted.roll_out { Some(Lane::open(setting, &wanted.lane)?) } else { None };
+    let base = match (&lane, &wanted.base, wanted.adapt) {
+        (Some(lane), _, _) => Some(lane.judging()?),
+        (None, Some(path), _) => Some(read_head(path)?),
+        (None, None, true) => Some(load(None)?.head().clone()),
+        (None, None, false) => None,
     };
     let provenance = provenance(wanted, &rows)?;
     let cache = Cache::open(wanted.embeddings.as_deref())?;
@@ -87,7 +98,7 @@ pub(super) fn train(setting: &Setting, wanted: &Train) -> Result<(), Failure> {
         let fitted = fit::train(&rows, &views, &recipe, wanted.seed, &wanted.name, provenance, &progress)?;
         bar.finish_and_clear();
         let head = write_head(&wanted.out, &fitted.head)?;
-        return told(setting, wanted, &rows, &head, None);
+        return told(setting, wanted, &rows, &head, None, None);
     };
     let older = rows.len() - (rows.len() as f32 * wanted.newest) as usize;
     let adapted =
@@ -95,7 +106,11 @@ pub(super) fn train(setting: &Setting, wanted: &Train) -> Result<(), Failure> {
     let adapted = adapted.unless_worse_on(&base, &rows[older..], &views[older..], wanted.seed);
     bar.finish_and_clear();
     let head = write_head(&wanted.out, &adapted.head)?;
-    told(setting, wanted, &rows, &head, Some(&adapted))
+    let tried = match lane.filter(|_| adapted.accepted) {
+        Some(lane) => Some(lane.try_out(&wanted.out, None, format!("trained on {} rows", rows.len()))?),
+        None => None,
+    };
+    told(setting, wanted, &rows, &head, Some(&adapted), tried.as_ref())
 }
 
 fn provenance(wanted: &Train, rows: &[Row]) -> Result<Provenance, Failure> {
@@ -121,11 +136,13 @@ fn told(
     rows: &[Row],
     head: &Head,
     adapted: Option<&adapt::Adapted>,
+    tried: Option<&Step>,
 ) -> Result<(), Failure> {
     if setting.json {
         say(json!({
             "head": head.version(), "digest": head.digest(), "out": wanted.out, "rows": rows.len(),
             "provenance": head.header.provenance,
+            "tried": tried.map(|step| json!({"lane": step.lane, "part": shown(step.part)})),
             "accepted": adapted.map(|adapted| adapted.accepted),
             "gate": adapted.map(|adapted| json!({
                 "base_apgr": adapted.base_apgr, "new_apgr": adapted.new_apgr, "standard_error": adapted.error,
@@ -145,6 +162,12 @@ fn told(
         if let Some(newest) = adapted.newest {
             say(format!("  APGR on the newest rows, of the new head less that of the base: {newest:+.4}"));
         }
+    }
+    if let Some(step) = tried {
+        say(format!(
+            "  it is tried on {}% of the sessions: see `sluice classifier heads list`",
+            shown(step.part * 100.0)
+        ));
     }
     Ok(())
 }
