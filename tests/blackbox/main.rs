@@ -41,6 +41,7 @@ mod reconcile;
 mod relay;
 mod relay_forms;
 mod replicas;
+mod roll_out;
 mod routing;
 mod savings;
 mod security;
