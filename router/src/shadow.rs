@@ -12,16 +12,17 @@ use crate::ask::Ask;
 use crate::budgets::Hold;
 use crate::compare::Side;
 use crate::execute::Router;
-use crate::experiment::{Experiment, Held, judged, slices_of};
+use crate::experiment::{Experiment, Held, PairJudge, judged, slices_of};
 use crate::fleet::{Model, local_cost};
-use crate::ledger::{AttemptClose, AttemptOpen, Ledger, Outcome, PairRecord, ShadowRecord};
+use crate::learn::traffic::{SHADOW, SHADOW_BY_MODEL};
+use crate::ledger::{AttemptClose, AttemptOpen, LabelRecord, Ledger, Outcome, PairRecord, ShadowRecord};
 use crate::masking::Mask;
 use crate::observe::Observer;
 use adapters::wire::{Seen, WireRequest};
 use adapters::{BackendError, Call, Event};
 use futures::StreamExt;
 use policies::mask::Values;
-use policies::{Amount, Counted, Facts, LocalCost, ModelName, NanoDollars, Permit, Usage};
+use policies::{Amount, Counted, Facts, LocalCost, Location, ModelName, NanoDollars, Permit, Usage};
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -160,6 +161,7 @@ impl ShadowSeed {
                 let class = self.router.config().classes.name(self.facts.class).to_owned();
                 let said = judged(&self.router, &self.experiment, (&self.ask, &class), answers).await;
                 (pair.difference, pair.ballot, pair.why) = (said.difference, said.ballot, said.why);
+                self.label(&pair).await;
             }
         }
         self.ledger.pair_later(pair);
@@ -180,6 +182,35 @@ impl ShadowSeed {
             Default::default()
         });
         (served, shadow)
+    }
+
+    /// What the judge said becomes a label of the local answer, where the pair is one of the house and a hosted model.
+    async fn label(&self, pair: &PairRecord) {
+        let place = |model| self.router.location_of(model);
+        let sides = (place(&pair.left), place(&pair.right));
+        let (Some(difference), (Some(Location::Local), Some(Location::Hosted))) = (pair.difference, sides) else {
+            return;
+        };
+        let by_model = matches!(self.experiment.spec.judge, PairJudge::Model { .. });
+        let label = LabelRecord {
+            request: self.ask.id.clone(),
+            source: if by_model { SHADOW_BY_MODEL } else { SHADOW },
+            at_us: jiff::Timestamp::now().as_microsecond(),
+            kind: "verdict",
+            value: (1.0 + difference).clamp(0.0, 1.0) as f32,
+            corrected: false,
+            correction: None,
+            comment: None,
+        };
+        if let Err(error) = self.ledger.label(label).await {
+            tracing::error!(error = %error, "a shadow's label cannot be kept");
+            return;
+        }
+        let (router, id) = (self.router.clone(), self.ask.id.clone());
+        let counted = tokio::task::spawn_blocking(move || router.labelled(id.as_str())).await;
+        if let Ok(Err(error)) = counted {
+            tracing::error!(error = %error, "a shadow's label cannot be counted");
+        }
     }
 
     fn pair(&self) -> PairRecord {

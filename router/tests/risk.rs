@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use router::{Label, Risk, RiskGoal, RiskState};
 
-const GOAL: RiskGoal = RiskGoal { target: 0.05, confidence: 0.9 };
+const GOAL: RiskGoal = RiskGoal { target: 0.05, confidence: 0.9, shadows: false };
 const RUNS: u64 = 300;
 
 /// A workload: scores are uniform from 0 to 1, and a local answer is wrong with a probability that depends on the score.

@@ -175,7 +175,8 @@ async fn what_is_trained_and_accepted_is_tried_by_one_command() {
     let folder = folder("");
     write_config(folder.path(), &config(&house, &hosted, "", ROLL_OUT));
     std::fs::write(folder.path().join("own.jsonl"), rows(true)).expect("written");
-    let train = ["classifier", "train", "--data", "own.jsonl", "--roll-out", "--no-encoder", "--out", "own.head", "--json"];
+    let train =
+        ["classifier", "train", "--data", "own.jsonl", "--roll-out", "--no-encoder", "--out", "own.head", "--json"];
     let told = run_json(folder.path(), &train, "");
     assert_eq!((&told["accepted"], &told["tried"]["part"]), (&json!(true), &json!(0.5)), "{told}");
     let lane = listed(folder.path())["lanes"][0].clone();

@@ -195,8 +195,8 @@ fn needs(judge: &Judge, probe: &Probe, rows: &[Row]) -> Result<(Vec<f32>, usize)
     let progress = show(&bar);
     let cache = Cache::open(judge.embeddings.as_deref())?;
     let needs = spread(rows.len(), |at| {
-        let mut views = probe.head().views(&rows[at].reading);
-        views.embedding = if probe.has_encoder() { cache.embed(&rows[at].reading) } else { None };
+        let embed = |reading: &Reading| cache.embed(reading);
+        let views = rows[at].views(probe.head().header.bits, if probe.has_encoder() { Some(&embed) } else { None });
         let (_, need) = probe.head().judge(&views);
         far.fetch_add(usize::from(probe.is_far(&views)), Ordering::Relaxed);
         let so_far = done.fetch_add(1, Ordering::Relaxed) + 1;

@@ -71,9 +71,10 @@ pub fn check(setting: &Setting) -> Result<(), Failure> {
         (None, Some(risk)) => {
             let percent = |share: f32| f64::from((share * 10_000.0).round()) / 100.0;
             say(format!(
-                "risk: at most {}% of local answers should have been escalated, with confidence {}%",
+                "risk: at most {}% of local answers should have been escalated, with confidence {}%; labels: feedback{}",
                 percent(risk.target),
-                percent(risk.confidence)
+                percent(risk.confidence),
+                if risk.shadows { ", shadow" } else { "" }
             ));
         }
         (None, None) => say(format!("goal: {:.0}% hosted", router.hosted_share * 100.0)),
@@ -238,6 +239,7 @@ fn meaning(settings: &Settings) -> Value {
             "hosted_rate": router.hosted_rate.map(|rate| json!({"usd": rate.amount, "seconds": rate.every.as_secs()})),
             "risk": router.risk.map(|risk| shown(risk.target)),
             "risk_confidence": router.risk.map(|risk| shown(risk.confidence)),
+            "risk_labels": router.risk.map(|risk| if risk.shadows { vec!["feedback", "shadow"] } else { vec!["feedback"] }),
             "exploration": shown(router.exploration), "switch_cost": shown(router.switch_cost),
             "heads": router.lanes.iter().map(|(rule, head)| json!({
                 "name": rule.name, "head": head.version(), "team": rule.team, "key": rule.key, "part": shown(rule.part),

@@ -12,6 +12,44 @@ use router::rollout::Bounds;
 /// Whose word on answers can be compared.
 const LABELS: [&str; 3] = ["feedback", "shadow", "shadow-model"];
 
+/// Whether shadows' labels count, and what cannot count.
+fn risk_labels(spec: &RouterSpec, found: &mut Findings) -> bool {
+    let Some(names) = &spec.risk_labels else { return false };
+    for name in &names.0 {
+        let why = match name.as_str() {
+            "feedback" | "shadow" => continue,
+            "cascade" => {
+                "a second look is there only for requests near a threshold, and is a guess itself: no risk can be shown by it"
+            }
+            "shadow-model" => "a model's word is not known to agree with people's: no risk can be shown by it",
+            _ => "known are feedback, shadow",
+        };
+        found.problems.push(format!("`router.risk_labels`: `{name}` cannot count: {why}"));
+    }
+    if !names.0.iter().any(|name| name == "feedback") {
+        found.problems.push("`router.risk_labels`: `feedback` always counts: a person's word is the measure".into());
+    }
+    names.0.iter().any(|name| name == "shadow")
+}
+
+/// Says what makes shadows' labels an uneven sample.
+pub(super) fn check_shadows(router: &RouterSettings, experiments: &[router::ExperimentSpec], found: &mut Findings) {
+    if !router.risk.is_some_and(|risk| risk.shadows) {
+        return;
+    }
+    let mut shadows = experiments.iter().filter(|spec| matches!(spec.kind, router::Trial::Shadow(_)));
+    if shadows.clone().next().is_none() {
+        found.warnings.push("`router.risk_labels` counts shadows, and no experiment makes any".into());
+    }
+    if let Some(capped) = shadows.find(|spec| spec.daily.is_some()) {
+        found.warnings.push(format!(
+            "`router.risk_labels` counts shadows, and `experiments.{}.max_usd_per_day` ends those of local answers first: what \
+             remains is no even sample of all requests on such a day",
+            capped.name
+        ));
+    }
+}
+
 /// Reads `[learning.roll_out]`.
 pub(super) fn read_roll_out(
     spec: Option<&RollOutSpec>,
@@ -61,6 +99,11 @@ pub(super) fn read_roll_out(
 /// Reads `[router] risk` and what belongs to it.
 pub(super) fn read_risk(spec: &RouterSpec, found: &mut Findings) -> Option<RiskGoal> {
     let Some(target) = spec.risk.map(|share| share.0) else {
+        if spec.risk_labels.is_some() {
+            found
+                .problems
+                .push("`router.risk_labels` says which labels count for `router.risk`, which is not set".into());
+        }
         if spec.risk_confidence.is_some() {
             found.problems.push("`router.risk_confidence` is the confidence of `router.risk`, which is not set".into());
         }
@@ -73,7 +116,8 @@ pub(super) fn read_risk(spec: &RouterSpec, found: &mut Findings) -> Option<RiskG
     if !(0.5..1.0).contains(&confidence) {
         found.problems.push("`router.risk_confidence` must be at least 50% and below 100%".into());
     }
-    if spec.exploration.is_none_or(|share| share.0 <= 0.0) {
+    let drawn = spec.risk_labels.as_ref().is_some_and(|names| names.0.iter().any(|name| name == "shadow"));
+    if !drawn && spec.exploration.is_none_or(|share| share.0 <= 0.0) {
         found.warnings.push(
             "`router.risk` with `router.exploration` at 0%: everything that can go hosted does, until the ledger has labels \
              of local answers, and without exploration none come in"
@@ -85,7 +129,8 @@ pub(super) fn read_risk(spec: &RouterSpec, found: &mut Findings) -> Option<RiskG
             "`router.unsure` is `local`: what nobody judged stays local, and `router.risk` says nothing about it";
         found.warnings.push(text.into());
     }
-    Some(RiskGoal { target, confidence })
+    let shadows = risk_labels(spec, found);
+    Some(RiskGoal { target, confidence, shadows })
 }
 
 #[cfg(test)]
@@ -102,7 +147,7 @@ mod tests {
     fn a_risk_has_a_confidence() {
         let spec = RouterSpec { risk: Some(Share(0.05)), exploration: Some(Share(0.02)), ..RouterSpec::default() };
         let (goal, found) = read(spec.clone());
-        assert_eq!(goal, Some(RiskGoal { target: 0.05, confidence: 0.9 }));
+        assert_eq!(goal, Some(RiskGoal { target: 0.05, confidence: 0.9, shadows: false }));
         assert!(found.problems.is_empty() && found.warnings.is_empty(), "{found:?}");
         let (_, found) = read(RouterSpec { risk: Some(Share(0.0)), risk_confidence: Some(Share(1.0)), ..spec });
         assert_eq!(found.problems.len(), 2, "{found:?}");

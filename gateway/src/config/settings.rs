@@ -5,7 +5,7 @@ use super::defaults;
 use super::detectors::read_detectors;
 use super::environment::{Environment, misnamed};
 use super::experiments::read_experiments;
-use super::learning::read_roll_out;
+use super::learning::{check_shadows, read_roll_out};
 use super::load::ConfigError;
 use super::masking::read_masking;
 use super::prices::{PriceSettings, read_prices};
@@ -275,11 +275,13 @@ impl Settings {
             found.problems.push(format!("`telemetry.otlp_endpoint`: {why}"));
         }
         let local_cost = read_local_cost(&local_cost, &mut found);
+        let experiments = read_experiments(&experiments, &models, &router, &mut found);
+        check_shadows(&router, &experiments, &mut found);
         let settings = Self {
             server,
             holdout: read_holdout(&savings, local_cost, &mut found),
             budgets,
-            experiments: read_experiments(&experiments, &models, &router, &mut found),
+            experiments,
             prices,
             local_cost,
             providers,

@@ -49,6 +49,11 @@ impl Control {
         }
     }
 
+    /// Whether a risk is kept that shadows' labels count for.
+    pub fn counts_shadows(&self) -> bool {
+        matches!(self, Self::Risk(risk) if risk.goal().shadows)
+    }
+
     /// Whether a risk is kept.
     pub fn keeps_a_risk(&self) -> bool {
         matches!(self, Self::Risk(_))

@@ -20,6 +20,13 @@
 //! nothing above them is ever reached. Labels from scores that a second look had a say in count for no threshold above
 //! these.
 //!
+//! **Shadows.** What a shadow experiment's judge says of local answers counts only where the operator says so
+//! (`risk_labels`): the bound then holds for the judge's word, and that is not a person's. Shadows are drawn whatever the
+//! score is and whoever answers, so their labels are an even sample of all scores at once ([`Label::drawn`]), and need no
+//! exploration. The verdict of a cascade counts never: it is there only for requests near a threshold, so it is no even
+//! sample of those below one, and it is the guess of a small head on the very answer that is in question: a bound that is
+//! made of it would say how sure that head is, not how often it is right.
+//!
 //! **What it does not do.** It cannot know whether answers that somebody rates are like those that nobody rates. It
 //! promises for each point in time, not for all of them at once. Explored requests are beside the promise: they go
 //! local although the judgement spoke against it. A workload that changes is followed at the pace of [`WINDOW`] labels.
@@ -44,6 +51,8 @@ pub struct RiskGoal {
     pub target: f32,
     /// With this confidence (0 to 1).
     pub confidence: f32,
+    /// What a shadow experiment's judge says of local answers counts, too.
+    pub shadows: bool,
 }
 
 /// What was said of a local answer that the judgement, or a draw, asked for.
@@ -117,6 +126,12 @@ impl Label {
         Self { request, score, threshold, looked_from: looked_from.unwrap_or(f32::INFINITY), rate, wrong }
     }
 
+    /// A label of a request that was drawn whatever its score was, and whoever answered it: it stands for every threshold above
+    /// its score.
+    pub fn drawn(request: &str, score: f32, wrong: bool) -> Self {
+        Self::new(request, score, f32::INFINITY, None, 0.0, wrong)
+    }
+
     /// A number of its own, from 0 to 1, that nothing else depends on; the same after a restart.
     fn draw(&self) -> f64 {
         let bits = XxHash3_64::oneshot_with_seed(1, &self.request.to_le_bytes()) >> 11;
@@ -156,6 +171,11 @@ impl Risk {
         let counts = vec![Count::default(); grid.len()].into();
         let seen = Seen { labels: VecDeque::new(), counts, holds: None };
         Self { goal, grid: grid.into(), seen: Mutex::new(seen) }
+    }
+
+    /// What is kept.
+    pub fn goal(&self) -> RiskGoal {
+        self.goal
     }
 
     /// The threshold now: from this score on, hosted.
@@ -256,7 +276,7 @@ fn bound(count: Count, level: f64) -> f64 {
 mod tests {
     use super::*;
 
-    const GOAL: RiskGoal = RiskGoal { target: 0.05, confidence: 0.9 };
+    const GOAL: RiskGoal = RiskGoal { target: 0.05, confidence: 0.9, shadows: false };
 
     fn risk(labels: impl IntoIterator<Item = Label>) -> Risk {
         let risk = Risk::new(GOAL, &[]);

@@ -59,7 +59,9 @@ impl Router {
     pub fn labelled(&self, request: &str) -> Result<(), LedgerError> {
         for seat in self.seats() {
             let Some(before) = seat.share.risk() else { continue };
-            let Some(label) = self.desk.ledger.label_of(&seat.judge, request)? else { continue };
+            let Some(label) = self.desk.ledger.label_of(&seat.judge, seat.share.counts_shadows(), request)? else {
+                continue;
+            };
             if let Some(after) = seat.share.learn(label) {
                 self.tell_risk(Some(&before), &after);
             }
@@ -74,7 +76,8 @@ impl Router {
     pub fn recall(&self) -> Result<(), LedgerError> {
         for seat in self.seats() {
             if let Control::Risk(risk) = seat.share.as_ref() {
-                let after = risk.load(self.desk.ledger.labels(&seat.judge, crate::classify::WINDOW)?);
+                let after =
+                    risk.load(self.desk.ledger.labels(&seat.judge, risk.goal().shadows, crate::classify::WINDOW)?);
                 self.tell_risk(None, &after);
             }
         }

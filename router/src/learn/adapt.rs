@@ -5,6 +5,10 @@
 //! the base. The three are brought to one scale and added with fixed weights; weights that are themselves fitted to 400
 //! rows did worse (`docs/routing-quality.md`).
 //!
+//! **Rows without a prompt.** Features and embeddings that the ledger kept are all that is fitted here, so such rows are as
+//! good as others for the new parts. The base's words are not among them: its part of a row is told from the score that it
+//! gave then, where it was this very head, and is its features' and embedding's alone otherwise.
+//!
 //! **The gate.** A new head is accepted only if, on rows that it had not seen, it ranks better than its base by more than
 //! a standard error. Otherwise the base is handed back as it was: asking costs nothing, and hardly ever gets a workload a
 //! worse head than it had.
@@ -60,10 +64,12 @@ impl Adapted {
         if !self.accepted || rows.is_empty() {
             return self;
         }
-        let of = |head: &Head| -> Vec<Scored> {
-            rows.iter().zip(views).filter_map(|(row, views)| scored(row, head.judge(views).0)).collect()
+        let of = |gain: &dyn Fn(&Row, &Views) -> f32| -> Vec<Scored> {
+            rows.iter().zip(views).filter_map(|(row, views)| scored(row, gain(row, views))).collect()
         };
-        let (difference, _) = metrics::difference(&of(&self.head), &of(base), DRAWS, seed);
+        let (new, old) =
+            (of(&|row, views| adapted_gain(&self.head, base, row, views)), of(&|row, views| gain(base, row, views)));
+        let (difference, _) = metrics::difference(&new, &old, DRAWS, seed);
         self.newest = Some(difference);
         if difference < 0.0 {
             self.accepted = false;
@@ -71,6 +77,19 @@ impl Adapted {
         }
         self
     }
+}
+
+/// What a head thinks of a row: what it said then where its prompt is not kept, else what it says now.
+fn gain(head: &Head, row: &Row, views: &Views) -> f32 {
+    let known = row.kept.as_ref().and_then(|kept| kept.judged.as_ref()).filter(|(judge, _)| *judge == head.version());
+    known.and_then(|(_, score)| head.mix(views).curve.raw(*score)).unwrap_or_else(|| head.judge(views).0)
+}
+
+/// What a head that was adapted from `base` thinks of a row, its base's share as [`gain`] tells it.
+fn adapted_gain(head: &Head, base: &Head, row: &Row, views: &Views) -> f32 {
+    let (mix, of_base) = (head.mix(views), base.mix(views));
+    let share = if of_base.share > 0.0 { mix.share / of_base.share } else { 0.0 };
+    head.judge(views).0 + share * (gain(base, row, views) - base.judge(views).0)
 }
 
 fn of(source: Source, target: Target) -> Wanted {
@@ -106,7 +125,7 @@ pub fn adapt(
         }
         _ => (None, plain_sums),
     };
-    let base_sums: Vec<f32> = views.iter().map(|views| base.judge(views).0).collect();
+    let base_sums: Vec<f32> = rows.iter().zip(views).map(|(row, views)| gain(base, row, views)).collect();
     let of =
         |sums: &[f32]| -> Vec<Scored> { rows.iter().zip(sums).filter_map(|(row, sum)| scored(row, *sum)).collect() };
     let (old, new) = (of(&base_sums), of(&sums));
@@ -141,13 +160,13 @@ pub fn recalibrate(head: &Head, rows: &[Row], views: &[Views]) -> Result<Head, F
         return Err(FitError::TooFew(rows.len()));
     }
     let needs: Vec<f32> = rows.iter().map(|row| row.label.map_or(0.0, |label| label.need)).collect();
-    let ones = vec![1.0; rows.len()];
+    let counts = super::fit::weights(rows);
     let mut head = head.clone();
     let has_embeddings = views.iter().all(|views| views.embedding.is_some());
     let outputs: Vec<Vec<f32>> = views.iter().map(|views| head.outputs(views)).collect();
     let fitted = |mix: &Mix| {
         let gains: Vec<f32> = outputs.iter().map(|outputs| mix.gain(outputs)).collect();
-        Curve::fit(&gains, &needs, &ones, knot(rows.len()))
+        Curve::fit(&gains, &needs, &counts, knot(rows.len()))
     };
     head.header.plain.curve = fitted(&head.header.plain);
     if let Some(mix) = head.header.encoded.as_mut().filter(|_| has_embeddings) {
@@ -175,7 +194,11 @@ impl Blend<'_> {
     /// The new mix, and the gains that it gives for rows that its parts had not seen.
     fn mix(&self, of_base: &Mix, may: impl Fn(Source) -> bool) -> (Mix, Vec<f32>) {
         let material = self.material;
-        let base_gains: Vec<f32> = material.views.iter().map(|views| of_base.gain(&self.base.outputs(views))).collect();
+        let base_gain = |(row, views): (&Row, &Views)| match std::ptr::eq(of_base, self.base.mix(views)) {
+            true => gain(self.base, row, views),
+            false => of_base.gain(&self.base.outputs(views)),
+        };
+        let base_gains: Vec<f32> = material.rows.iter().zip(material.views).map(base_gain).collect();
         let taking: Vec<usize> = (0..self.parts.len()).filter(|part| may(self.parts[*part].source)).collect();
         let columns: Vec<&[f32]> = std::iter::once(base_gains.as_slice())
             .chain(taking.iter().map(|part| self.outputs[*part].as_slice()))
@@ -189,7 +212,7 @@ impl Blend<'_> {
             .map(|row| factors.iter().zip(&columns).map(|(factor, column)| factor * column[row]).sum())
             .collect();
         // One slope and one bias bring the sum back to the size of a gain; a slope that falls would turn the order.
-        let (slope, bias) = ridge(&[&blended], &material.gains, &vec![1.0; blended.len()], 1.0);
+        let (slope, bias) = ridge(&[&blended], &material.gains, &material.weights, 1.0);
         let slope = slope.first().copied().unwrap_or(0.0).max(1e-3);
         let gains: Vec<f32> = blended.iter().map(|value| slope * value + bias).collect();
         let mut weights = vec![0f32; self.base.parts.len() + self.parts.len()];
@@ -197,7 +220,7 @@ impl Blend<'_> {
             weights[self.base.parts.len() + part] = slope * factor;
         }
         let share = slope * factors.first().copied().unwrap_or(0.0);
-        let curve = Curve::fit(&gains, &material.needs, &vec![1.0; gains.len()], knot(gains.len()));
+        let curve = Curve::fit(&gains, &material.needs, &material.weights, knot(gains.len()));
         let cold = percentiles(gains.iter().map(|gain| curve.apply(*gain)).collect());
         (Mix { curve, cold, ..of_base.adapted(share, Sum { weights, bias }) }, gains)
     }

@@ -16,7 +16,7 @@ use super::material::{Material, Outputs};
 use super::metrics::{Figures, Scored};
 use super::rows::Row;
 use crate::probe::head::{Provenance, Source, Views};
-use crate::probe::{Head, Reading, features, ngrams};
+use crate::probe::{Head, Reading};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -100,12 +100,7 @@ pub type Embed<'a> = Option<&'a (dyn Fn(&Reading) -> Option<Vec<f32>> + Sync)>;
 pub fn views(rows: &[Row], bits: u32, embed: Embed<'_>, progress: Progress<'_>) -> Vec<Views> {
     let done = AtomicUsize::new(0);
     spread(rows.len(), |at| {
-        let reading = &rows[at].reading;
-        let views = Views {
-            features: features::compute(reading),
-            grams: ngrams::count(reading.text(), bits),
-            embedding: embed.and_then(|embed| embed(reading)),
-        };
+        let views = rows[at].views(bits, embed);
         let so_far = done.fetch_add(1, Ordering::Relaxed) + 1;
         if so_far.is_multiple_of(100) || so_far == rows.len() {
             progress("reading", so_far, rows.len());
@@ -156,7 +151,16 @@ pub fn scored(row: &Row, score: f32) -> Option<Scored> {
         weak: f64::from(label.weak),
         strong: f64::from(label.strong),
         need: f64::from(label.need),
+        weight: f64::from(row.weight),
     })
+}
+
+/// How much each row counts, 1 in the mean.
+pub(super) fn weights(rows: &[Row]) -> Vec<f32> {
+    let mean = rows.iter().map(|row| row.weight).sum::<f32>() / rows.len().max(1) as f32;
+    // Rows that all count the same count 1, to the last bit.
+    let alike = rows.windows(2).all(|two| two[0].weight == two[1].weight);
+    rows.iter().map(|row| if alike { 1.0 } else { row.weight / mean }).collect()
 }
 
 fn count_by_source(rows: &[Row]) -> Vec<(String, usize)> {

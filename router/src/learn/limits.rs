@@ -22,7 +22,8 @@ pub(super) fn guard(material: &Material<'_>, seed: u64) -> Guard {
         vec![(0..material.rows.len()).collect()]
     };
     let unknown = kinds.iter().filter_map(|rows| quantile(&mut unknown_shares(material, rows), FAR));
-    let unknown = unknown.fold(0.0, f32::max);
+    // Rows without a text say nothing of which words are unusual: nothing is far by its words.
+    let unknown = if material.has_words() { unknown.fold(0.0, f32::max) } else { 1.0 };
     if material.dimensions() == 0 {
         return Guard { unknown, ..Guard::default() };
     }

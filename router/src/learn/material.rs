@@ -58,6 +58,8 @@ pub(super) struct Material<'a> {
     pub(super) gains: Vec<f32>,
     pub(super) needs: Vec<f32>,
     pub(super) graded: Vec<bool>,
+    /// How much each row counts, 1 in the mean.
+    pub(super) weights: Vec<f32>,
     weak: Vec<f32>,
     strong: Vec<f32>,
     binned: Binned,
@@ -102,6 +104,7 @@ impl<'a> Material<'a> {
             gains,
             needs: of(|label| label.need),
             graded: rows.iter().map(|row| row.label.is_some_and(|label| label.graded)).collect(),
+            weights: super::fit::weights(rows),
             weak: of(|label| label.weak),
             strong: of(|label| label.strong),
             binned: Binned::of(&features),
@@ -118,6 +121,11 @@ impl<'a> Material<'a> {
         if all { first } else { 0 }
     }
 
+    /// Whether any row has a text, and so words.
+    pub(super) fn has_words(&self) -> bool {
+        self.rows.iter().any(|row| row.kept.is_none())
+    }
+
     /// Whether there are enough rows of both kinds for two opinions.
     pub(super) fn has_both(&self) -> bool {
         let graded = self.graded.iter().filter(|graded| **graded).count();
@@ -126,10 +134,14 @@ impl<'a> Material<'a> {
 
     /// The parts of a head; how many of them are of the measured opinion, and how many then are the gate's.
     pub(super) fn wanted(&self) -> (Vec<Wanted>, usize, usize) {
-        let with_embedding = self.dimensions() > 0;
+        let (with_embedding, with_words) = (self.dimensions() > 0, self.has_words());
         let of = |kind, list: &[(Source, Target)]| -> Vec<Wanted> {
             list.iter()
-                .filter(|(source, _)| with_embedding || *source != Source::Embedding)
+                .filter(|(source, _)| match source {
+                    Source::Embedding => with_embedding,
+                    Source::Words => with_words,
+                    Source::Features => true,
+                })
                 .map(|(source, target)| Wanted { source: *source, target: *target, kind })
                 .collect()
         };
@@ -208,7 +220,7 @@ impl<'a> Material<'a> {
             }
         };
         let counts = match kind {
-            Kind::Measured | Kind::Graded => vec![1.0; self.rows.len()],
+            Kind::Measured | Kind::Graded => self.weights.clone(),
             Kind::Both => self.balanced(),
         };
         let recipe = &self.recipe;
@@ -285,9 +297,10 @@ impl<'a> Material<'a> {
             })
             .sum();
         let targets: Vec<f32> = rows.iter().map(|row| self.gains[*row as usize]).collect();
+        let counts: Vec<f32> = rows.iter().map(|row| self.weights[*row as usize]).collect();
         let columns: Vec<&[f32]> = columns.iter().map(Vec::as_slice).collect();
         let pull = self.recipe.embedding_pull * spread;
-        let (weights, bias) = ridge(&columns, &targets, &vec![1.0; targets.len()], pull);
+        let (weights, bias) = ridge(&columns, &targets, &counts, pull);
         Body::Dense { bias, weights }
     }
 
@@ -295,7 +308,8 @@ impl<'a> Material<'a> {
     pub(super) fn mix(&self, fitted: &Outputs<'_>, may: impl Fn(Source) -> bool) -> (Mix, Vec<f32>) {
         let both = self.has_both();
         let counts = |graded: bool| -> Vec<f32> {
-            self.graded.iter().map(|is| f32::from(u8::from(!both || *is == graded))).collect()
+            let takes = self.graded.iter().map(|is| f32::from(u8::from(!both || *is == graded)));
+            takes.zip(&self.weights).map(|(takes, weight)| takes * weight).collect()
         };
         let measured = sum_of(fitted, 0..fitted.measured, &may, &self.gains, &counts(false));
         let everyday = both.then(|| {

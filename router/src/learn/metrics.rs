@@ -23,6 +23,8 @@ pub struct Scored {
     pub strong: f64,
     /// The need: 0 or 1, or graded between.
     pub need: f64,
+    /// How much the prompt counts beside the others; 1 as a rule.
+    pub weight: f64,
 }
 
 /// The figures of one set of prompts.
@@ -177,8 +179,8 @@ impl Ordered {
 
     /// The figures when each prompt counts so often.
     fn figures(&self, counts: &[u32]) -> Figures {
-        let counted = || self.rows.iter().zip(counts.iter().map(|count| f64::from(*count)));
-        let n: f64 = counts.iter().map(|count| f64::from(*count)).sum();
+        let counted = || self.rows.iter().zip(counts).map(|(row, count)| (row, f64::from(*count) * row.weight));
+        let n: f64 = counted().map(|(_, count)| count).sum();
         let q_weak = counted().map(|(row, count)| row.weak * count).sum::<f64>() / n;
         let q_strong = counted().map(|(row, count)| row.strong * count).sum::<f64>() / n;
         let gap = q_strong - q_weak;
@@ -197,20 +199,22 @@ impl Ordered {
             before = Some((share, recovered));
         });
         let brier = counted().map(|(row, count)| (row.score.clamp(0.0, 1.0) - row.need).powi(2) * count).sum::<f64>();
-        let (_, ece) = bins(self.rows.iter().copied().zip(counts.iter().map(|count| f64::from(*count))));
+        let (_, ece) = bins(counted().map(|(row, count)| (*row, count)));
         let auroc = self.auroc(counts);
-        Figures { n: n as usize, q_weak, q_strong, apgr, cpt50, cpt80, auroc, brier: brier / n, ece }
+        let prompts: u32 = counts.iter().sum();
+        Figures { n: prompts as usize, q_weak, q_strong, apgr, cpt50, cpt80, auroc, brier: brier / n, ece }
     }
 
     /// Calls `point` at (0, all weak) and at the end of every group of equal scores.
     fn walk(&self, counts: &[u32], mut point: impl FnMut(f64, f64)) {
-        let n: f64 = counts.iter().map(|count| f64::from(*count)).sum();
-        let weak: f64 = self.rows.iter().zip(counts).map(|(row, count)| row.weak * f64::from(*count)).sum();
+        let count_of = |row: &Scored, count: u32| f64::from(count) * row.weight;
+        let n: f64 = self.rows.iter().zip(counts).map(|(row, count)| count_of(row, *count)).sum();
+        let weak: f64 = self.rows.iter().zip(counts).map(|(row, count)| row.weak * count_of(row, *count)).sum();
         point(0.0, weak / n);
         let (mut strong_calls, mut quality) = (0.0, weak);
         for (at, (row, count)) in self.rows.iter().zip(counts).enumerate() {
-            strong_calls += f64::from(*count);
-            quality += (row.strong - row.weak) * f64::from(*count);
+            strong_calls += count_of(row, *count);
+            quality += (row.strong - row.weak) * count_of(row, *count);
             let ends = self.rows.get(at + 1).is_none_or(|next| next.score != row.score);
             if ends {
                 point(strong_calls / n, quality / n);
@@ -231,7 +235,7 @@ impl Ordered {
                 (equal, equal_gaining) = (0.0, 0.0);
                 last = Some(row.score);
             }
-            let count = f64::from(*count);
+            let count = f64::from(*count) * row.weight;
             if row.strong > row.weak { equal_gaining += count } else { equal += count }
         }
         wins += equal_gaining * (below + equal / 2.0);
@@ -292,7 +296,7 @@ mod tests {
         let is = |is: bool| f64::from(u8::from(is));
         let row = |i: u32| {
             let (weak, strong) = (is(i.is_multiple_of(3)), is(!i.is_multiple_of(4)));
-            Scored { score: f64::from(i * 7 % 11) / 11.0, weak, strong, need: is(strong > weak) }
+            Scored { score: f64::from(i * 7 % 11) / 11.0, weak, strong, need: is(strong > weak), weight: 1.0 }
         };
         (0..40).map(row).collect()
     }
@@ -316,11 +320,27 @@ mod tests {
         assert_eq!(difference(&rows, &rows, 100, 1), (0.0, Interval { low: 0.0, high: 0.0 }));
     }
 
+    #[test]
+    fn a_prompt_that_counts_for_two_counts_as_two() {
+        let mut rows = fixture();
+        let doubled: Vec<Scored> = rows.iter().chain(&rows[..7]).copied().collect();
+        rows.iter_mut().take(7).for_each(|row| row.weight = 2.0);
+        let (weighted, doubled) = (Figures::of(&rows), Figures::of(&doubled));
+        let pairs = [
+            (weighted.apgr, doubled.apgr),
+            (weighted.cpt80, doubled.cpt80),
+            (weighted.auroc, doubled.auroc),
+            (weighted.brier, doubled.brier),
+            (weighted.ece, doubled.ece),
+        ];
+        assert!(pairs.iter().all(|(one, other)| (one - other).abs() < 1e-9), "{pairs:?}");
+    }
+
     proptest! {
         #[test]
         fn one_score_for_all_is_as_good_as_chance(labels in proptest::collection::vec((any::<bool>(), any::<bool>()), 10..100)) {
             let row = |(weak, strong): &(bool, bool)| Scored {
-                score: 0.5, weak: f64::from(u8::from(*weak)), strong: f64::from(u8::from(*strong)), need: 0.0,
+                score: 0.5, weak: f64::from(u8::from(*weak)), strong: f64::from(u8::from(*strong)), need: 0.0, weight: 1.0,
             };
             let rows: Vec<Scored> = labels.iter().map(row).collect();
             let figures = Figures::of(&rows);

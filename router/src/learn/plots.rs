@@ -123,6 +123,7 @@ mod tests {
             weak: f64::from(n % 2),
             strong: 1.0,
             need: f64::from(1 - n % 2),
+            weight: 1.0,
         };
         let rows: Vec<Scored> = (0..200).map(row).collect();
         for picture in [reliability(&rows).unwrap(), cost_quality(&[("all".into(), rows.clone())]).unwrap()] {

@@ -9,10 +9,20 @@
 //!   `category`, `language`. Read as a strong answer that is right and a weak one that is right as often as the strong
 //!   one is not needed.
 //!
-//! A row to be scored needs `id` and `prompt` (or `messages`) only. Other fields are let pass. Every complaint names the
-//! file and the line.
+//! In place of a prompt a row may have what a head saw of it, as the ledger keeps it when prompts are not kept: `features` (the
+//! numbers of [`features::NAMES`], in that order) and, where an encoder ran, `embedding` (384 numbers). Such a row has no
+//! n-grams: parts that look at words learn nothing from it. With `head` and `score` (who judged it, and how) the head that is
+//! adapted is known to have given that score, words included.
+//!
+//! `propensity` (above 0, at most 1; default 1) is the probability with which the label of a row came to be known: a row that
+//! was known with one in ten counts for ten, at most for [`MOST_WEIGHT`].
+//!
+//! A row to be scored needs `id` and `prompt` (or `messages`, or `features`) only. Other fields are let pass. Every complaint
+//! names the file and the line.
 
-use crate::probe::Reading;
+use super::fit::Embed;
+use crate::probe::head::Views;
+use crate::probe::{Reading, features, ngrams};
 use adapters::wire::WireRequest;
 use flate2::read::MultiGzDecoder;
 use policies::Endpoint;
@@ -76,8 +86,12 @@ pub struct Row {
     pub task: String,
     /// Prompts that ask nearly the same share a group.
     pub group: String,
-    /// What is read of the prompt.
+    /// What is read of the prompt; nothing where `kept` takes its place.
     pub reading: Reading,
+    /// What a head saw of it, where there is no prompt.
+    pub kept: Option<Box<Kept>>,
+    /// How much it counts, from 1 (its label was sure to be known) to [`MOST_WEIGHT`].
+    pub weight: f32,
     /// Characters of the prompt.
     pub chars: usize,
     /// Absent when there is nothing but the prompt.
@@ -86,9 +100,33 @@ pub struct Row {
     pub pair: Option<(String, String)>,
 }
 
+/// What a head saw of a prompt that is not kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// The features, as many as [`features::NAMES`].
+    pub features: Vec<f32>,
+    /// The embedding, where an encoder ran.
+    pub embedding: Option<Vec<f32>>,
+    /// The head that judged it, and the score that it gave.
+    pub judged: Option<(String, f32)>,
+}
+
+/// The most that a row counts: beyond, few rows would say all.
+pub const MOST_WEIGHT: f32 = 20.0;
+
 #[derive(Deserialize)]
 struct WireRow {
     id: String,
+    #[serde(default)]
+    features: Option<Vec<f32>>,
+    #[serde(default)]
+    embedding: Option<Vec<f32>>,
+    #[serde(default)]
+    head: Option<String>,
+    #[serde(default)]
+    score: Option<f32>,
+    #[serde(default)]
+    propensity: Option<f32>,
     #[serde(default)]
     prompt: Option<String>,
     #[serde(default)]
@@ -125,6 +163,22 @@ impl Row {
         self.label.map_or(0.0, |label| label.strong - label.weak)
     }
 
+    /// As the parts of a head see it; without `embed`, without the embedding.
+    pub fn views(&self, bits: u32, embed: Embed<'_>) -> Views {
+        match &self.kept {
+            Some(kept) => Views {
+                features: kept.features.clone(),
+                grams: vec![],
+                embedding: kept.embedding.clone().filter(|_| embed.is_some()),
+            },
+            None => Views {
+                features: features::compute(&self.reading),
+                grams: ngrams::count(self.reading.text(), bits),
+                embedding: embed.and_then(|embed| embed(&self.reading)),
+            },
+        }
+    }
+
     /// The half of the graded rows that heads are trained on: the first byte of the id's SHA-256 is even. The other half
     /// is for evaluation only.
     pub fn is_training_half(&self) -> bool {
@@ -139,7 +193,7 @@ impl WireRow {
             (Some(prompt), None) => serde_json::json!([{"role": "user", "content": prompt}]),
             (None, Some(messages)) => messages.clone(),
             (Some(_), Some(_)) => return Err("it has both `prompt` and `messages`".into()),
-            (None, None) => return Err("it has neither `prompt` nor `messages`".into()),
+            (None, None) => return Err("it has neither `prompt` nor `messages`, and only a text is a request".into()),
         };
         let mut body = serde_json::json!({"model": "auto", "messages": messages});
         if let Some(tools) = &self.tools {
@@ -148,8 +202,36 @@ impl WireRow {
         WireRequest::parse(Endpoint::Chat, body.to_string().into()).map_err(|why| why.message)
     }
 
+    /// What takes the place of the prompt.
+    fn kept(&self) -> Result<Option<Box<Kept>>, String> {
+        let wanted = (features::NAMES.len(), crate::encoder::DIMENSIONS);
+        match (&self.prompt, &self.messages, &self.features) {
+            (Some(_), _, _) | (_, Some(_), _) => Ok(None),
+            (None, None, None) => Err("it has neither `prompt` nor `messages`, nor `features`".into()),
+            (None, None, Some(features)) if features.len() != wanted.0 => {
+                let (found, wanted) = (features.len(), wanted.0);
+                Err(format!("`features` has {found} numbers, this program's heads look at {wanted}"))
+            }
+            (None, None, Some(_)) if self.embedding.as_ref().is_some_and(|embedding| embedding.len() != wanted.1) => {
+                Err(format!("`embedding` has not {} numbers", wanted.1))
+            }
+            (None, None, Some(features)) => Ok(Some(Box::new(Kept {
+                features: features.clone(),
+                embedding: self.embedding.clone(),
+                judged: self.head.clone().zip(self.score),
+            }))),
+        }
+    }
+
     fn read(self) -> Result<Row, String> {
+        let kept = self.kept()?;
+        let weight = match self.propensity {
+            None => 1.0,
+            Some(propensity) if propensity > 0.0 && propensity <= 1.0 => (1.0 / propensity).min(MOST_WEIGHT),
+            Some(_) => return Err("`propensity` is not above 0 and at most 1".into()),
+        };
         let (reading, chars) = match (&self.prompt, &self.messages) {
+            (None, None) => (Reading::of_prompt(""), 0),
             (Some(prompt), None) if self.tools.is_none() => (Reading::of_prompt(prompt), prompt.chars().count()),
             _ => {
                 let request = self.request()?;
@@ -179,6 +261,8 @@ impl WireRow {
             group: self.group.unwrap_or_else(|| self.id.clone()),
             id: self.id,
             reading,
+            kept,
+            weight,
             chars,
             label,
             pair: self.weak_model.zip(self.strong_model),
@@ -292,9 +376,11 @@ mod tests {
     fn what_is_wrong_is_said_with_file_and_line() {
         for (text, what) in [
             ("{\"id\": \"a\", \"prompt\": \"x\"}\nnonsense", "line 2: not a row"),
-            ("{\"id\": \"a\"}", "line 1: it has neither `prompt` nor `messages`"),
+            ("{\"id\": \"a\"}", "line 1: it has neither `prompt` nor `messages`, nor `features`"),
             ("{\"id\": \"a\", \"prompt\": \"x\", \"q_weak\": 0}", "but not `q_strong`"),
             ("{\"id\": \"a\", \"prompt\": \"x\", \"need\": 7}", "`need` is not from 0 to 1"),
+            ("{\"id\": \"a\", \"features\": [1, 2]}", "`features` has 2 numbers"),
+            ("{\"id\": \"a\", \"prompt\": \"x\", \"propensity\": 0}", "`propensity` is not"),
             ("\n\n", "holds no rows"),
         ] {
             let file = file(text);

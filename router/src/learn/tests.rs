@@ -30,6 +30,8 @@ fn rows(count: usize, turned: bool) -> Vec<Row> {
             group: format!("group {}", n / 2),
             chars: prompt.len(),
             reading: Reading::of_prompt(&prompt),
+            kept: None,
+            weight: 1.0,
             label: Some(Label { weak: 1.0 - need, strong: 1.0, need, graded: false }),
             pair: None,
         }

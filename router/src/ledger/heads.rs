@@ -212,3 +212,6 @@ fn step(row: &Row<'_>) -> Result<Step, LedgerError> {
         why: row.get(8)?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,8 +13,10 @@ use super::store::{Db, Row, cells};
 use super::writer::Op;
 use super::{Ledger, LedgerError};
 use crate::classify::{Evidence, Label};
+use crate::learn::traffic::SHADOW;
 use policies::{KeyId, Location, RequestId};
 use serde_json::{Value, json};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// How a request was judged, and which side was taken.
@@ -49,13 +51,13 @@ pub struct JudgementRecord {
 pub struct LabelRecord {
     /// The request.
     pub request: RequestId,
-    /// Who says so: `feedback`.
+    /// Who says so: `feedback`; `shadow` or `shadow-model`, a shadow experiment's judge: by a rule or an embedding, or a model.
     pub source: &'static str,
     /// When it was said, microseconds since 1970.
     pub at_us: i64,
-    /// `up`, `down`, `score` or `correction`.
+    /// `up`, `down`, `score` or `correction`; a judge's word is a `verdict`.
     pub kind: &'static str,
-    /// How good the answer was, 0 to 1.
+    /// How good the answer was, 0 to 1; a judge speaks of the local one, beside the hosted one.
     pub value: f32,
     /// The answer was corrected.
     pub corrected: bool,
@@ -78,15 +80,20 @@ pub struct JudgedRow {
     pub judgement: JudgementRecord,
     /// The side whose answer was sent; `None` where none was.
     pub served: Option<String>,
-    /// The worst that was said of that answer, 0 to 1; `None` where nothing was.
-    pub value: Option<f32>,
+    /// The model that answered; `None`: nobody did.
+    pub model: Option<String>,
+    /// What was said, by source, 0 to 1.
+    pub labels: Vec<(String, f32)>,
+    /// How probably wrong (0 to 1) a second look found the local answer, where one was taken.
+    pub doubt: Option<f32>,
 }
 
-/// Labels that say something about a threshold: the side was chosen by judgement or by draw, the answer is the local
-/// one, and no second look had a say in its being sent.
-const TELLING: &str = "SELECT j.request, j.score, j.threshold, j.looked_from, j.propensity, j.explored, min(l.value) \
+/// Labels that say something about a threshold: a client's where the side was chosen by judgement or by draw, the answer is the
+/// local one, and no second look had a say in its being sent; a shadow's (where `?2` names that source) always.
+const TELLING: &str = "SELECT j.request, j.score, j.threshold, j.looked_from, j.propensity, j.explored, l.value, l.source \
     FROM labels l JOIN judgements j ON j.request = l.request JOIN requests r ON r.id = l.request \
-    WHERE j.judge = ?1 AND j.side = 'local' AND r.route = 'local' AND r.reason IN ('classifier', 'exploration')";
+    WHERE j.judge = ?1 AND (l.source = ?2 OR (l.source = 'feedback' AND j.side = 'local' \
+    AND r.route = 'local' AND r.reason IN ('classifier', 'exploration')))";
 
 // === impl Ledger: learning ===
 
@@ -108,44 +115,87 @@ impl Ledger {
         self.writer.commit(Op::Label(Box::new(label))).await
     }
 
-    /// The newest labels of local answers that this judge sent there, the oldest first.
-    pub fn labels(&self, judge: &str, limit: usize) -> Result<Vec<Label>, LedgerError> {
+    /// The newest labels of local answers that this judge sent there, the oldest first; with `shadows`, what judges of shadow
+    /// experiments say of local answers, too.
+    pub fn labels(&self, judge: &str, shadows: bool, limit: usize) -> Result<Vec<Label>, LedgerError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.read(|db| {
-            let sql = format!("{TELLING} GROUP BY j.request ORDER BY max(l.at_us) DESC LIMIT ?2");
-            let mut labels = db.query(&sql, cells![judge, limit], telling)?;
-            labels.reverse();
-            Ok(labels)
-        })
+        let sql = format!("{TELLING} ORDER BY l.at_us DESC, l.request DESC LIMIT ?3");
+        let mut found = self.read(|db| db.query(&sql, cells![judge, drawn(shadows), limit], telling))?;
+        found.reverse();
+        Ok(labels_of(found))
     }
 
     /// What the labels of one request say about the threshold; `None` where they say nothing.
-    pub fn label_of(&self, judge: &str, request: &str) -> Result<Option<Label>, LedgerError> {
-        let sql = format!("{TELLING} AND l.request = ?2 GROUP BY j.request");
-        self.read(|db| db.first(&sql, cells![judge, request], telling))
+    pub fn label_of(&self, judge: &str, shadows: bool, request: &str) -> Result<Option<Label>, LedgerError> {
+        let sql = format!("{TELLING} AND l.request = ?3 ORDER BY l.at_us");
+        let found = self.read(|db| db.query(&sql, cells![judge, drawn(shadows), request], telling))?;
+        Ok(labels_of(found).pop())
     }
 
     /// The newest judged requests with what was said of their answers, the latest first.
     pub fn judged(&self, limit: usize) -> Result<Vec<JudgedRow>, LedgerError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let sql = "SELECT j.request, j.at_us, j.team, j.judge, j.head, j.score, j.threshold, j.looked_from, j.side, \
-                   j.propensity, j.explored, j.features, j.embedding, j.prompt, r.route, \
-                   (SELECT min(value) FROM labels l WHERE l.request = j.request), j.lane \
+                   j.propensity, j.explored, j.features, j.embedding, j.prompt, r.route, r.cascade, j.lane, r.model \
                    FROM judgements j JOIN requests r ON r.id = j.request ORDER BY j.at_us DESC LIMIT ?1";
-        self.read(|db| db.query(sql, cells![limit], judged_row))
+        let said = "SELECT request, source, value FROM labels ORDER BY request, source";
+        self.read(|db| {
+            let mut rows = db.query(sql, cells![limit], judged_row)?;
+            let mut labels: HashMap<String, Vec<(String, f32)>> = HashMap::new();
+            for (request, source, value) in
+                db.query(said, &[], |row| Ok((row.get::<String>(0)?, row.get(1)?, row.get(2)?)))?
+            {
+                labels.entry(request).or_default().push((source, value));
+            }
+            for row in &mut rows {
+                row.labels = labels.remove(&row.request).unwrap_or_default();
+            }
+            Ok(rows)
+        })
     }
 }
 
-fn telling(row: &Row<'_>) -> Result<Label, LedgerError> {
+/// A label as it was read: the request, whether a shadow's judge gave it, its mark, and what it says of the threshold.
+struct Telling {
+    request: String,
+    drawn: bool,
+    score: f32,
+    wrong: bool,
+    said: Label,
+}
+
+fn telling(row: &Row<'_>) -> Result<Telling, LedgerError> {
     let (propensity, explored): (f32, bool) = (row.get(4)?, row.get(5)?);
-    Ok(Label::new(
-        &row.get::<String>(0)?,
-        row.get(1)?,
+    let (request, score): (String, f32) = (row.get(0)?, row.get(1)?);
+    let wrong = row.get::<f32>(6)? < 0.5;
+    let said = Label::new(
+        &request,
+        score,
         row.get::<Option<f32>>(2)?.unwrap_or(f32::INFINITY),
         row.get::<Option<f32>>(3)?,
         if explored { propensity } else { 1.0 - propensity },
-        row.get::<f32>(6)? < 0.5,
-    ))
+        wrong,
+    );
+    Ok(Telling { drawn: row.get::<String>(7)? == SHADOW, request, score, wrong, said })
+}
+
+/// The source whose labels are an even sample, where it counts; no source has an empty name.
+fn drawn(counts: bool) -> &'static str {
+    if counts { SHADOW } else { "" }
+}
+
+/// One label a request: a client's word where there is one, and drawn where a shadow was.
+fn labels_of(found: Vec<Telling>) -> Vec<Label> {
+    let drawn: HashSet<String> = found.iter().filter(|one| one.drawn).map(|one| one.request.clone()).collect();
+    let rated: HashSet<String> = found.iter().filter(|one| !one.drawn).map(|one| one.request.clone()).collect();
+    let counts = found.into_iter().filter(|one| !one.drawn || !rated.contains(&one.request));
+    counts
+        .map(
+            |one| {
+                if drawn.contains(&one.request) { Label::drawn(&one.request, one.score, one.wrong) } else { one.said }
+            },
+        )
+        .collect()
 }
 
 fn judged_row(row: &Row<'_>) -> Result<JudgedRow, LedgerError> {
@@ -171,8 +221,16 @@ fn judged_row(row: &Row<'_>) -> Result<JudgedRow, LedgerError> {
         team: text(2)?,
         judgement,
         served: text(14)?,
-        value: row.get(15)?,
+        model: text(17)?,
+        labels: vec![],
+        doubt: text(15)?.as_deref().and_then(doubt),
     })
+}
+
+/// How probably wrong a second look found a local answer.
+fn doubt(cascade: &str) -> Option<f32> {
+    let look: Value = serde_json::from_str(cascade).ok()?;
+    look["wrong"].as_f64().map(|wrong| wrong as f32)
 }
 
 /// Databases know infinity, JSON does not; a threshold that is never reached is none.

@@ -127,7 +127,13 @@ fn a_newer_file_is_refused() {
 }
 
 /// A judged request with its one attempt.
-async fn judged(ledger: &Ledger, id: &str, at_us: i64, key: Option<&str>, judgement: Option<JudgementRecord>) {
+pub(super) async fn judged(
+    ledger: &Ledger,
+    id: &str,
+    at_us: i64,
+    key: Option<&str>,
+    judgement: Option<JudgementRecord>,
+) {
     let side = judgement.as_ref().map_or("local", |judgement| judgement.side.word());
     let explored = judgement.as_ref().is_some_and(|judgement| judgement.explored);
     let payer = Payer { key: key.map(Into::into), ..Payer::default() };
@@ -153,7 +159,7 @@ async fn judged(ledger: &Ledger, id: &str, at_us: i64, key: Option<&str>, judgem
     ledger.close(closed(open, 1), Some(record)).await.unwrap();
 }
 
-fn judgement(score: f32, side: policies::Location, explored: bool) -> JudgementRecord {
+pub(super) fn judgement(score: f32, side: policies::Location, explored: bool) -> JudgementRecord {
     JudgementRecord {
         lane: "".into(),
         judge: "Probe(need-1)".into(),
@@ -173,7 +179,7 @@ fn judgement(score: f32, side: policies::Location, explored: bool) -> JudgementR
     }
 }
 
-fn label(request: &str, at_us: i64, value: f32) -> LabelRecord {
+pub(super) fn label(request: &str, at_us: i64, value: f32) -> LabelRecord {
     LabelRecord {
         request: request.into(),
         source: "feedback",
@@ -222,12 +228,12 @@ async fn of_labels_the_last_counts_and_only_those_of_local_answers_speak_of_the_
     ledger.label(label("a", 9, 0.25)).await.unwrap();
     let expected =
         |id: &str, score, wrong| crate::classify::Label::new(id, score, f32::INFINITY, Some(0.75), 0.125, wrong);
-    let labels = ledger.labels("Probe(need-1)", 10).unwrap();
+    let labels = ledger.labels("Probe(need-1)", false, 10).unwrap();
     assert_eq!(labels, [expected("d", 0.5, false), expected("a", 0.25, true)], "by the time of the label");
-    assert_eq!(ledger.labels("Probe(need-1)", 1).unwrap(), [expected("a", 0.25, true)], "the newest");
-    assert_eq!(ledger.label_of("Probe(need-1)", "a").unwrap(), Some(expected("a", 0.25, true)));
-    assert_eq!(ledger.label_of("Probe(need-1)", "b").unwrap(), None);
-    assert!(ledger.labels("Probe(need-2)", 10).unwrap().is_empty(), "scores of another head are others");
+    assert_eq!(ledger.labels("Probe(need-1)", false, 1).unwrap(), [expected("a", 0.25, true)], "the newest");
+    assert_eq!(ledger.label_of("Probe(need-1)", false, "a").unwrap(), Some(expected("a", 0.25, true)));
+    assert_eq!(ledger.label_of("Probe(need-1)", false, "b").unwrap(), None);
+    assert!(ledger.labels("Probe(need-2)", false, 10).unwrap().is_empty(), "scores of another head are others");
     let story = ledger.request("a").unwrap().unwrap();
     assert_eq!((story["labels"].as_array().unwrap().len(), &story["labels"][0]["value"]), (1, &0.25.into()));
 }

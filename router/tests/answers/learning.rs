@@ -92,7 +92,7 @@ async fn some_are_explored_and_each_says_with_which_probability_its_side_was_tak
 
 #[tokio::test]
 async fn labels_of_explored_answers_open_the_local_side_and_are_remembered() {
-    let goal = RiskGoal { target: 0.05, confidence: 0.9 };
+    let goal = RiskGoal { target: 0.05, confidence: 0.9, shadows: false };
     let bench = start(Control::from(Risk::new(goal, &[])), Classifier::Heuristic, 0.5, false);
     let mut needed = 0;
     while bench.router.control().risk().is_some_and(|risk| risk.state == "learning") {
@@ -120,6 +120,6 @@ async fn labels_of_explored_answers_open_the_local_side_and_are_remembered() {
     assert!(state.bound.unwrap() <= 0.05, "{state:?}");
     // Another life of the same ledger.
     let risk = Risk::new(goal, &[]);
-    assert_eq!(risk.load(bench.ledger.labels("Heuristic", router::RISK_WINDOW).unwrap()), state);
+    assert_eq!(risk.load(bench.ledger.labels("Heuristic", false, router::RISK_WINDOW).unwrap()), state);
     assert_eq!(bench.ledger.request("r0").unwrap().unwrap()["labels"][0]["kind"], "up");
 }

@@ -2,11 +2,11 @@
 
 use super::bar;
 use crate::cli::{Failure, Setting, say};
-use router::learn::traffic::rated;
-use router::ledger::Ledger;
+use router::learn::traffic::{Known, SHADOW, SOURCES};
+use router::ledger::{JudgedRow, Ledger};
 use router::probe::alike;
 use serde_json::{Value, json};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -25,6 +25,9 @@ pub struct Rows {
     /// Requests of this team only.
     #[arg(long)]
     team: Option<String>,
+    /// Whose word on answers counts; of a request the strongest, in this order. `cascade` is a weak one.
+    #[arg(long, value_delimiter = ',', default_value = "feedback,shadow,shadow-model", value_parser = SOURCES)]
+    labels: Vec<String>,
 }
 
 pub(super) fn rows(setting: &Setting, wanted: &Rows) -> Result<(), Failure> {
@@ -44,24 +47,46 @@ pub(super) fn rows(setting: &Setting, wanted: &Rows) -> Result<(), Failure> {
     bar.set_length(pairs.len() as u64);
     bar.set_message("comparing");
     let of_team = |team: &Option<String>| wanted.team.is_none() || *team == wanted.team;
-    // A request that was shadowed and rated is one row: what a person said counts more.
-    let mut rows: Vec<(i64, Value)> = judged
+    let sources: Vec<&'static str> =
+        SOURCES.into_iter().filter(|source| wanted.labels.iter().any(|name| name == source)).collect();
+    // With a second opinion the score is not the head's alone.
+    let alone = !settings.router.second_opinion;
+    let mut known: HashMap<&str, (&JudgedRow, Known)> = judged
         .iter()
         .filter(|judged| judged.at_us >= since && of_team(&judged.team))
-        .filter_map(|judged| Some((judged.at_us, rated(judged)?)))
+        .filter_map(|judged| Some((judged.request.as_str(), (judged, Known::of(judged, &sources)?))))
         .collect();
-    let said: HashSet<String> = rows.iter().filter_map(|(_, row)| row["id"].as_str().map(str::to_owned)).collect();
-    for pair in &pairs {
+    // A pair has the text; what its request is known by counts, else both answers are compared now.
+    let mut rows: Vec<(i64, Value)> = Vec::new();
+    for pair in pairs.iter().filter(|pair| of_team(&pair.team)) {
         bar.inc(1);
-        if said.contains(&pair.id) || !of_team(&pair.team) {
-            continue;
-        }
-        match pair.row(&alike) {
+        let row = match known.remove(pair.id.as_str()) {
+            Some((_, known)) => known.row_of(pair),
+            None if sources.contains(&SHADOW) => pair.row(&alike),
+            None => continue,
+        };
+        match row {
             Some(row) => rows.push((pair.at_us, row)),
             None => left_out += 1,
         }
     }
-    rows.sort_by_key(|(at_us, _)| *at_us);
+    let mut without_text = 0usize;
+    for (judged, known) in known.into_values() {
+        match known.row(judged, alone) {
+            Some(row) => {
+                without_text += usize::from(row["prompt"].is_null());
+                rows.push((judged.at_us, row));
+            }
+            None => left_out += 1,
+        }
+    }
+    rows.sort_by(|(one, first), (two, second)| {
+        one.cmp(two).then_with(|| first["id"].as_str().cmp(&second["id"].as_str()))
+    });
+    let mut by: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, row) in &rows {
+        *by.entry(row["source"].as_str().unwrap_or_default()).or_default() += 1;
+    }
     for (_, row) in &rows {
         writeln!(out, "{row}").map_err(failed)?;
     }
@@ -69,9 +94,16 @@ pub(super) fn rows(setting: &Setting, wanted: &Rows) -> Result<(), Failure> {
     out.flush().map_err(failed)?;
     bar.finish_and_clear();
     if setting.json {
-        say(json!({"rows": written, "left_out": left_out, "out": wanted.out}));
+        say(json!({
+            "rows": written, "by_source": by, "without_text": without_text, "left_out": left_out, "out": wanted.out,
+        }));
     } else {
-        say(format!("{written} rows written to {}, {left_out} left out (no text to compare)", wanted.out.display()));
+        let by: Vec<String> = by.iter().map(|(source, rows)| format!("{rows} {source}")).collect();
+        say(format!("{written} rows written to {} ({})", wanted.out.display(), by.join(", ")));
+        say(format!(
+            "  {without_text} without their text: what the head saw takes its place, words are not learnt from them"
+        ));
+        say(format!("  {left_out} left out: neither their text nor what a head saw is kept, or nobody can compare"));
     }
     Ok(())
 }

@@ -25,6 +25,8 @@ pub struct RouterSpec {
     pub switch_cost: Option<Need>,
     /// The confidence with which `risk` holds.
     pub risk_confidence: Option<Share>,
+    /// Whose labels count for `risk`: `feedback` (default), and `shadow`.
+    pub risk_labels: Option<Names>,
     /// Share of judged requests that take the other side than the judgement says.
     pub exploration: Option<Share>,
     /// When the classifier abstains.

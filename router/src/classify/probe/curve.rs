@@ -76,6 +76,23 @@ impl Curve {
         (self.gives[left] + part * (self.gives[right] - self.gives[left])).clamp(0.0, 1.0)
     }
 
+    /// The raw value that gives a probability; `None` where no finite one does.
+    pub fn raw(&self, gives: f32) -> Option<f32> {
+        let (first, last) = (*self.at.first()?, *self.at.last()?);
+        let (low, high) = (*self.gives.first()?, *self.gives.last()?);
+        let raw = if gives < low {
+            first - (low / gives - 1.0)
+        } else if gives > high {
+            last + (1.0 - high) / (1.0 - gives) - 1.0
+        } else {
+            let right = self.gives.partition_point(|known| *known < gives).clamp(1, self.gives.len().max(2) - 1);
+            let (Some(to), left) = (self.gives.get(right), right - 1) else { return Some(first) };
+            let part = (gives - self.gives[left]) / (to - self.gives[left]);
+            self.at[left] + part * (self.at[right] - self.at[left])
+        };
+        raw.is_finite().then_some(raw)
+    }
+
     /// Whether it is what it should be: as many values as knots, both rising.
     pub(super) fn is_sound(&self) -> bool {
         let rises = |values: &[f32]| values.windows(2).all(|two| two[0] < two[1]);
@@ -141,6 +158,8 @@ mod tests {
             prop_assert!(curve.is_sound());
             prop_assert!(curve.apply(low) < curve.apply(low + up), "{} {}", curve.apply(low), curve.apply(low + up));
             prop_assert!((0.0..=1.0).contains(&curve.apply(low)));
+            let back = curve.raw(curve.apply(low)).map_or(low, |raw| curve.apply(raw));
+            prop_assert!((curve.apply(low) - back).abs() < 1e-4, "{} {}", curve.apply(low), back);
         }
     }
 }
