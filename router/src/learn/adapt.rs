@@ -233,3 +233,46 @@ fn deviation(values: &[f32]) -> f32 {
     let deviation = (values.iter().map(|value| (value - mean).powi(2)).sum::<f32>() / count).sqrt();
     if deviation > 1e-6 { deviation } else { 1.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learn::rows::{Kept, Row};
+    use crate::probe::{Probe, Reading};
+
+    #[test]
+    fn what_the_base_said_then_is_what_it_thinks_of_a_row_without_its_text() {
+        let probe = Probe::bundled().unwrap();
+        let head = probe.head();
+        let mut words_had_a_say = false;
+        for prompt in ["hello", "Prove that there are infinitely many primes.", "Summarise this: rain in May."] {
+            let saw = head.views(&Reading::of_prompt(prompt));
+            let (thought, said) = head.judge(&saw);
+            let row = |judge: String| Row {
+                id: "a".into(),
+                source: String::new(),
+                task: String::new(),
+                group: "a".into(),
+                reading: Reading::of_prompt(""),
+                kept: Some(Box::new(Kept {
+                    features: saw.features.clone(),
+                    embedding: None,
+                    judged: Some((judge, said)),
+                })),
+                weight: 1.0,
+                chars: 0,
+                label: None,
+                pair: None,
+            };
+            let known = row(head.version());
+            let views = known.views(head.header.bits, None);
+            assert!(views.grams.is_empty());
+            words_had_a_say |= (head.judge(&views).0 - thought).abs() > 1e-3;
+            assert!((gain(head, &known, &views) - thought).abs() < 1e-3, "{prompt}");
+            assert!((adapted_gain(head, head, &known, &views) - thought).abs() < 1e-3, "all of it is the base's");
+            let other = row("another-1".into());
+            assert_eq!(gain(head, &other, &views), head.judge(&views).0, "another head's word is not the base's");
+        }
+        assert!(words_had_a_say);
+    }
+}
