@@ -201,7 +201,7 @@ impl Ground {
         let (control, mut fresh) = self.parts.control(goal, "", &classifier);
         let lanes = lanes.into_iter().map(|(rule, head)| {
             let classifier = Classifier::probe(Some(head), probe_deadline);
-            let (share, new) = self.parts.control(goal, &rule.name, &classifier);
+            let (share, new) = self.parts.control(goal, rule.lane(), &classifier);
             fresh |= new;
             Lane { rule, classifier, share }
         });

@@ -31,7 +31,7 @@ fn head(folder: &Path, name: &str, turned: bool) -> String {
 
 fn config(house: &Upstream, hosted: &Upstream, rest: &str) -> String {
     format!(
-        "{}{}[router]\nlocal = [\"small\"]\nhosted = [\"big\"]\nunsure = \"local\"\n[router.cascade]\nmode = \"off\"\n{rest}",
+        "{}{}[router]\nlocal = [\"small\"]\nhosted = [\"big\"]\nunsure = \"local\"\nprobe_deadline = \"10s\"\n[router.cascade]\nmode = \"off\"\n{rest}",
         house.provider("house", "local", &[("small", "echo")]),
         hosted.provider("hosted", "hosted", &[("big", "echo")]),
     )

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
 use tests::gateway::{Gateway, folder, run, run_json, write_config};
+use tests::stores::{Postgres, Redis};
 use tests::upstream::Upstream;
 use tests::{chat, eventually};
 
@@ -212,5 +213,41 @@ async fn a_roll_out_that_could_show_nothing_is_refused_by_name() {
         let (code, told) = check(router, rest);
         assert_eq!(code, Some(64), "{rest}: {told}");
         assert!(told.contains(says), "{rest}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_replica_takes_over_what_another_one_has_settled() {
+    let (Some(postgres), Some(redis)) = (Postgres::start(), Redis::start()) else { return };
+    let (house, hosted) = (Upstream::start().await, Upstream::start().await);
+    let stores = format!(
+        "[ledger]\nurl = \"{}\"\n[replicas]\nurl = \"{}\"\nlease = \"2s\"\n{ROLL_OUT}",
+        postgres.database(),
+        redis.url()
+    );
+    let folder = folder("");
+    write_config(folder.path(), &config(&house, &hosted, "", &stores));
+    let old = judges(folder.path());
+    let new = another_head(folder.path(), "next.head");
+    let gateways = [Gateway::serve(folder.clone(), &[]).await, Gateway::serve(folder.clone(), &[]).await];
+    run_json(folder.path(), &["classifier", "heads", "try", "next.head", "--json"], "");
+    for gateway in &gateways {
+        let n = AtomicUsize::new(0);
+        eventually("the new head judges somebody on each", async || {
+            let session = format!("early-{}", n.fetch_add(1, Ordering::Relaxed));
+            (asked(gateway, &session).await.0 == new).then_some(())
+        })
+        .await;
+    }
+    let state = rated_until_settled(&gateways[0], 0, 300, |head| head == new).await;
+    assert_eq!(state["roll_outs"][0]["judges"], json!(new), "{state}");
+    for gateway in &gateways {
+        taken_over(gateway, &new).await;
+    }
+    let steps = listed(folder.path())["steps"].as_array().map(Vec::len);
+    assert_eq!(steps, Some(2), "both have looked, one of them has acted");
+    run_json(folder.path(), &["classifier", "heads", "rollback", "--json"], "");
+    for gateway in &gateways {
+        taken_over(gateway, &old).await;
     }
 }

@@ -172,7 +172,7 @@ fn roll_out(bounds: &Bounds) -> String {
         "new heads: {}% of sessions first; promoted when answers are not worse by more than {}% in at least {} pairs (labels: \
          {}), taken back when they are worse or after {}",
         shown(bounds.part * 100.0),
-        bounds.question.margin * 100.0,
+        shown(bounds.question.margin as f32 * 100.0),
         bounds.least,
         bounds.labels.join(", "),
         humantime::format_duration(bounds.longest)

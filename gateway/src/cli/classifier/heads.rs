@@ -192,7 +192,8 @@ fn list(setting: &Setting) -> Result<(), Failure> {
         };
         known.push((standing, assessment));
     }
-    let (steps, registered) = (ledger.head_steps()?, ledger.registered_heads()?);
+    let (mut steps, registered) = (ledger.head_steps()?, ledger.registered_heads()?);
+    steps.sort_by_key(|step| (step.at_us, step.number));
     if setting.json {
         let steps: Vec<Value> = steps
             .iter()
