@@ -58,6 +58,11 @@ pub(super) fn read_lanes(
         let key = format!("router.heads.{at}");
         let stem = || entry.path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let name = entry.name.clone().or_else(stem).unwrap_or_default();
+        if name.is_empty() {
+            found
+                .problems
+                .push(format!("`{key}.name` is empty: without a name it could not be told from what no entry takes"));
+        }
         if lanes.iter().any(|(rule, _)| rule.name == name) {
             found.problems.push(format!("`{key}`: another head is called `{name}`: give it a `name` of its own"));
         }
@@ -92,7 +97,19 @@ fn read_file(key: &str, path: &Path, found: &mut Findings) -> Option<Arc<Head>> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::spec::HeadEntry;
     use super::*;
+
+    #[test]
+    fn a_head_without_a_name_is_refused() {
+        let entry =
+            HeadEntry { path: "nowhere.head".into(), name: Some(String::new()), team: None, key: None, part: None };
+        let spec = RouterSpec { heads: vec![entry], ..RouterSpec::default() };
+        let mut found = Findings::default();
+        assert!(read_lanes(&spec, "probe", Path::new("."), &mut found).is_empty());
+        let told = found.problems.join("\n");
+        assert!(told.contains("`router.heads.0.name` is empty") && told.contains("nowhere.head"), "{told}");
+    }
 
     #[test]
     fn a_rate_is_money_for_a_time() {

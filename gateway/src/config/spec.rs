@@ -6,6 +6,8 @@ mod router;
 
 pub use providers::ProviderSpec;
 pub use residency::{ClassMatcherSpec, EvidenceSpec, MaskingSpec, ModeWord, ResidencySpec, WhenWord};
+#[cfg(test)]
+pub use router::HeadEntry;
 pub use router::{CascadeMode, CascadeSpec, RouterSpec, RuleSpec, SecondOpinion};
 
 use super::budgets::BudgetEntry;
