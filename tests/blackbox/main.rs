@@ -1,5 +1,6 @@
 //! Black-box tests of the built binary: one module a promise, one gateway a test, nothing slept for, no network.
 
+mod abuse;
 mod admin;
 mod bad_input;
 mod bad_start;
@@ -12,6 +13,7 @@ mod conformance;
 mod detectors;
 mod direction;
 mod drain;
+mod endurance;
 mod errors;
 mod evidence;
 mod experiments;
@@ -36,6 +38,7 @@ mod masking;
 mod masking_forms;
 mod money;
 mod offline;
+mod overload;
 mod private_text;
 mod reconcile;
 mod relay;
@@ -46,7 +49,10 @@ mod routing;
 mod savings;
 mod security;
 mod sessions;
+mod sizes;
+mod smuggling;
 mod streams;
 mod taint;
 mod tls;
+mod toxics;
 mod truncation;

@@ -115,9 +115,31 @@ impl Gateway {
 
     /// Starts with the configuration that is in the folder.
     pub async fn serve(folder: Arc<TempDir>, environment: &[(&str, &str)]) -> Self {
-        let mut child = command(folder.path())
-            .arg("serve")
-            .envs(environment.iter().copied())
+        let mut serve = command(folder.path());
+        serve.arg("serve").envs(environment.iter().copied());
+        Self::launch(folder, serve).await
+    }
+
+    /// Starts in a shell that has done `first` before: `ulimit -n 256`, say.
+    pub async fn after(first: &str, rest: &str) -> Self {
+        let folder = folder(rest);
+        let plain = command(folder.path());
+        let mut shell = Command::new("sh");
+        shell
+            .current_dir(folder.path())
+            .args(["-c", &format!("{first} && exec \"$0\" serve")])
+            .arg(plain.get_program());
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        Self::launch(folder, shell).await
+    }
+
+    async fn launch(folder: Arc<TempDir>, mut serve: Command) -> Self {
+        let mut child = serve
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -10,6 +10,7 @@ pub mod oracle;
 pub mod sse;
 pub mod stores;
 pub mod tls;
+pub mod toxics;
 pub mod upstream;
 pub mod wire;
 

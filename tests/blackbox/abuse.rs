@@ -1,0 +1,244 @@
+//! Connections that are made to hurt: by slowness, by number, by frames of HTTP/2. They end by themselves, and others are
+//! served meanwhile (reliability tests 5, 8, 11, 12).
+
+use futures::future::join_all;
+use serde_json::json;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tests::upstream::{Manner, Pace, Play, Script};
+use tests::wire::{Wire, post_head};
+use tests::{Gateway, Told, Upstream, chat, eventually, hosted_only, size, streamed};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// The middle of the times that some healthy requests take.
+async fn healthy(gateway: &Gateway) -> Duration {
+    let mut times = Vec::new();
+    for _ in 0..20 {
+        let began = Instant::now();
+        let told = gateway.tell(&chat("big", "x")).await;
+        assert_eq!(told.status, 200, "{}", told.text());
+        times.push(began.elapsed());
+    }
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// Sends a byte now and then until the other side has enough, and says how long that took.
+async fn drip(address: &str, head: &str) -> Duration {
+    let began = Instant::now();
+    let mut wire = Wire::open(address).await;
+    wire.send(head.as_bytes()).await;
+    loop {
+        tokio::select! {
+            _ = wire.to_end() => return began.elapsed(),
+            () = tokio::time::sleep(Duration::from_millis(200)) => {}
+        }
+        if !wire.send(b"x").await {
+            return began.elapsed();
+        }
+    }
+}
+
+#[tokio::test]
+async fn clients_that_send_a_byte_now_and_then_are_cut_in_time_and_cost_others_nothing() {
+    let upstream = Upstream::start().await;
+    let rest = format!(
+        "{}[timeouts]\nheader = \"2s\"\nbody = \"2s\"\n[limits]\nconnections = 4096\nin_flight = 2048\n",
+        hosted_only(&upstream, "echo")
+    );
+    let gateway = Gateway::start(&rest).await;
+    let (alone, before) = (healthy(&gateway).await, gateway.resident_kib());
+    let many = size(100, 1_000);
+    let heads = "POST /v1/chat/completions HTTP/1.1\r\nhost: s\r\nx-slow: ".to_owned();
+    let bodies = post_head("/v1/chat/completions", 1_000);
+    let slow = join_all((0..2 * many).map(|n| drip(&gateway.data, if n % 2 == 0 { &heads } else { &bodies })));
+    let beside = async {
+        let beside = healthy(&gateway).await;
+        (beside, gateway.resident_kib().saturating_sub(before))
+    };
+    let (times, (beside, grown)) = tokio::join!(slow, beside);
+    let longest = times.iter().max().expect("some");
+    // The limit, what the answer 408 takes, and a second.
+    assert!(*longest < Duration::from_secs(size(8, 4)), "the last was cut after {longest:?}");
+    assert!(*longest > Duration::from_millis(1_900), "not before its time: {longest:?}");
+    assert!(beside < alone * 10 + Duration::from_millis(200), "alone {alone:?}, beside them {beside:?}");
+    assert!(grown < 40 << 10, "it grew by {grown} KiB");
+}
+
+#[tokio::test]
+async fn a_flood_of_connections_neither_ends_it_nor_keeps_health_from_answering() {
+    let upstream = Upstream::start().await;
+    // Fewer descriptors than connections: accepting fails, and goes on.
+    let mut gateway = Gateway::after("ulimit -n 128", &hosted_only(&upstream, "echo")).await;
+    let address = gateway.data.trim_start_matches("http://").to_owned();
+    let mut held = Vec::new();
+    for _ in 0..size(300, 3_000) {
+        // What does not fit waits in the kernel's queue, or is refused there.
+        if let Ok(Ok(socket)) = tokio::time::timeout(Duration::from_millis(50), TcpStream::connect(&address)).await {
+            held.push(socket);
+        }
+    }
+    gateway.logged("cannot accept a connection").await;
+    assert!(gateway.alive(), "no descriptors are no reason to end");
+    drop(held);
+    eventually("it serves again", async || {
+        let asked = gateway.post("/v1/chat/completions").body(chat("big", "x").to_string()).send().await.ok()?;
+        (asked.status() == 200).then_some(())
+    })
+    .await;
+    let flood = async {
+        for _ in 0..size(10, 300) {
+            join_all((0..100).map(|_| TcpStream::connect(&address))).await;
+        }
+    };
+    let health = async {
+        let mut slowest = Duration::ZERO;
+        for _ in 0..20 {
+            let began = Instant::now();
+            assert_eq!(gateway.admin_get("/livez").await.status, 200, "health has a listener of its own");
+            slowest = slowest.max(began.elapsed());
+        }
+        slowest
+    };
+    let ((), slowest) = tokio::join!(flood, health);
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    assert!(gateway.alive());
+}
+
+#[tokio::test]
+async fn readers_that_stop_are_cut_in_time_and_others_do_not_notice() {
+    let upstream = Upstream::start().await;
+    let event = json!({"choices": [{"index": 0, "delta": {"content": "x".repeat(32 << 10)}}]});
+    let pieces = vec![format!("data: {event}\n\n"); 400];
+    upstream.script("flood", Script::stream(pieces));
+    let pace = Pace::Every(Duration::from_millis(10));
+    upstream.play("paced", Play::Answer(Manner { events: 100, pace, ..Manner::default() }));
+    let models = [("flood", "flood"), ("paced", "paced")];
+    let rest = format!("{}[timeouts]\nwrite = \"10s\"\n", upstream.provider("p", "hosted", &models));
+    let gateway = Gateway::start(&rest).await;
+    let paced = || async {
+        let began = Instant::now();
+        let told = gateway.tell(&streamed("paced", "x")).await;
+        assert!(told.done(), "{}", told.text());
+        began.elapsed()
+    };
+    let (alone, before) = (paced().await, gateway.resident_kib());
+    let (readers, body) = (size(20, 200), streamed("flood", "x").to_string());
+    let stopped = (0..readers).map(|_| async {
+        let mut wire = Wire::open(&gateway.data).await;
+        wire.send(format!("{}{body}", post_head("/v1/chat/completions", body.len())).as_bytes()).await;
+        wire.until("data: ").await;
+        wire
+    });
+    let wires = join_all(stopped).await;
+    // The kernel's buffers take some first; when they are full, nobody moves.
+    let taken = || upstream.log().iter().map(|seen| seen.sent.load(Ordering::SeqCst)).sum::<usize>();
+    eventually("all stand still", async || {
+        let before = taken();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        (taken() == before).then_some(())
+    })
+    .await;
+    let beside = paced().await;
+    assert!(beside < alone * size(10, 2) + Duration::from_secs(3), "alone {alone:?}, beside them {beside:?}");
+    eventually("all were cut", async || (upstream.open() == 0).then_some(())).await;
+    let grown = gateway.resident_kib().saturating_sub(before) / readers as u64;
+    // Sixteen events of 32 KiB, and what one that is under way takes; the pass mark of 64 KiB is for events of usual size.
+    assert!(grown < 2 << 10, "each took {grown} KiB");
+    drop(wires);
+    let rows = gateway.api("/api/requests?limit=1000").await;
+    let cut = rows["requests"].as_array().expect("rows").iter().filter(|row| row["status"] == 499).count();
+    assert_eq!(cut, readers, "each is on record");
+}
+
+/// A frame of HTTP/2 (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const HEADERS: u8 = 1;
+const RESET: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GO_AWAY: u8 = 7;
+const WINDOW: u8 = 8;
+const CONTINUATION: u8 = 9;
+
+/// `GET http /livez` with the authority `s`, by HPACK's static table (RFC 7541, appendix A).
+fn get() -> Vec<u8> {
+    [&[0x82, 0x86, 0x04, 6][..], b"/livez", &[0x01, 1], b"s"].concat()
+}
+
+/// Sends frames until the other side has enough; gives whether it ended the connection, and what it said.
+async fn attack(address: &str, frames: impl Iterator<Item = Vec<u8>>) -> (bool, Vec<u8>) {
+    let mut socket = TcpStream::connect(address.trim_start_matches("http://")).await.expect("a connection");
+    socket.write_all(PREFACE).await.expect("written");
+    socket.write_all(&frame(SETTINGS, 0, 0, &[])).await.expect("written");
+    let (mut reading, mut writing) = socket.split();
+    let mut said = Vec::new();
+    let write = async {
+        for bytes in frames {
+            if writing.write_all(&bytes).await.is_err() {
+                return true;
+            }
+        }
+        // Whoever has not been cut yet is when it goes on saying nothing.
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        false
+    };
+    let read = async {
+        let mut chunk = vec![0; 16 << 10];
+        while let Ok(count @ 1..) = reading.read(&mut chunk).await {
+            said.extend_from_slice(&chunk[..count]);
+        }
+        true
+    };
+    let ended = tokio::select! { ended = read => ended, ended = write => ended };
+    (ended, said)
+}
+
+#[tokio::test]
+async fn floods_of_http_2_frames_end_their_connection_and_no_other() {
+    let upstream = Upstream::start().await;
+    let mut gateway = Gateway::start(&hosted_only(&upstream, "echo")).await;
+    let (alone, before) = (healthy(&gateway).await, gateway.resident_kib());
+    let streams = size(2_000, 10_000);
+    let rapid = (0..streams).map(|n| {
+        let id = 2 * n + 1;
+        [frame(HEADERS, 0x05, id, &get()), frame(RESET, 0, id, &8u32.to_be_bytes())].concat()
+    });
+    let endless = std::iter::once(frame(HEADERS, 0x01, 1, &get())).chain(
+        (0..streams).map(|_| frame(CONTINUATION, 0, 1, &[[0x40, 1, b'a', 120].as_slice(), &[b'y'; 120]].concat())),
+    );
+    let zero = std::iter::once(frame(WINDOW, 0, 0, &0u32.to_be_bytes()));
+    let nonsense = std::iter::once(frame(HEADERS, 0x05, 2, &get()));
+    let attacks: Vec<(&str, Box<dyn Iterator<Item = Vec<u8>> + Send>)> = vec![
+        ("rapid reset", Box::new(rapid)),
+        ("endless continuation", Box::new(endless)),
+        ("a window of nothing", Box::new(zero)),
+        ("a stream of the server's", Box::new(nonsense)),
+        ("a frame that is too long", Box::new(std::iter::once(frame(PING, 0, 0, &[0; 70_000])))),
+    ];
+    for (name, frames) in attacks {
+        let (attacked, beside) = tokio::join!(attack(&gateway.data, frames), healthy(&gateway));
+        assert!(attacked.0, "{name}: the connection was not ended");
+        assert!(beside < alone * 10 + Duration::from_millis(200), "{name}: alone {alone:?}, beside it {beside:?}");
+        let away = attacked.1.windows(5).any(|head| head[0] == GO_AWAY && head[1..] == [0, 0, 0, 0]);
+        assert!(away || attacked.1.len() < 200, "{name}: it says that it goes, or just goes");
+    }
+    // Pings are answered, one by one: that is their meaning, and each costs the other side as much.
+    let pings = (0..streams).map(|_| frame(PING, 0, 0, &[7; 8])).chain([frame(PING, 0, 0, &[0; 3])]);
+    let (ended, _) = attack(&gateway.data, pings).await;
+    assert!(ended, "and a broken one ends the connection");
+    let grown = gateway.resident_kib().saturating_sub(before);
+    assert!(grown < 20 << 10, "it grew by {grown} KiB");
+    assert!(gateway.alive() && !gateway.log.lock().contains("panicked"));
+    let told = Told::of(gateway.post("/v1/chat/completions").body(chat("big", "x").to_string())).await;
+    assert_eq!(told.status, 200);
+}
