@@ -9,6 +9,7 @@ mod hedge_ends;
 mod learning;
 mod leaving;
 mod masking;
+mod panics;
 mod puppet;
 mod samples;
 mod sessions;
