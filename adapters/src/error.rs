@@ -213,3 +213,43 @@ impl BackendError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_target_is_tried_only_before_the_first_event_and_never_for_the_requests_own_fault() {
+        let truncated = Kind::Truncated("x".into());
+        for (kind, elsewhere) in [
+            (Kind::Connect("x".into()), true),
+            (Kind::Timeout(Clock::FirstEvent), true),
+            (Kind::Timeout(Clock::Total), false),
+            (truncated.clone(), true),
+            (Kind::QueueFull, true),
+            (Kind::Invalid("x".into()), false),
+            (Kind::Budget("x".into()), false),
+            (Kind::Status { status: 429, body: None, retry_after: None }, true),
+            (Kind::Status { status: 503, body: None, retry_after: None }, true),
+            (Kind::Status { status: 400, body: None, retry_after: None }, false),
+            (Kind::Status { status: 422, body: None, retry_after: None }, false),
+        ] {
+            assert_eq!(BackendError::before_send(kind.clone()).next_target_may_try(), elsewhere, "{kind}");
+            assert_eq!(BackendError::before_first_event(kind.clone()).next_target_may_try(), elsewhere, "{kind}");
+            assert!(
+                !BackendError::streaming(kind.clone()).next_target_may_try(),
+                "{kind}: the client has a part of it"
+            );
+        }
+    }
+
+    #[test]
+    fn a_breaker_counts_what_a_provider_is_to_blame_for() {
+        for (status, blamed) in [(400, false), (404, false), (422, false), (401, true), (429, true), (500, true)] {
+            let error = BackendError::before_first_event(Kind::Status { status, body: None, retry_after: None });
+            assert_eq!(error.blames_backend(), blamed, "{status}");
+        }
+        assert!(!BackendError::before_send(Kind::QueueFull).blames_backend());
+        assert!(BackendError::streaming(Kind::Truncated("x".into())).blames_backend());
+    }
+}

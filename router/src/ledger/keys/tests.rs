@@ -138,3 +138,24 @@ async fn a_list_that_cannot_be_read_never_widens_a_key(bed: Bed) {
     set("budgets");
     assert!(ledger.keys().is_err(), "the keys that are known stay");
 }
+
+#[test]
+fn a_key_opens_until_it_is_revoked_or_its_time_is_over() {
+    let record = |revoked_us, expires_us| KeyRecord {
+        id: "k".into(),
+        digest: [0; 32],
+        old: vec![],
+        key: NewKey { name: "one".into(), expires_us, ..NewKey::default() },
+        created_us: 0,
+        revoked_us,
+    };
+    for (revoked, expires, now, opens) in [
+        (None, None, 5, true),
+        (Some(3), None, 5, false),
+        (None, Some(6), 5, true),
+        (None, Some(5), 5, false),
+        (Some(9), Some(6), 5, false),
+    ] {
+        assert_eq!(record(revoked, expires).valid_at(now), opens, "revoked {revoked:?}, expires {expires:?}");
+    }
+}
