@@ -237,6 +237,15 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_can_be_spent_to_its_last_unit_and_no_further() {
+        let mut account = Account { limit: 10, spent: 4, held: 0 };
+        assert_eq!(account.hold(7), Err(HoldError::Spent));
+        assert_eq!(account.hold(6), Ok(()));
+        assert_eq!(account.hold(1), Err(HoldError::Held));
+        assert_eq!(account.held, 6);
+    }
+
+    #[test]
     fn a_hold_grows_into_what_is_left_and_no_further() {
         let mut account = Account { limit: 100, spent: 10, held: 0 };
         account.hold(20).unwrap();

@@ -308,6 +308,13 @@ mod tests {
     }
 
     #[test]
+    fn the_whole_amount_can_be_taken_at_once_and_one_more_never() {
+        let mut bucket = Bucket::full(limit("10 requests/minute"));
+        assert_eq!(bucket.fits(10, Duration::ZERO), Ok(()));
+        assert_eq!(bucket.fits(11, Duration::ZERO), Err(Short::Never));
+    }
+
+    #[test]
     fn what_was_taken_too_much_comes_back_and_what_was_too_little_is_owed() {
         let now = Duration::from_secs(5);
         for (taken, used, left, until) in

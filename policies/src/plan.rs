@@ -30,3 +30,17 @@ impl Plan {
         &self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_finite_in_order_and_names_nobody_twice() {
+        let names = |text: &'static str| text.split(' ').map(ModelName::from);
+        let plan = Plan::new(names("a b a c b a")).unwrap();
+        assert_eq!(plan.targets(), names("a b c").collect::<Vec<_>>());
+        assert_eq!(plan.first().as_str(), "a");
+        assert_eq!(Plan::new([]), None);
+    }
+}
