@@ -29,6 +29,7 @@ mod evidence_prune;
 mod heads;
 mod instances;
 mod keys;
+mod late;
 mod learning;
 mod prune;
 mod query;
@@ -107,6 +108,13 @@ pub enum LedgerError {
 impl From<rusqlite::Error> for LedgerError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Database(error.to_string())
+    }
+}
+
+impl LedgerError {
+    /// Whether the store, and not a lease or this process's end, is to blame: it may work again any moment.
+    pub(crate) fn is_of_the_store(&self) -> bool {
+        matches!(self, Self::Database(_) | Self::Unreachable(_))
     }
 }
 

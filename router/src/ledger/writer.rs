@@ -2,11 +2,12 @@
 
 use super::answers::{self, KeptAnswer};
 use super::evidence::Chain;
+use super::late::Late;
 use super::learning::{self, LabelRecord};
 use super::record::{AttemptClose, AttemptOpen, Payer, RequestRecord, ShadowRecord};
 use super::store::{Cell, Db, cells};
 use super::{EvidenceRetention, LedgerError, Retention, arms, claims, compared, instances, prune};
-use crate::audit::Entry;
+use crate::audit;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use policies::{Amount, NanoDollars};
 use serde_json::{Map, Value};
@@ -25,7 +26,7 @@ pub(super) enum Op {
     Shadow(Box<ShadowRecord>),
     Label(Box<LabelRecord>),
     Keep(Box<KeptAnswer>),
-    Evidence(Vec<Entry>),
+    Evidence(Vec<audit::Entry>),
     Checkpoint,
     /// A claimed name is given back; on a server only.
     Release(String),
@@ -39,10 +40,13 @@ pub(super) enum Op {
 
 type Ack = oneshot::Sender<Result<(), LedgerError>>;
 
+/// Something to write, and who waits for it.
+pub(super) type Entry = (Op, Option<Ack>);
+
 /// The queue is bounded by what fills it: each request in flight has at most a few lines in it, and waits for them.
 #[derive(Default)]
 struct Queue {
-    ops: Mutex<Vec<(Op, Option<Ack>)>>,
+    ops: Mutex<Vec<Entry>>,
     filled: Condvar,
     healthy: AtomicBool,
     closed: AtomicBool,
@@ -124,9 +128,9 @@ impl Rate {
 }
 
 fn run(mut db: Db, mut chain: Option<Chain>, queue: &Queue) {
-    let (mut busy, mut rate) = (false, Rate::start());
+    let (mut busy, mut rate, mut late) = (false, Rate::start(), Late::default());
     loop {
-        let group = {
+        let mut group = {
             let mut ops = queue.ops.lock();
             while ops.is_empty() {
                 queue.filled.wait(&mut ops);
@@ -144,8 +148,9 @@ fn run(mut db: Db, mut chain: Option<Chain>, queue: &Queue) {
             written = write_group(&mut db, &group, chain.as_mut());
         }
         queue.healthy.store(written.is_ok(), Ordering::Release);
-        if let Err(error) = &written {
-            tracing::error!(error = %error, lines = group.len(), "cannot write the ledger");
+        match &written {
+            Ok(()) => late.write(&mut db, chain.as_mut()),
+            Err(error) => tracing::error!(error = %error, lines = group.len(), "cannot write the ledger"),
         }
         if stop {
             queue.closed.store(true, Ordering::Release);
@@ -153,20 +158,21 @@ fn run(mut db: Db, mut chain: Option<Chain>, queue: &Queue) {
                 tracing::warn!(error = %error, "cannot close the ledger in order");
             }
         }
-        for (_, ack) in group {
-            if let Some(ack) = ack {
-                // A dropped receiver is a request that did not wait.
-                let _ = ack.send(written.clone());
-            }
+        for ack in group.iter_mut().filter_map(|(_, ack)| ack.take()) {
+            // A dropped receiver is a request that did not wait.
+            let _ = ack.send(written.clone());
         }
         if stop {
             return;
+        }
+        if written.is_err() {
+            late.keep(group);
         }
     }
 }
 
 /// Writes a group, or nothing of it; the evidence log stands where it stood if that fails.
-fn write_group(db: &mut Db, group: &[(Op, Option<Ack>)], mut chain: Option<&mut Chain>) -> Result<(), LedgerError> {
+pub(super) fn write_group(db: &mut Db, group: &[Entry], mut chain: Option<&mut Chain>) -> Result<(), LedgerError> {
     let mark = chain.as_ref().map(|chain| chain.mark());
     let written = write_lines(db, group, chain.as_deref_mut());
     if written.is_err()
@@ -177,7 +183,7 @@ fn write_group(db: &mut Db, group: &[(Op, Option<Ack>)], mut chain: Option<&mut 
     written
 }
 
-fn write_lines(db: &mut Db, group: &[(Op, Option<Ack>)], chain: Option<&mut Chain>) -> Result<(), LedgerError> {
+fn write_lines(db: &mut Db, group: &[Entry], chain: Option<&mut Chain>) -> Result<(), LedgerError> {
     for (op, _) in group {
         if let Op::Beat(beat) = op {
             instances::name(db, beat);
@@ -191,7 +197,7 @@ fn write_lines(db: &mut Db, group: &[(Op, Option<Ack>)], chain: Option<&mut Chai
                 Op::Open(attempt) => {
                     open(db, attempt)?;
                     if audited {
-                        evidence.push(Entry::dial(attempt));
+                        evidence.push(audit::Entry::dial(attempt));
                     }
                 }
                 Op::Raise(attempt, to) => raise(db, attempt, *to)?,

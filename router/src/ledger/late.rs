@@ -1,0 +1,58 @@
+//! Lines that wait until the ledger can be written again.
+//!
+//! **Promise.** When a disk is full or a server gone, what has ended is not forgotten: closing lines, requests and evidence
+//! are written with the first commit that succeeds, so that the ledger is late and not wrong. An opening line is not
+//! kept: without it nothing was dialled.
+//!
+//! **What it does not do.** It is memory: it is bounded ([`MOST`]) and gone with the process. What a dead process left open is
+//! charged at its ceiling, as ever.
+
+use super::evidence::Chain;
+use super::store::Db;
+use super::writer::{Entry, Op, write_group};
+
+/// Entries that are kept; some 2 KB each.
+const MOST: usize = 16_384;
+
+/// What could not be written.
+#[derive(Default)]
+pub(super) struct Late {
+    entries: Vec<Entry>,
+    dropped: u64,
+}
+
+// === impl Late ===
+
+impl Late {
+    /// Keeps of a group that could not be written what must not be lost.
+    pub(super) fn keep(&mut self, group: Vec<Entry>) {
+        for (op, _) in group {
+            if !matches!(op, Op::Close(..) | Op::Request(_) | Op::Evidence(_)) {
+                continue;
+            }
+            if self.entries.len() < MOST {
+                self.entries.push((op, None));
+            } else {
+                self.dropped += 1;
+            }
+        }
+    }
+
+    /// Writes what was kept, now that a commit has succeeded. An entry that cannot be written by itself either is given up:
+    /// it must not stand in the way of the others.
+    pub(super) fn write(&mut self, db: &mut Db, mut chain: Option<&mut Chain>) {
+        if self.entries.is_empty() {
+            return;
+        }
+        let entries = std::mem::take(&mut self.entries);
+        let lost = match write_group(db, &entries, chain.as_deref_mut()) {
+            Ok(()) => 0,
+            Err(_) => {
+                let single = entries.chunks(1).map(|entry| write_group(db, entry, chain.as_deref_mut()));
+                single.filter(Result::is_err).count() as u64
+            }
+        };
+        let (written, lost) = (entries.len() as u64 - lost, lost + std::mem::take(&mut self.dropped));
+        tracing::info!(written, lost, "the ledger can be written again");
+    }
+}
