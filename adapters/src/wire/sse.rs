@@ -196,6 +196,18 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_one_event_stay_together_whatever_ends_them() {
+        for end in ["\n", "\r\n", "\r"] {
+            let text = "event: x|data: a|data: b||data: c||".replace('|', end);
+            let mut splitter = Splitter::default();
+            splitter.push(format!("{text}:").as_bytes()).unwrap();
+            let events: Vec<Bytes> = std::iter::from_fn(|| splitter.next_event()).collect();
+            let payloads: Vec<Option<Bytes>> = events.iter().map(|event| data(event)).collect();
+            assert_eq!(payloads, [Some(Bytes::from("a\nb")), Some(Bytes::from("c"))], "{end:?}");
+        }
+    }
+
+    #[test]
     fn an_endless_event_is_cut() {
         let mut splitter = Splitter::default();
         let chunk = vec![b'a'; 1 << 20];

@@ -8,6 +8,7 @@ use policies::{Location, NanoDollars, RouteWish};
 use router::{Ask, BudgetSpec, RouterConfig, Scope, Window};
 use serde_json::json;
 use std::sync::Arc;
+use tokio_util::task::TaskTracker;
 
 #[tokio::test]
 async fn a_backend_that_panics_charges_its_hold_and_leaves_everything_else_as_it_was() {
@@ -24,7 +25,7 @@ async fn a_backend_that_panics_charges_its_hold_and_leaves_everything_else_as_it
     for n in 0..TIMES {
         let asked = |id: String| Ask { wish: RouteWish::Hosted, ..ask(&id, "x", &json!({"stream": true})) };
         let (router, broken) = (bench.router.clone(), asked(format!("broken-{n}")));
-        let ended = tokio::spawn(async move { router.answer(broken).await.is_ok() });
+        let ended = TaskTracker::new().spawn(async move { router.answer(broken).await.is_ok() });
         let ended = tokio::time::timeout(LONG, ended).await.expect("in time");
         assert!(ended.is_err_and(|error| error.is_panic()), "the panic reaches whoever answers clients");
         let line = bench.lines(&format!("broken-{n}"), 1).await.remove(0);
