@@ -64,6 +64,8 @@ pub struct Telemetry {
     requests: Counter<u64>,
     request_seconds: Histogram<f64>,
     attempts: Counter<u64>,
+    failures: Counter<u64>,
+    refusals: Counter<u64>,
     cost: Counter<f64>,
     baseline: Counter<f64>,
     tokens: Histogram<u64>,
@@ -157,6 +159,14 @@ impl Telemetry {
                 .u64_counter("sluice.attempts")
                 .with_description("Attempts by model, route and outcome")
                 .build(),
+            failures: meter
+                .u64_counter("sluice.failures")
+                .with_description("Attempts that did not end well, by code: which clock, limit or fault")
+                .build(),
+            refusals: meter
+                .u64_counter("sluice.refusals")
+                .with_description("Requests refused before they were routed, by code")
+                .build(),
             cost: meter.f64_counter("sluice.cost").with_unit("USD").with_description("Money spent").build(),
             baseline: meter
                 .f64_counter("sluice.baseline")
@@ -208,6 +218,11 @@ impl Telemetry {
         if let Err(error) = self.meters.shutdown() {
             tracing::debug!(error = %error, "metrics were not all sent");
         }
+    }
+
+    /// A request was refused before it was routed; the code is the one that its caller was told.
+    pub fn refused(&self, code: &'static str) {
+        self.refusals.add(1, &[KeyValue::new("error.type", code)]);
     }
 
     fn span(&self, closed: &AttemptClose, took: Duration) {
@@ -263,6 +278,9 @@ impl Observer for Telemetry {
         let route = KeyValue::new("route", open.route);
         let outcome = KeyValue::new("outcome", closed.outcome.word());
         let purpose = KeyValue::new("purpose", open.purpose);
+        if let Some(code) = closed.error {
+            self.failures.add(1, &[KeyValue::new("error.type", code)]);
+        }
         let who = [model.clone(), provider, route.clone()];
         self.attempts.add(1, &[model.clone(), route.clone(), outcome, purpose]);
         self.attempt_seconds.record(took.as_secs_f64(), &who);

@@ -59,9 +59,14 @@ impl Keys {
 impl KeyRing {
     /// Reads the keys.
     pub fn start(ledger: &Ledger) -> Result<Self, LedgerError> {
-        let ring = Self { keys: ArcSwap::default(), version: parking_lot::Mutex::new(i64::MIN) };
+        let ring = Self::of(vec![]);
         ring.refresh(ledger)?;
         Ok(ring)
+    }
+
+    /// These keys, without a ledger.
+    pub fn of(keys: Vec<KeyRecord>) -> Self {
+        Self { keys: ArcSwap::from_pointee(Keys::of(keys)), version: parking_lot::Mutex::new(i64::MIN) }
     }
 
     /// Reads the keys again if anybody wrote to the ledger's file; says whether they changed.

@@ -106,7 +106,10 @@ pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: Sock
     };
     let id = Id::of(&app, request.headers());
     let settings = app.settings.load();
-    let refuse = |fault: Fault| fault.early(shape, &id.id, received.elapsed());
+    let refuse = |fault: Fault| {
+        app.telemetry.refused(fault.code());
+        fault.early(shape, &id.id, received.elapsed())
+    };
     let principal = match app.keys.identify(request.headers(), peer.ip(), settings.keys_required) {
         Ok(principal) => principal,
         Err(fault) => return refuse(fault),
@@ -157,7 +160,10 @@ struct Asked<'a> {
 impl Asked<'_> {
     async fn answer(self, app: &Arc<App>, settings: &crate::config::Settings, request: Request<Incoming>) -> Answered {
         let Self { endpoint, decides, shape, principal, limited, id, received } = self;
-        let refuse = |fault: Fault| fault.early(shape, &id.id, received.elapsed());
+        let refuse = |fault: Fault| {
+            app.telemetry.refused(fault.code());
+            fault.early(shape, &id.id, received.elapsed())
+        };
         let (parts, body) = request.into_parts();
         let place = match Place::of(app, limited) {
             Ok(place) => place,

@@ -255,6 +255,11 @@ impl Fault {
         }
     }
 
+    /// The code for the client and the metrics.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
     /// The sentence for the client.
     pub(super) fn text(&self) -> &str {
         &self.message

@@ -5,10 +5,13 @@
 
 use super::app::App;
 use super::data;
+use super::data::Shape;
+use super::fault::Fault;
 use super::tls::{Tls, TlsFiles};
 use super::{Answered, admin};
 use crate::config::ServerSettings;
 use axum::body::Body;
+use futures::FutureExt;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -16,6 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -183,6 +187,18 @@ async fn secured<H, F>(
     }
 }
 
+/// A panic costs one request its answer: its connection and the process live on, and what it held was given back or
+/// charged as it unwound.
+async fn rescued(answer: impl Future<Output = Answered>) -> Answered {
+    match AssertUnwindSafe(answer).catch_unwind().await {
+        Ok(answer) => answer,
+        Err(_) => {
+            tracing::error!("a request ended in a panic");
+            Fault::internal().response(Shape::OpenAi)
+        }
+    }
+}
+
 async fn connection<S, H, F>(
     socket: S,
     address: SocketAddr,
@@ -197,7 +213,7 @@ async fn connection<S, H, F>(
 {
     let service = service_fn(move |request: Request<Incoming>| {
         let answer = handler(request, address);
-        async move { Ok::<_, Infallible>(answer.await) }
+        async move { Ok::<_, Infallible>(rescued(answer).await) }
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder
@@ -226,5 +242,25 @@ async fn connection<S, H, F>(
     };
     if let Err(error) = ended {
         tracing::debug!(error = %error, "a connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::StatusCode;
+
+    #[tokio::test]
+    async fn a_panic_costs_one_request_its_answer_and_nothing_else() {
+        for at in 0..20 {
+            let answer = async move {
+                for step in 0..20 {
+                    assert!(step < at, "scripted panic");
+                    tokio::task::yield_now().await;
+                }
+                unreachable!("it panics before")
+            };
+            assert_eq!(rescued(answer).await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        }
     }
 }

@@ -11,10 +11,11 @@ use super::idempotency::First;
 use adapters::{BackendError, Kind};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use http::{HeaderMap, StatusCode};
 use policies::Permit;
 use router::{AnswerStream, Piece};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -57,7 +58,16 @@ impl Record {
 pub(super) fn body(app: &Arc<App>, stream: Box<AnswerStream>, pump: Pump) -> Body {
     let (to_client, from_pump) = mpsc::channel::<Result<Bytes, BrokenOff>>(BUFFERED);
     let cut = app.cut.clone();
-    app.tasks.spawn(async move { pump.run(stream, to_client, cut).await });
+    app.tasks.spawn(async move {
+        let broken = to_client.clone();
+        let (write, running) = (pump.write, pump.run(stream, to_client, cut));
+        if AssertUnwindSafe(running).catch_unwind().await.is_err() {
+            // The attempt was closed when it was dropped. A stream that ends in silence would look like a finished one.
+            let error = BackendError::streaming(Kind::Internal("a panic".into()));
+            let _ = tokio::time::timeout(write, broken.send(Ok(Fault::event(&error)))).await;
+            let _ = tokio::time::timeout(write, broken.send(Err(BrokenOff))).await;
+        }
+    });
     let frames = futures::stream::unfold((from_pump, false), |(mut from_pump, mut broken)| async move {
         let mut ready = Vec::with_capacity(BUFFERED);
         if !broken {
