@@ -36,6 +36,7 @@ test: tools ## Installs what the tests need and runs all of them, in reduced siz
 .PHONY: soak
 soak: build ## The tests again, in full sizes.
 	SLUICE_TEST_SIZE=full scripts/run-tests
+	$(CARGO) bench --locked -p router --no-default-features --bench growth -- 10_000_000 100_000
 
 .PHONY: lint
 lint: tools ## Formatting, clippy, dependency rules.
@@ -72,6 +73,18 @@ bench-micro: tools ## Attempts a second that accounts and ledger take; MB/s of t
 .PHONY: lint-perf
 lint-perf: build ## Instructions a request costs, under callgrind, beside what tests/perf.json says.
 	scripts/lint-perf
+
+.PHONY: bench-growth
+bench-growth: tools ## Cost of an attempt with a large ledger and many keys beside an empty one; prints ratios.
+	$(CARGO) bench --locked -p router --no-default-features --bench growth
+
+.PHONY: mutants
+mutants: tools ## Applies each planted bug of tests/mutants to a scratch copy and expects its test to fail.
+	scripts/mutants
+
+.PHONY: sbom
+sbom: tools ## A bill of materials (CycloneDX 1.5) of what is linked into the program.
+	scripts/sbom --out $(TARGET_DIR)/sluice.cdx.json
 
 .PHONY: helm-check
 helm-check: ## Renders and validates the chart.

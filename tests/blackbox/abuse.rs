@@ -152,6 +152,8 @@ async fn readers_that_stop_are_cut_in_time_and_others_do_not_notice() {
     assert_eq!(cut, readers, "each is on record");
 }
 
+type Frames = Box<dyn Iterator<Item = Vec<u8>> + Send>;
+
 /// A frame of HTTP/2 (RFC 9113, section 4.1).
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
@@ -218,7 +220,7 @@ async fn floods_of_http_2_frames_end_their_connection_and_no_other() {
     );
     let zero = std::iter::once(frame(WINDOW, 0, 0, &0u32.to_be_bytes()));
     let nonsense = std::iter::once(frame(HEADERS, 0x05, 2, &get()));
-    let attacks: Vec<(&str, Box<dyn Iterator<Item = Vec<u8>> + Send>)> = vec![
+    let attacks: [(&str, Frames); 5] = [
         ("rapid reset", Box::new(rapid)),
         ("endless continuation", Box::new(endless)),
         ("a window of nothing", Box::new(zero)),

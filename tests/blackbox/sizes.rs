@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tests::wire::{Wire, status};
 use tests::{Gateway, Told, Upstream, chat, hosted_only, size, streamed};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 async fn start(more: &str) -> (Gateway, Upstream) {
     let upstream = Upstream::start().await;
@@ -88,19 +89,17 @@ async fn places_in_flight_and_connections_are_as_many_as_configured() {
     let (gateway, upstream) = start("[limits]\nin_flight = 3\nconnections = 20\n").await;
     let gate = Arc::new(Semaphore::new(0));
     upstream.play("echo", tests::upstream::Play::gated(2, &gate));
-    let mut running = Vec::new();
+    let mut running = JoinSet::new();
     for _ in 0..3 {
         let request = gateway.post("/v1/chat/completions").body(streamed("big", "x").to_string());
-        running.push(tokio::spawn(Told::of(request)));
+        running.spawn(Told::of(request));
     }
     tests::eventually("three are under way", async || (upstream.count() == 3).then_some(())).await;
     let refused = gateway.tell(&chat("big", "x")).await;
     assert_eq!(refused.error(503)["code"], "overloaded");
     assert!(refused.header("retry-after").is_some());
     gate.add_permits(1_000);
-    for told in running {
-        assert!(told.await.expect("no panic").done());
-    }
+    assert!(running.join_all().await.iter().all(Told::done));
     let mut held = Vec::new();
     for _ in 0..20 {
         let mut wire = Wire::open(&gateway.data).await;
@@ -235,4 +234,33 @@ async fn invented_names_and_paths_make_no_series_of_metrics() {
         invented(n).await;
     }
     assert_eq!(series().await, before, "whatever clients make up, there is no series more");
+}
+
+#[tokio::test]
+async fn each_refusal_and_each_clock_has_a_code_in_the_metrics() {
+    let upstream = Upstream::start().await;
+    let models = [("big", "echo"), ("hang", "hang"), ("stall", "stall")];
+    let clocks = "first_event = \"300ms\"\nidle = \"300ms\"\nbody = \"300ms\"\n";
+    let rest = format!("{}[timeouts]\n{clocks}[limits]\nbody = \"4 KiB\"\n", upstream.provider("p", "hosted", &models));
+    let gateway = Gateway::start(&rest).await;
+    post(&gateway, sized(5 << 10)).await.error(413);
+    post(&gateway, "{".into()).await.error(400);
+    gateway.send("/v1/chat/completions", sized(200), &[("content-encoding", "gzip")]).await.error(415);
+    let mut slow = Wire::open(&gateway.data).await;
+    slow.send(tests::wire::post_head("/v1/chat/completions", 100).as_bytes()).await;
+    assert_eq!(status(&slow.to_end().await), 408);
+    gateway.tell(&chat("hang", "x")).await.error(504);
+    assert!(gateway.tell(&streamed("stall", "x")).await.stream_error().is_some());
+    let text = gateway.admin_get("/metrics").await.text();
+    for (counter, code) in [
+        ("sluice_refusals_total", "request_too_large"),
+        ("sluice_refusals_total", "invalid_request"),
+        ("sluice_refusals_total", "unsupported_encoding"),
+        ("sluice_refusals_total", "body_timeout"),
+        ("sluice_failures_total", "timeout_first_event"),
+        ("sluice_failures_total", "timeout_idle"),
+    ] {
+        let line = text.lines().find(|line| line.starts_with(counter) && line.contains(&format!("\"{code}\"")));
+        assert!(line.is_some_and(|line| line.ends_with(" 1")), "{counter} {code}: {line:?}");
+    }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -88,7 +89,7 @@ impl Link {
                         let open = Open(shared.clone());
                         let toxic = shared.toxic.lock().clone().unwrap_or(Toxic::Clean);
                         connections.spawn(async move {
-                            carry(socket, target, toxic).await;
+                            Box::pin(carry(socket, target, toxic)).await;
                             drop(open);
                         });
                     }
@@ -115,119 +116,112 @@ impl Link {
     }
 }
 
+/// What follows once the bytes of an answer are over or cut.
+#[derive(Clone, Copy)]
+enum End {
+    Over,
+    Reset,
+    HalfClose,
+    Hold,
+}
+
+/// A toxic as [`pass`] applies it.
+struct Treatment {
+    /// Bytes after which something else follows.
+    cut: Option<(usize, End)>,
+    /// Each piece comes later by this, or by up to this where there are dice.
+    late: Duration,
+    dice: Option<u64>,
+    slice: usize,
+    pause: Duration,
+    flip: Option<usize>,
+}
+
+impl Treatment {
+    /// `None`: no byte of the upstream passes.
+    fn of(toxic: &Toxic) -> Option<Self> {
+        let clean =
+            Self { cut: None, late: Duration::ZERO, dice: None, slice: usize::MAX, pause: Duration::ZERO, flip: None };
+        Some(match toxic {
+            Toxic::Clean => clean,
+            Toxic::Latency(late) => Self { late: *late, ..clean },
+            Toxic::Jitter(late, seed) => Self { late: *late, dice: Some(*seed), ..clean },
+            Toxic::Slices(slice, pause) => Self { slice: (*slice).max(1), pause: *pause, ..clean },
+            Toxic::Reset(after) => Self { cut: Some((*after, End::Reset)), ..clean },
+            Toxic::HalfClose(after) => Self { cut: Some((*after, End::HalfClose)), ..clean },
+            Toxic::Close(after) => Self { cut: Some((*after, End::Over)), ..clean },
+            Toxic::BlackHole(after) => Self { cut: Some((*after, End::Hold)), ..clean },
+            Toxic::FlipBit(at) => Self { flip: Some(*at), ..clean },
+            Toxic::Deaf | Toxic::Refuse | Toxic::Garbage(_) => return None,
+        })
+    }
+
+    /// How much later the next piece comes.
+    fn delay(&mut self) -> Duration {
+        let Some(dice) = &mut self.dice else { return self.late };
+        *dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.late.mul_f64((*dice >> 40) as f64 / (1u64 << 24) as f64)
+    }
+}
+
 /// Carries one connection to its end.
 async fn carry(mut near: TcpStream, target: SocketAddr, toxic: Toxic) {
-    match &toxic {
-        // Whoever gave up closes; then it ends here, too.
-        Toxic::Deaf => return watch(&mut near).await,
-        Toxic::Refuse => return reset(&near),
-        Toxic::Garbage(bytes) => {
-            // The request first: who has not sent yet may not look.
-            let _ = near.read(&mut [0; 16 << 10]).await;
-            let _ = near.write_all(bytes).await;
-            let _ = near.shutdown().await;
-            return watch(&mut near).await;
+    let Some(treatment) = Treatment::of(&toxic) else {
+        match toxic {
+            Toxic::Refuse => return reset(&near),
+            Toxic::Garbage(bytes) => {
+                // The request first: who has not sent yet may not look.
+                let _ = near.read(&mut [0; 1 << 10]).await;
+                let _ = near.write_all(&bytes).await;
+                let _ = near.shutdown().await;
+            }
+            Toxic::Deaf
+            | Toxic::Clean
+            | Toxic::Latency(_)
+            | Toxic::Jitter(..)
+            | Toxic::Slices(..)
+            | Toxic::Reset(_)
+            | Toxic::HalfClose(_)
+            | Toxic::Close(_)
+            | Toxic::BlackHole(_)
+            | Toxic::FlipBit(_) => {}
         }
-        Toxic::Clean
-        | Toxic::Latency(_)
-        | Toxic::Jitter(..)
-        | Toxic::Slices(..)
-        | Toxic::Reset(_)
-        | Toxic::HalfClose(_)
-        | Toxic::Close(_)
-        | Toxic::BlackHole(_)
-        | Toxic::FlipBit(_) => {}
-    }
+        // Whoever gave up closes; then it ends here, too.
+        return discard(&mut near).await;
+    };
     let Ok(far) = TcpStream::connect(target).await else { return };
     for socket in [&near, &far] {
         // A socket that is gone already shows below.
         let _ = socket.set_nodelay(true);
     }
-    let (mut near_read, mut near_write) = near.split();
-    let (mut far_read, mut far_write) = { far.into_split() };
-    let there = async {
-        let mut chunk = vec![0; 16 << 10];
-        while let Ok(count @ 1..) = near_read.read(&mut chunk).await {
-            if far_write.write_all(&chunk[..count]).await.is_err() {
-                return;
-            }
-        }
-        // The client is gone, or has said all.
-        let _ = far_write.shutdown().await;
-    };
-    let back = async {
-        let mut passed = 0;
-        let mut chunk = vec![0; 16 << 10];
-        let mut dice = match toxic {
-            Toxic::Jitter(_, seed) => seed | 1,
-            _ => 1,
-        };
-        loop {
-            let count = match far_read.read(&mut chunk).await {
-                Ok(0) | Err(_) => {
-                    let _ = near_write.shutdown().await;
-                    return End::Over;
-                }
-                Ok(count) => count,
-            };
-            let bytes = &mut chunk[..count];
-            let most = match &toxic {
-                Toxic::Reset(after) | Toxic::HalfClose(after) | Toxic::Close(after) | Toxic::BlackHole(after) => {
-                    bytes.len().min(after.saturating_sub(passed))
-                }
-                _ => bytes.len(),
-            };
-            match &toxic {
-                Toxic::Latency(time) => tokio::time::sleep(*time).await,
-                Toxic::Jitter(most, _) => {
-                    dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    tokio::time::sleep(most.mul_f64((dice >> 40) as f64 / (1u64 << 24) as f64)).await;
-                }
-                Toxic::FlipBit(at) => {
-                    if let Some(byte) = at.checked_sub(passed).and_then(|at| bytes.get_mut(at)) {
-                        *byte ^= 1;
-                    }
-                }
-                _ => {}
-            }
-            let slice = match &toxic {
-                Toxic::Slices(bytes, _) => (*bytes).max(1),
-                _ => usize::MAX,
-            };
-            for piece in bytes[..most].chunks(slice) {
-                if near_write.write_all(piece).await.is_err() {
-                    return End::Over;
-                }
-                if let Toxic::Slices(_, pause) = &toxic {
-                    tokio::time::sleep(*pause).await;
-                }
-            }
-            passed += most;
-            if most < count {
-                return match &toxic {
-                    Toxic::Reset(_) => End::Reset,
-                    Toxic::HalfClose(_) => {
-                        let _ = near_write.shutdown().await;
-                        End::Hold
-                    }
-                    Toxic::BlackHole(_) => End::Hold,
-                    _ => End::Over,
-                };
-            }
-        }
-    };
+    let (mut far_read, mut far_write) = far.into_split();
     let end = {
+        let (mut near_read, mut near_write) = near.split();
+        let there = async {
+            let mut chunk = vec![0; 16 << 10];
+            while let Ok(count @ 1..) = near_read.read(&mut chunk).await {
+                if far_write.write_all(&chunk[..count]).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let back = async {
+            let end = pass(&mut far_read, &mut near_write, treatment).await;
+            if matches!(end, End::HalfClose) {
+                let _ = near_write.shutdown().await;
+            }
+            end
+        };
         tokio::pin!(there);
         tokio::pin!(back);
         tokio::select! {
-            end = &mut back => match end {
-                // Nothing comes any more; the client's end is waited for.
-                End::Hold => {
+            end = &mut back => {
+                if matches!(end, End::Hold | End::HalfClose) {
+                    // Nothing comes any more; the client's end is waited for.
                     there.await;
-                    End::Over
                 }
-                End::Over | End::Reset => end,
-            },
+                end
+            }
             // The client is gone: so is its connection to the upstream.
             () = &mut there => End::Over,
         }
@@ -237,10 +231,37 @@ async fn carry(mut near: TcpStream, target: SocketAddr, toxic: Toxic) {
     }
 }
 
-enum End {
-    Over,
-    Reset,
-    Hold,
+/// Passes the bytes of an answer on, as the treatment says.
+async fn pass(from: &mut OwnedReadHalf, to: &mut WriteHalf<'_>, mut treatment: Treatment) -> End {
+    let mut passed = 0;
+    let mut chunk = vec![0; 16 << 10];
+    loop {
+        let count = match from.read(&mut chunk).await {
+            Ok(0) | Err(_) => return End::Over,
+            Ok(count) => count,
+        };
+        let most = treatment.cut.map_or(count, |(after, _)| count.min(after.saturating_sub(passed)));
+        let bytes = &mut chunk[..most];
+        let flip = treatment.flip.and_then(|at| at.checked_sub(passed));
+        if let Some(byte) = flip.and_then(|at| bytes.get_mut(at)) {
+            *byte ^= 1;
+        }
+        tokio::time::sleep(treatment.delay()).await;
+        for piece in bytes.chunks(treatment.slice) {
+            if to.write_all(piece).await.is_err() {
+                return End::Over;
+            }
+            if !treatment.pause.is_zero() {
+                tokio::time::sleep(treatment.pause).await;
+            }
+        }
+        passed += most;
+        if let Some((_, end)) = treatment.cut
+            && most < count
+        {
+            return end;
+        }
+    }
 }
 
 /// Closes with RST in place of FIN.
@@ -250,6 +271,6 @@ fn reset(socket: &TcpStream) {
 }
 
 /// Reads to the end of what the client says.
-async fn watch(socket: &mut TcpStream) {
+async fn discard(socket: &mut TcpStream) {
     while socket.read(&mut [0; 1 << 10]).await.is_ok_and(|count| count > 0) {}
 }
