@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tests::upstream::{Manner, Pace, Play, Script};
 use tests::wire::{Wire, post_head};
-use tests::{Gateway, Told, Upstream, chat, eventually, hosted_only, size, streamed};
+use tests::{Gateway, Told, Upstream, chat, eventually, full_size, hosted_only, size, streamed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -140,16 +140,21 @@ async fn readers_that_stop_are_cut_in_time_and_others_do_not_notice() {
         (taken() == before).then_some(())
     })
     .await;
-    let beside = paced().await;
-    assert!(beside < alone * size(10, 2) + Duration::from_secs(3), "alone {alone:?}, beside them {beside:?}");
-    eventually("all were cut", async || (upstream.open() == 0).then_some(())).await;
     let grown = gateway.resident_kib().saturating_sub(before) / readers as u64;
-    // Sixteen events of 32 KiB, and what one that is under way takes; the pass mark of 64 KiB is for events of usual size.
-    assert!(grown < 2 << 10, "each took {grown} KiB");
+    // Sixteen events of 32 KiB, as much in the write that is under way, and 1 MiB of text that is kept to count its tokens.
+    assert!(grown < 4 << 10, "each takes {grown} KiB");
+    let beside = paced().await;
+    // In reduced size other tests share the processor: that nobody waits for a clock of ten seconds is all that can be said.
+    let most = if full_size() { alone * 12 / 10 } else { alone * 10 + Duration::from_secs(8) };
+    assert!(beside < most, "alone {alone:?}, beside them {beside:?}");
+    eventually("all were cut", async || (upstream.open() == 0).then_some(())).await;
     drop(wires);
-    let rows = gateway.api("/api/requests?limit=1000").await;
-    let cut = rows["requests"].as_array().expect("rows").iter().filter(|row| row["status"] == 499).count();
-    assert_eq!(cut, readers, "each is on record");
+    eventually("each is on record", async || {
+        let rows = gateway.api("/api/requests?limit=1000").await;
+        let cut = rows["requests"].as_array()?.iter().filter(|row| row["status"] == 499).count();
+        (cut == readers).then_some(())
+    })
+    .await;
 }
 
 type Frames = Box<dyn Iterator<Item = Vec<u8>> + Send>;
