@@ -107,15 +107,15 @@ async fn a_flood_of_connections_neither_ends_it_nor_keeps_health_from_answering(
 }
 
 #[tokio::test]
-async fn readers_that_stop_are_cut_in_time_and_others_do_not_notice() {
+async fn readers_that_stop_take_bounded_memory_and_others_do_not_notice() {
     let upstream = Upstream::start().await;
-    let event = json!({"choices": [{"index": 0, "delta": {"content": "x".repeat(32 << 10)}}]});
+    let event = json!({"choices": [{"index": 0, "delta": {"content": "word ".repeat(6 << 10)}}]});
     let pieces = vec![format!("data: {event}\n\n"); 400];
     upstream.script("flood", Script::stream(pieces));
     let pace = Pace::Every(Duration::from_millis(10));
     upstream.play("paced", Play::Answer(Manner { events: 100, pace, ..Manner::default() }));
     let models = [("flood", "flood"), ("paced", "paced")];
-    let rest = format!("{}[timeouts]\nwrite = \"10s\"\n", upstream.provider("p", "hosted", &models));
+    let rest = format!("{}[timeouts]\nwrite = \"10m\"\n", upstream.provider("p", "hosted", &models));
     let gateway = Gateway::start(&rest).await;
     let paced = || async {
         let began = Instant::now();
@@ -136,7 +136,7 @@ async fn readers_that_stop_are_cut_in_time_and_others_do_not_notice() {
     let taken = || upstream.log().iter().map(|seen| seen.sent.load(Ordering::SeqCst)).sum::<usize>();
     eventually("all stand still", async || {
         let before = taken();
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
         (taken() == before).then_some(())
     })
     .await;
@@ -144,11 +144,12 @@ async fn readers_that_stop_are_cut_in_time_and_others_do_not_notice() {
     // Sixteen events of 32 KiB, as much in the write that is under way, and 1 MiB of text that is kept to count its tokens.
     assert!(grown < 4 << 10, "each takes {grown} KiB");
     let beside = paced().await;
-    // In reduced size other tests share the processor: that nobody waits for a clock of ten seconds is all that can be said.
+    // In reduced size other tests share the processor: that nobody waits for another is all that can be said.
     let most = if full_size() { alone * 12 / 10 } else { alone * 10 + Duration::from_secs(8) };
     assert!(beside < most, "alone {alone:?}, beside them {beside:?}");
-    eventually("all were cut", async || (upstream.open() == 0).then_some(())).await;
+    // That they are cut in time is another test's; counting what they got takes the processor.
     drop(wires);
+    eventually("all are let go", async || (upstream.open() == 0).then_some(())).await;
     eventually("each is on record", async || {
         let rows = gateway.api("/api/requests?limit=1000").await;
         let cut = rows["requests"].as_array()?.iter().filter(|row| row["status"] == 499).count();
