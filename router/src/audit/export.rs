@@ -62,6 +62,8 @@ pub struct Told {
     pub class: Option<String>,
     /// What set it.
     pub class_by: Option<String>,
+    /// The class of what was sent, where that had placeholders.
+    pub masked: Option<String>,
     /// The model.
     pub model: Option<String>,
     /// The provider.

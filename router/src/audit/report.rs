@@ -17,11 +17,11 @@ const END: &str = " -->\n";
 const LISTED: usize = 5_000;
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#1b1f24;\
     background:#fff}table{border-collapse:collapse;width:100%;margin:.5rem 0 2rem}th,td{text-align:left;padding:.3rem .6rem;\
-    border-bottom:1px solid #d0d7de;vertical-align:top}td.n{text-align:right;font-variant-numeric:tabular-nums}code{font-size:.85em;\
+    border-bottom:1px solid #d0d7de;vertical-align:top}.n{text-align:right;font-variant-numeric:tabular-nums}td.t{white-space:nowrap}code{font-size:.85em;\
     overflow-wrap:anywhere}@media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}th,td{border-color:#30363d}}";
 
-/// A line of the summary.
-type Way = (String, String, String, String);
+/// A line of the summary: class, what happened, provider, where.
+type Way = (String, &'static str, String, String);
 
 /// What a report is made of.
 #[derive(Default)]
@@ -30,7 +30,11 @@ struct Material {
     rules: BTreeMap<(String, String), u64>,
     listed: Vec<Told>,
     records: u64,
+    /// Times that something was sent to a hosted model, with placeholders, and to a local one; times that a model was ruled out.
     left: u64,
+    masked: u64,
+    stayed: u64,
+    ruled_out: u64,
     /// Records that were pruned.
     gone: u64,
     span: Option<(jiff::Timestamp, jiff::Timestamp)>,
@@ -47,9 +51,16 @@ impl Material {
         };
         let text = |field: &Option<String>| field.clone().unwrap_or_else(|| "-".into());
         if told.event == "dial" || told.event == "refused" {
-            let place = format!("{} ({})", text(&told.location), text(&told.region));
-            *self.ways.entry((text(&told.class), told.event.clone(), text(&told.provider), place)).or_default() += 1;
-            self.left += u64::from(told.event == "dial" && told.location.as_deref() == Some("hosted"));
+            let hosted = told.location.as_deref() == Some("hosted");
+            let place = if hosted { format!("hosted, region {}", text(&told.region)) } else { "in the house".into() };
+            *self.ways.entry((text(&told.class), happened(&told), text(&told.provider), place)).or_default() += 1;
+            let count = match (told.event.as_str(), hosted) {
+                ("refused", _) => &mut self.ruled_out,
+                (_, true) => &mut self.left,
+                (_, false) => &mut self.stayed,
+            };
+            *count += 1;
+            self.masked += u64::from(told.event == "dial" && hosted && told.masked.is_some());
         }
         if let Some(rule) = &told.rule {
             *self.rules.entry((text(&told.class), rule.clone())).or_default() += 1;
@@ -60,9 +71,6 @@ impl Material {
     }
 
     fn page(&self, filter: &Filter, key: &str, logs: &[String]) -> Markup {
-        let refused: u64 =
-            self.ways.iter().filter(|((_, event, ..), _)| event == "refused").map(|(_, count)| count).sum();
-        let chosen = serde_json::to_string(filter).unwrap_or_default();
         html! {
             (DOCTYPE)
             html lang="en" {
@@ -75,18 +83,30 @@ impl Material {
                 body {
                     h1 { "Evidence: what left, what stayed" }
                     p {
-                        "Made at " (jiff::Timestamp::now()) ". Selection: " code { (chosen) } ". "
-                        @if let Some((from, to)) = self.span { "Records from " (from) " to " (to) ". " }
-                        (self.records) " records; " (self.left) " requests went to a hosted provider, "
-                        (refused) " were refused by residency."
+                        "Made at " (second(jiff::Timestamp::now())) ", of " (chosen(filter)) ". "
+                        @if let Some((from, to)) = self.span {
+                            (self.records) " records from " (second(from)) " to " (second(to)) " (UTC)."
+                        }
+                    }
+                    ul {
+                        li {
+                            (self.left) " times a hosted model was asked: the request left the house. " (self.masked)
+                            " of these were sent with placeholders in the place of what was found in them."
+                        }
+                        li { (self.stayed) " times a model in the house was asked: the request stayed." }
+                        li {
+                            (self.ruled_out) " times a model was not asked because of the data's class. A request counts once for \
+                             each model that it could have gone to, and may have been answered by another."
+                        }
                     }
                     @if self.gone > 0 {
                         p { (self.gone) " earlier records were pruned and are not in this report; ask for the archived export." }
                     }
-                    p { "Logs: " @for log in logs { code { (log) } " " } ". Signed with " code { (key) } "." }
                     h2 { "By class and destination" }
                     table {
-                        thead { tr { th { "Class" } th { "What" } th { "Provider" } th { "Where" } th { "Records" } } }
+                        thead {
+                            tr { th { "Data class" } th { "What happened" } th { "Provider" } th { "Where" } th.n { "Times" } }
+                        }
                         tbody {
                             @for ((class, event, provider, place), count) in &self.ways {
                                 tr {
@@ -96,9 +116,9 @@ impl Material {
                         }
                     }
                     @if !self.rules.is_empty() {
-                        h2 { "Rules that refused" }
+                        h2 { "Rules that kept data back" }
                         table {
-                            thead { tr { th { "Class" } th { "Rule" } th { "Records" } } }
+                            thead { tr { th { "Data class" } th { "Rule" } th.n { "Times" } } }
                             tbody {
                                 @for ((class, rule), count) in &self.rules {
                                     tr { td { (class) } td { (rule) } td.n { (count) } }
@@ -113,11 +133,18 @@ impl Material {
                     table {
                         thead {
                             tr {
-                                th { "Place" } th { "Time" } th { "What" } th { "Request" } th { "Class" } th { "To" } th { "Who" }
-                                th { "Rule" }
+                                th.n { "No." } th { "Time (UTC)" } th { "What happened" } th { "Request" }
+                                th { "Data class, set by" } th { "Provider" } th { "Who" } th { "Rule" }
                             }
                         }
                         tbody { @for told in &self.listed { (row(told)) } }
+                    }
+                    h2 { "How to check this report" }
+                    p {
+                        code { "sluice ledger verify FILE.html --public-key " (key) }
+                        " says whether this file is, byte for byte, what was signed with that key; ask for the key elsewhere than where \
+                         the file comes from. That no record was changed or left out is shown by the export as JSON Lines, which \
+                         has the records of the same log" @if logs.len() > 1 { "s" } ": " @for log in logs { code { (log) } " " }
                     }
                 }
             }
@@ -125,17 +152,67 @@ impl Material {
     }
 }
 
+/// What happened, in words.
+fn happened(told: &Told) -> &'static str {
+    match (told.event.as_str(), told.masked.is_some()) {
+        ("dial", false) => "asked",
+        ("dial", true) => "asked, with placeholders",
+        ("refused", _) => "not asked",
+        ("connect", _) => "connected, for traces and metrics",
+        ("key", _) => "another key signs from here on",
+        ("log", _) => "the log begins",
+        ("pruned", _) => "earlier records were pruned",
+        _ => "something that this version does not know",
+    }
+}
+
+/// What set a class, in words.
+fn set_by(word: &str) -> &str {
+    match word {
+        "default" => "the configuration's default",
+        "header" => "the client",
+        "matcher" => "a configured matcher",
+        "content" => "what was found in it",
+        "unscanned" => "what could not be looked at",
+        "session" => "an earlier turn",
+        other => other,
+    }
+}
+
+/// A time to the second.
+fn second(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// What was chosen, in words.
+fn chosen(filter: &Filter) -> String {
+    let Filter { key, team, user, session, request, since, until } = filter;
+    let named = [("key", key), ("team", team), ("user", user), ("session", session), ("request", request)];
+    let mut said: Vec<String> =
+        named.iter().filter_map(|(what, name)| Some(format!("{what} {}", name.as_ref()?))).collect();
+    said.extend(since.map(|at| format!("from {} on", second(at))));
+    said.extend(until.map(|at| format!("before {}", second(at))));
+    if said.is_empty() { "the whole log".into() } else { said.join(", ") }
+}
+
 fn row(told: &Told) -> Markup {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    let who = [&told.team, &told.user, &told.key, &told.session].into_iter().flatten().cloned().collect::<Vec<_>>();
+    let who = [("team", &told.team), ("user", &told.user), ("key", &told.key), ("session", &told.session)];
+    let who: Vec<String> = who.iter().filter_map(|(what, name)| Some(format!("{what} {}", name.as_ref()?))).collect();
     html! {
         tr {
             td.n { (told.seq) }
-            td { (told.at) }
-            td { (told.event) }
+            td.t { (second(told.at)) }
+            td {
+                (happened(told))
+                @if let Some(purpose) = told.purpose.as_deref().filter(|purpose| *purpose != "answer") { " (" (purpose) ")" }
+            }
             td { code { (text(&told.request)) } }
-            td { (text(&told.class)) @if let Some(by) = &told.class_by { " (" (by) ")" } }
-            td { (text(&told.provider)) " " (text(&told.location)) " " (text(&told.region)) }
+            td {
+                (text(&told.class)) @if let Some(by) = &told.class_by { ", " (set_by(by)) }
+                @if let Some(masked) = &told.masked { "; " (masked) " as it was sent" }
+            }
+            td { (text(&told.provider)) @if let Some(region) = &told.region { ", " (region) } }
             td { (who.join(", ")) }
             td { (text(&told.rule)) }
         }
