@@ -108,7 +108,7 @@ async fn verification(folder: &Path) {
     let size = std::fs::metadata(&path).unwrap().len() >> 20;
     println!("exported in {:.1} s ({size} MiB)", began.elapsed().as_secs_f64());
     let (file, began) = (std::fs::File::open(&path).unwrap(), Instant::now());
-    let sound = verify(std::io::BufReader::with_capacity(1 << 20, file), signer.public().unwrap(), None).unwrap();
+    let sound = verify(std::io::BufReader::with_capacity(1 << 20, file), signer.public().unwrap(), &[]).unwrap();
     println!("{} records verified in {:.1} s", sound.records, began.elapsed().as_secs_f64());
 }
 

@@ -181,18 +181,20 @@ impl Detectors {
 
     /// The class that a kind sets; `None`: it is not looked for, or findings only are reported.
     pub fn class_of(&self, kind: Kind) -> Option<DataClass> {
-        let class = match kind {
-            Kind::Configured(place) => self.custom.rule(place).map(|(_, class)| *class),
-            known => self.config.kinds.get(known.place()).copied().flatten(),
+        let class = if let Kind::Configured(place) = kind {
+            self.custom.rule(place).map(|(_, class)| *class)
+        } else {
+            self.config.kinds.get(kind.place()).copied().flatten()
         };
         class.filter(|_| !self.config.observe)
     }
 
     /// What records call what a kind finds: its word, or the configured name.
     pub fn name_of(&self, kind: Kind) -> &str {
-        match kind {
-            Kind::Configured(place) => self.custom.rule(place).map_or("", |(name, _)| name),
-            known => known.word(),
+        if let Kind::Configured(place) = kind {
+            self.custom.rule(place).map_or("", |(name, _)| name)
+        } else {
+            kind.word()
         }
     }
 
