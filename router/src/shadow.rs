@@ -97,7 +97,7 @@ impl ShadowSeed {
         }
         if self.hold.as_ref().is_some_and(|hold| !hold.is_good()) {
             self.model.provider.breaker.inconclusive();
-            self.ledger.close_later(AttemptClose::never_dialled(self.open.clone()), None);
+            self.ledger.close_later(AttemptClose::never_dialled(self.open.clone(), "lease_over"), None);
             return;
         }
         let started = Instant::now();

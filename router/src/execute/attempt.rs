@@ -201,7 +201,7 @@ impl Attempt {
             match watch {
                 // The line is durable and was never dialled. Whoever sums the ledger from now on may do so without it.
                 Some(watch) if !watch.is_good() => {
-                    ledger.close_later(AttemptClose::never_dialled(open), None);
+                    ledger.close_later(AttemptClose::never_dialled(open, "lease_over"), None);
                     Err(LedgerError::Lapsed)
                 }
                 Some(_) | None => Ok(()),

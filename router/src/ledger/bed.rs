@@ -9,7 +9,9 @@ use tempfile::TempDir;
 pub(crate) struct Bed {
     place: Place,
     url: String,
-    _folder: TempDir,
+    /// Of a file; each life after a death has a place of its own in it.
+    folder: TempDir,
+    deaths: u32,
 }
 
 /// Each promise is kept on a file and on a server.
@@ -45,14 +47,14 @@ fn server() -> Option<&'static Postgres> {
 impl Bed {
     pub(crate) fn file() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { place: folder.path().join("l.db").into(), url: String::new(), _folder: folder }
+        Self { place: folder.path().join("l.db").into(), url: String::new(), folder, deaths: 0 }
     }
 
     /// `None`: there is no PostgreSQL here.
     pub(crate) fn server() -> Option<Self> {
         let url = server()?.database();
         let place = Place::parse(&policies::Secret::new(url.clone()), None).unwrap();
-        Some(Self { place, url, _folder: tempfile::tempdir().unwrap() })
+        Some(Self { place, url, folder: tempfile::tempdir().unwrap(), deaths: 0 })
     }
 
     pub(crate) fn place(&self) -> &Place {
@@ -67,8 +69,28 @@ impl Bed {
         Ledger::attach(&self.place).unwrap()
     }
 
+    /// As if the process that has `ledger` died: on a file the next start finds what is on the disk now; on a server the
+    /// lease of its instance is over.
+    pub(crate) fn die(&mut self, ledger: &Ledger) {
+        let Place::File(path) = &self.place else {
+            return self.run(&format!("UPDATE instances SET until_us = 1 WHERE id = '{}'", ledger.instance()));
+        };
+        self.deaths += 1;
+        let next = self.folder.path().join(format!("l{}.db", self.deaths));
+        for end in ["", "-wal"] {
+            let with = |path: &std::path::Path| std::path::PathBuf::from(format!("{}{end}", path.display()));
+            if with(path).exists() {
+                std::fs::copy(with(path), with(&next)).unwrap();
+            }
+        }
+        self.place = next.into();
+    }
+
     /// Runs a statement beside the ledger.
     pub(crate) fn run(&self, sql: &str) {
+        if let Place::File(path) = &self.place {
+            return rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
+        }
         assert!(server().unwrap().run(&self.url, sql), "{sql}");
     }
 }

@@ -3,8 +3,9 @@
 //! A row holds the records of one group commit, so a busy gateway writes few rows. The state of the log (chain, tree) is
 //! kept with each checkpoint; what came after it is hashed again at the start.
 //!
-//! **Failure behaviour.** Two writers of one database cannot fork the log: each looks, inside its transaction, whether the log
-//! stands where it left it, and otherwise reads on from there.
+//! **Failure behaviour.** Two writers of one file cannot fork the log: each looks, inside its transaction, whether the log
+//! stands where it left it, and otherwise reads on from there. So does the one writer of a server's log after a commit whose
+//! answer was lost.
 
 use super::evidence_prune::gone;
 use super::store::{Db, cells};
@@ -45,6 +46,8 @@ pub(super) struct Chain {
     keys: Keys,
     pub(super) stand: Stand,
     recorded: Instant,
+    /// A transaction failed: whether it was committed all the same is not known before the log is read again.
+    unsure: bool,
 }
 
 /// What a request's way needs of the log.
@@ -86,7 +89,7 @@ impl Chain {
             };
             let log: Arc<str> = hex::encode(log).into();
             let audit = Audit { digester: Digester::new(&meta(db, DIGEST_KEY, 32)?), log: log.clone() };
-            let mut chain = Self { stand: read_stand(db, log)?, keys, recorded: Instant::now() };
+            let mut chain = Self { stand: read_stand(db, log)?, keys, recorded: Instant::now(), unsure: false };
             if chain.stand.state.size() == 0 {
                 let key = chain.keys.signer().public();
                 let note = json!({"key": key.map(|key| key.to_string()), "version": env!("CARGO_PKG_VERSION")});
@@ -116,9 +119,11 @@ impl Chain {
         Mark(self.stand.clone())
     }
 
-    /// Forgets what a failed transaction appended.
+    /// Forgets what a failed transaction appended; where the server's answer was lost it may be there, so the log is read
+    /// again before the next record.
     pub(super) fn restore(&mut self, mark: Mark) {
         self.stand = mark.0;
+        self.unsure = true;
     }
 
     /// Bytes that the log takes.
@@ -198,10 +203,10 @@ impl Chain {
         self.append(db, &[Entry { note: Some(note), ..Entry::new(Event::Key, now_us()) }])
     }
 
-    /// Reads on where another process has written meanwhile.
+    /// Reads on where another process has written meanwhile, or this one without having heard of it.
     pub(super) fn catch_up(&mut self, db: &mut Db) -> Result<(), LedgerError> {
         let log = self.stand.state.log.clone();
-        if db.is_postgres() {
+        if db.is_postgres() && !self.unsure {
             // A log of a server's is written by one process.
             return Ok(());
         }
@@ -210,6 +215,7 @@ impl Chain {
         if end.unwrap_or(0) != self.stand.state.size() {
             self.stand = read_stand(db, log)?;
         }
+        self.unsure = false;
         Ok(())
     }
 }

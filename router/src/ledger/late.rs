@@ -7,6 +7,7 @@
 //! **What it does not do.** It is memory: it is bounded ([`MOST`]) and gone with the process. What a dead process left open is
 //! charged at its ceiling, as ever.
 
+use super::LedgerError;
 use super::evidence::Chain;
 use super::store::Db;
 use super::writer::{Entry, Op, write_group};
@@ -38,21 +39,31 @@ impl Late {
         }
     }
 
-    /// Writes what was kept, now that a commit has succeeded. An entry that cannot be written by itself either is given up:
-    /// it must not stand in the way of the others.
+    /// Writes what was kept, now that a commit has succeeded: together, else one by one. What a server refuses for good is given
+    /// up, it must not stand in the way of the others; at any other failure the rest waits on.
     pub(super) fn write(&mut self, db: &mut Db, mut chain: Option<&mut Chain>) {
         if self.entries.is_empty() {
             return;
         }
-        let entries = std::mem::take(&mut self.entries);
-        let lost = match write_group(db, &entries, chain.as_deref_mut()) {
-            Ok(()) => 0,
-            Err(_) => {
-                let single = entries.chunks(1).map(|entry| write_group(db, entry, chain.as_deref_mut()));
-                single.filter(Result::is_err).count() as u64
+        let mut entries = std::mem::take(&mut self.entries);
+        let (all, mut lost) = (entries.len() as u64, 0);
+        if write_group(db, &entries, chain.as_deref_mut()).is_err() {
+            let mut done = 0;
+            for entry in entries.chunks(1) {
+                match write_group(db, entry, chain.as_deref_mut()) {
+                    Ok(()) => {}
+                    Err(LedgerError::Database(error)) if db.is_postgres() => {
+                        tracing::error!(error, "a line cannot be written and is given up");
+                        lost += 1;
+                    }
+                    Err(_) => break,
+                }
+                done += 1;
             }
-        };
-        let (written, lost) = (entries.len() as u64 - lost, lost + std::mem::take(&mut self.dropped));
+            self.entries = entries.split_off(done);
+        }
+        let all = all - self.entries.len() as u64;
+        let (written, lost) = (all - lost, lost + std::mem::take(&mut self.dropped));
         tracing::info!(written, lost, "the ledger can be written again");
     }
 }

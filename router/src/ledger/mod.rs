@@ -26,6 +26,7 @@ mod compared;
 mod daily;
 mod evidence;
 mod evidence_prune;
+mod find;
 mod heads;
 mod instances;
 mod keys;
@@ -46,9 +47,10 @@ pub use compared::{FIRST_ATTEMPT, PairRecord, PairRow, Step, Texts, Vote};
 pub use daily::DailyRow;
 pub use evidence::{Cut, KeptCheckpoint};
 pub use evidence_prune::EvidenceRetention;
+pub use find::{Find, RequestFilter};
 pub use keys::{KeyBudget, KeyDigest, KeyRecord, NewKey, OldSecret};
 pub use learning::{JudgedRow, JudgementRecord, LabelRecord};
-pub use query::{Find, GroupBy, RequestFilter, SpendRow, SpendTable};
+pub use query::{GroupBy, SpendRow, SpendTable};
 pub use record::{AttemptClose, AttemptOpen, Outcome, Payer, RequestRecord, ShadowRecord};
 pub use residency::ResidencyRow;
 pub(crate) use spent::SpendScope;
@@ -201,10 +203,18 @@ impl Ledger {
 
     /// Notes that an attempt is about to be dialled; returns once that is durable.
     ///
+    /// # Errors
+    /// It is not durable, so nothing may be dialled. Where the server's answer was lost the line may be there all the same:
+    /// its end, at no cost, is queued.
+    ///
     /// # Cancel safety
     /// Once called, the line is written even if the future is dropped; the caller must close the attempt.
     pub async fn open(&self, attempt: Arc<AttemptOpen>) -> Result<(), LedgerError> {
-        self.writer.commit(writer::Op::Open(attempt)).await
+        let opened = self.writer.commit(writer::Op::Open(attempt.clone())).await;
+        if matches!(opened, Err(LedgerError::Unreachable(_))) {
+            self.close_later(AttemptClose::never_dialled(attempt, "ledger_unreachable"), None);
+        }
+        opened
     }
 
     /// Closes an attempt and, with the last one, the request; returns once that is durable.

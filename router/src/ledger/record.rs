@@ -196,7 +196,7 @@ impl Outcome {
 
 impl AttemptClose {
     /// The end of an attempt that was put on the ledger and could not be dialled any more.
-    pub(crate) fn never_dialled(open: Arc<AttemptOpen>) -> Self {
+    pub(crate) fn never_dialled(open: Arc<AttemptOpen>, why: &'static str) -> Self {
         Self {
             ended_us: jiff::Timestamp::now().as_microsecond(),
             outcome: Outcome::Error,
@@ -205,7 +205,7 @@ impl AttemptClose {
             local_cost: None,
             baseline: None,
             first_event_us: None,
-            error: Some("lease_over"),
+            error: Some(why),
             open,
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::classify::Label;
 use crate::ledger::bed::{Bed, on_both_stores};
-use crate::ledger::tests::{judged, judgement, label};
+use crate::ledger::tests::learning::{judged, judgement, label};
 use crate::ledger::{Durability, JudgementRecord, LabelRecord};
 use crate::rollout::{Marked, Sent, Standing};
 use policies::Location::{Hosted, Local};
