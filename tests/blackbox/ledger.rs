@@ -1,12 +1,10 @@
-//! Every token is accounted for, through crashes, too.
+//! Every token is accounted for.
 
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use tests::gateway::{Gateway, header, run};
 use tests::upstream::Upstream;
 use tests::{chat, streamed};
-use tokio::task::JoinSet;
 
 fn nanos(dollars: &str) -> u64 {
     let (whole, fraction) = dollars.split_once('.').expect("a decimal");
@@ -64,63 +62,6 @@ async fn headers_ledger_spend_and_the_upstreams_count_agree() {
     assert_eq!(counts, [10, 10]);
     let output = run(gateway.folder.path(), &["spend", "--json", "--group-by", "route"], "");
     assert_eq!(serde_json::from_slice::<Value>(&output.stdout).expect("JSON"), table, "the command says the same");
-    assert!(run(gateway.folder.path(), &["ledger", "verify"], "").status.success());
-}
-
-#[tokio::test]
-async fn no_finished_answer_is_missing_after_a_kill() {
-    let upstream = Upstream::start().await;
-    let rest = upstream.provider("hosted", "hosted", &[("big", "echo"), ("slow", "echo-slow")]);
-    let folder = Arc::new(tempfile::tempdir().expect("a folder"));
-    let rounds = tests::size(6, 40);
-    let mut finished: HashSet<String> = HashSet::new();
-    for round in 0..rounds {
-        let mut gateway = Gateway::start_in(folder.clone(), &rest, &[]).await;
-        let done = Arc::new(parking_lot::Mutex::new(HashSet::new()));
-        let url = format!("{}/v1/chat/completions", gateway.data);
-        let mut load = JoinSet::new();
-        for n in 0..16 {
-            let (client, url, done) = (gateway.client.clone(), url.clone(), done.clone());
-            load.spawn(async move {
-                loop {
-                    let body = if n % 2 == 0 { chat("big", "x y z") } else { streamed("big", "x y z") };
-                    let sent = client
-                        .post(&url)
-                        .header("content-type", "application/json")
-                        .body(body.to_string())
-                        .send()
-                        .await;
-                    let Ok(response) = sent else { return };
-                    let id = header(&response, "x-sluice-request-id").expect("an id").to_owned();
-                    match response.text().await {
-                        Ok(text) if n % 2 == 0 || text.contains("[DONE]") => drop(done.lock().insert(id)),
-                        Ok(_) | Err(_) => return,
-                    }
-                }
-            });
-        }
-        let wanted = 60 + round * 7;
-        tests::eventually("enough answers", async || (done.lock().len() >= wanted).then_some(())).await;
-        gateway.kill().await;
-        load.join_all().await;
-        finished.extend(done.lock().drain());
-    }
-    let gateway = Gateway::start_in(folder, &rest, &[]).await;
-    let total = gateway.api("/api/spend").await["total"].clone();
-    let asked = upstream.count() as u64;
-    let lines = total["requests"].as_u64().expect("a number");
-    assert!(lines >= asked, "every call that the upstream saw has its line: {lines} of {asked}");
-    for id in &finished {
-        let story = gateway.api(&format!("/api/requests/{id}")).await;
-        assert_eq!(story["attempt_log"][0]["outcome"], "ok", "{id}");
-    }
-    let stated: u64 = upstream
-        .log()
-        .iter()
-        .filter_map(|seen| seen.stated)
-        .map(|(input, output)| input * 2_500 + output * 10_000)
-        .sum();
-    assert!(nanos(total["cost_usd"].as_str().expect("text")) >= stated, "never less than what was spent");
     assert!(run(gateway.folder.path(), &["ledger", "verify"], "").status.success());
 }
 

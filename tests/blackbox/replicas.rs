@@ -7,107 +7,132 @@ use tests::gateway::run;
 use tests::oracle::{BIG, cost, nanos};
 use tests::stores::{Postgres, Redis};
 use tests::upstream::{Manner, Pace, Play};
-use tests::{Gateway, Upstream, chat, eventually, hosted_only, size, streamed, two_sides};
+use tests::{Gateway, Hand, Upstream, chat, eventually, hosted_only, size, streamed, two_sides};
 
 /// What one call costs.
-fn call() -> u128 {
+pub(crate) fn call() -> u128 {
     cost((11, 5), BIG)
 }
 
 /// What replicas share.
-struct Stores {
-    postgres: Postgres,
-    redis: Redis,
-    url: String,
+pub(crate) struct Stores {
+    pub(crate) postgres: Postgres,
+    pub(crate) redis: Redis,
+    pub(crate) url: String,
 }
 
 impl Stores {
     /// `None`: one of them is not installed.
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let postgres = Postgres::start()?;
         let url = postgres.database();
         Some(Self { url, postgres, redis: Redis::start()? })
     }
 
-    /// A configuration, whose last section is `[ledger]`, on these stores.
-    fn under(&self, config: &str, budgets: &str) -> String {
-        let (ledger, redis) = (&self.url, self.redis.url());
-        format!("{config}url = \"{ledger}\"\n[replicas]\nurl = \"{redis}\"\nlease = \"2s\"\n{budgets}")
-    }
-
     /// Two gateways of the same configuration.
     async fn pair(&self, config: &str, budgets: &str) -> [Gateway; 2] {
-        let config = self.under(config, budgets);
+        self.pair_for("2s", config, budgets).await
+    }
+
+    /// The same with a lease of their own: one that a machine at its limits does not miss.
+    async fn pair_for(&self, lease: &str, config: &str, budgets: &str) -> [Gateway; 2] {
+        let config = under(&self.url, &self.redis.url(), config, budgets).replace("\"2s\"", &format!("{lease:?}"));
         let one = Gateway::start(&config).await;
         [one, Gateway::start(&config).await]
     }
 }
 
-fn budget(scope: &str, limit: u128) -> String {
+/// A configuration, whose last section is `[ledger]`, on stores at these addresses.
+pub(crate) fn under(ledger: &str, redis: &str, config: &str, budgets: &str) -> String {
+    format!("{config}url = \"{ledger}\"\n[replicas]\nurl = \"{redis}\"\nlease = \"2s\"\n{budgets}")
+}
+
+pub(crate) fn budget(scope: &str, limit: u128) -> String {
     let limit = format!("{}.{:09}", limit / 1_000_000_000, limit % 1_000_000_000);
     format!("[[budgets]]\nscope = \"{scope}\"\nlimit_usd = \"{limit}\"\nwindow = \"total\"\n")
 }
 
-fn small(stream: bool) -> Value {
+pub(crate) fn small(stream: bool) -> Value {
     let mut body = if stream { streamed("big", "x") } else { chat("big", "x") };
     body["max_tokens"] = 5.into();
     body
 }
 
-/// Nothing is overspent; gives what is spent and held of a budget.
-async fn within(gateway: &Gateway, at: usize) -> (u128, u128) {
-    let budget = gateway.api("/api/budgets").await["budgets"][at].clone();
+/// Nothing is overspent; gives what is spent and held.
+pub(crate) fn fits(budget: &Value) -> (u128, u128) {
     let of = |name: &str| nanos(&budget[name]).expect("dollars");
     let (spent, held, limit) = (of("spent_usd"), of("held_usd"), of("limit_usd"));
     assert!(spent + held <= limit, "{budget}");
     (spent, held)
 }
 
-async fn spend(gateway: &Gateway) -> u128 {
+/// The same of one budget of a gateway.
+pub(crate) async fn within(gateway: &Gateway, at: usize) -> (u128, u128) {
+    fits(&gateway.api("/api/budgets").await["budgets"][at])
+}
+
+pub(crate) async fn spend(gateway: &Gateway) -> u128 {
     nanos(&gateway.api("/api/spend").await["total"]["cost_usd"]).expect("dollars")
 }
 
 /// Calls until one is answered.
-async fn served(gateway: &Gateway, body: &Value) {
+pub(crate) async fn served(gateway: &Gateway, body: &Value) {
     eventually("a call is answered", async || (gateway.tell(body).await.status == 200).then_some(())).await;
 }
+
+/// Budgets of so many rounds are on one pair of gateways: every look at them says all.
+const TOGETHER: usize = 125;
 
 #[tokio::test]
 async fn replicas_spend_no_more_than_there_is_and_say_the_same() {
     let Some(stores) = Stores::start() else { return };
     let upstream = Upstream::start().await;
     let rounds = size(4, 1_000);
-    let all: String = (0..rounds).map(|round| budget(&format!("tag:round={round}"), 10 * call())).collect();
-    let gateways = stores.pair(&hosted_only(&upstream, "echo"), &all).await;
-    for round in 0..rounds {
-        let tags = format!("round={round}");
-        let before = upstream.count();
-        let calls = join_all((0..256).map(|at| {
-            let (gateway, tags) = (&gateways[at % 2], &tags);
-            async move { gateway.tell_with(&small(at % 4 < 2), &[("x-sluice-tags", tags)]).await.status }
-        }));
-        let done = tokio::sync::Notify::new();
-        let look = async {
-            let mut looks = 0;
-            loop {
-                for gateway in &gateways {
-                    within(gateway, round).await;
-                    looks += 1;
+    let (mut calls, mut looks, mut dialled) = (0, 0, 0);
+    for first in (0..rounds).step_by(TOGETHER) {
+        let here = first..rounds.min(first + TOGETHER);
+        let all: String = here.clone().map(|round| budget(&format!("tag:round={round}"), 10 * call())).collect();
+        let mut gateways = stores.pair_for("10s", &hosted_only(&upstream, "echo"), &all).await;
+        let mut crowds = [Hand::crowd(&gateways[0].data, 128).await, Hand::crowd(&gateways[1].data, 128).await];
+        upstream.forget();
+        for round in here.clone() {
+            let (tags, before) = (format!("round={round}"), upstream.count());
+            let hands = crowds.iter_mut().flatten().enumerate();
+            let told = hands.map(async |(n, hand)| {
+                hand.chat(&small(n % 4 < 2), &[("x-sluice-tags", &tags)]).await.expect("an answer").status
+            });
+            let done = tokio::sync::Notify::new();
+            let look = async {
+                loop {
+                    for gateway in &gateways {
+                        within(gateway, round - first).await;
+                        looks += 1;
+                    }
+                    if tokio::time::timeout(Duration::from_millis(1), done.notified()).await.is_ok() {
+                        return;
+                    }
                 }
-                if tokio::time::timeout(Duration::from_millis(1), done.notified()).await.is_ok() {
-                    return looks;
-                }
-            }
-        };
-        let (statuses, looks) = tokio::join!(async { (calls.await, done.notify_one()).0 }, look);
-        assert!(statuses.iter().all(|status| [200, 402, 429].contains(status)), "{statuses:?}");
-        let answered = statuses.iter().filter(|status| **status == 200).count();
-        assert!((1..=10).contains(&answered) && answered == upstream.count() - before, "{answered} of ten");
-        assert!(looks > 2);
+            };
+            let (statuses, ()) = tokio::join!(async { (join_all(told).await, done.notify_one()).0 }, look);
+            assert!(statuses.iter().all(|status| [200, 402, 429].contains(status)), "{statuses:?}");
+            let answered = statuses.iter().filter(|status| **status == 200).count();
+            assert!((1..=10).contains(&answered) && answered == upstream.count() - before, "{answered} of ten");
+            calls += statuses.len();
+        }
+        dialled += upstream.count();
+        let here = here.len();
+        agree(&gateways, here, upstream.count() as u128 * call(), dialled as u128 * call()).await;
+        for gateway in &mut gateways {
+            gateway.stop().await;
+        }
     }
-    let spent = upstream.count() as u128 * call();
-    for gateway in &gateways {
-        assert_eq!(spend(gateway).await, spent);
+    println!("{rounds} rounds on two replicas, {calls} calls, {dialled} dialled, {looks} looks, overspent in none");
+}
+
+/// Both say the same, also when asked by the command: `spent` of the budgets here, `all` on the ledger.
+async fn agree(gateways: &[Gateway], budgets: usize, spent: u128, all: u128) {
+    for gateway in gateways {
+        assert_eq!(spend(gateway).await, all);
         for by in ["model", "tag", "day", "key"] {
             let path = format!("/api/spend?group_by={by}");
             assert_eq!(gateway.api(&path).await, gateways[0].api(&path).await);
@@ -116,12 +141,10 @@ async fn replicas_spend_no_more_than_there_is_and_say_the_same() {
         assert_eq!(gateway.cli(&["ledger", "verify"])["valid"], true);
         // What each has left over goes back, and then both know everything.
         eventually("both say what was spent", async || {
-            let mut told = (0, 0);
-            for round in 0..rounds {
-                let (spent, held) = within(gateway, round).await;
-                told = (told.0 + spent, told.1 + held);
-            }
-            (told == (spent, 0)).then_some(())
+            let shown = gateway.api("/api/budgets").await;
+            let shown = shown["budgets"].as_array().expect("budgets");
+            let told = shown.iter().map(fits).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+            (shown.len() == budgets && told == (spent, 0)).then_some(())
         })
         .await;
     }

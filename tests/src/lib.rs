@@ -4,8 +4,10 @@
 //! Nothing here knows anything private of the product: the binary, its configuration file, its ports and its answers are
 //! all there is.
 
+pub mod cable;
 pub mod client;
 pub mod gateway;
+pub mod hands;
 pub mod oracle;
 pub mod sse;
 pub mod stores;
@@ -14,8 +16,10 @@ pub mod toxics;
 pub mod upstream;
 pub mod wire;
 
+pub use cable::{Cable, Cut};
 pub use client::{Live, Told};
 pub use gateway::Gateway;
+pub use hands::Hand;
 pub use upstream::Upstream;
 
 use serde_json::{Value, json};
