@@ -1,8 +1,9 @@
 //! One account in its window.
 
+use super::accounts::Life;
 use super::scope::Scope;
 use super::window::Window;
-use super::{BudgetSpec, Exceeded, Life};
+use super::{BudgetSpec, Exceeded};
 use crate::ledger::SpendScope;
 use jiff::Timestamp;
 use policies::{Account, HoldError, Location, Measure, ModelName, Principal};

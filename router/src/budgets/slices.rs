@@ -3,10 +3,11 @@
 //! A slice is asked for where a hold does not fit, one request at a time, since the first one's may do for the next. Every
 //! quarter of the lease it is renewed, and every account is looked at: what nobody used since the last look is given back.
 
+use super::accounts::{Accounts, Guards, Lives};
 use super::live::{Booking, Live, roll};
 use super::{Budgets, Keeper};
 use crate::ledger::{LedgerError, SpendScope};
-use crate::replicas::{Renewed, Shared, Slice, Unanswered, Wanted};
+use crate::replicas::{Renewed, Shared, Slice, SliceState, Unanswered, Wanted};
 use jiff::Timestamp;
 use policies::{Account, Amount, Measure};
 use std::sync::Arc;
@@ -69,6 +70,53 @@ impl Seen {
             life: live.life,
         }
     }
+
+    /// What is asked of the store, where `spent` is more than is known here.
+    fn wanted(&self, spent: u64, reach: Reach) -> Wanted {
+        let Account { limit, held, .. } = self.account;
+        let used = spent.saturating_add(held);
+        let reach = match reach {
+            Reach::Back => None,
+            Reach::Keep => Some(used),
+            Reach::More(more) => Some(used.saturating_add(more)),
+        };
+        Wanted { limit, spent, held, reach }
+    }
+}
+
+// === impl Accounts: slices ===
+
+impl<K: Lives, L: Guards<Vec<Live>>> Accounts<K, L> {
+    /// Begins a change of an account's slice; `None`: there is nothing to change. What is given back is gone from here on,
+    /// before the store is told: whether it hears of it nobody knows.
+    fn begin(&self, booking: &Booking, reach: Reach, life: u64) -> Option<Seen> {
+        self.live.with(|live| {
+            // It may have ended or changed since it was chosen.
+            let live = live.iter_mut().find(|live| live.is(booking))?;
+            if reach == Reach::Back && live.life == life {
+                if live.busy {
+                    return None;
+                }
+                live.slice = live.account.spent.saturating_add(live.account.held);
+            }
+            Some(Seen::of(live))
+        })
+    }
+
+    /// Ends it with what the store says.
+    fn end(&self, booking: &Booking, seen: &Seen, (life, spent): (u64, u64), state: &SliceState) {
+        self.live.with(|live| {
+            let Some(live) = live.iter_mut().find(|live| live.is(booking)) else { return };
+            if live.life != life {
+                live.account.spent = live.account.spent.saturating_add(spent.saturating_sub(seen.account.spent));
+                live.life = life;
+            }
+            live.slice = state.slice;
+            let theirs = state.total.saturating_sub(state.slice);
+            live.others = (state.spent.saturating_sub(spent).min(theirs), theirs);
+            live.warn();
+        });
+    }
 }
 
 // === impl Budgets: slices ===
@@ -76,7 +124,7 @@ impl Seen {
 impl Budgets {
     /// Renews the lease until `ended`, and leaves then. Alone it does nothing.
     pub async fn keep(self: Arc<Self>, ended: CancellationToken) {
-        let Keeper::Shared(shared) = &self.keeper else { return };
+        let Keeper::Shared(shared) = &self.accounts.keeper else { return };
         let mut tick = interval(shared.lease() / RENEWALS);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut turn = 0;
@@ -96,7 +144,7 @@ impl Budgets {
 
     /// Joins, or renews the lease; says whether anything may be spent. Alone that is always so.
     pub async fn renew(&self) -> bool {
-        let Keeper::Shared(shared) = &self.keeper else { return true };
+        let Keeper::Shared(shared) = &self.accounts.keeper else { return true };
         match self.renewed(shared).await {
             Ok(Renewed::Runs) => true,
             Ok(Renewed::Closed | Renewed::Void) => false,
@@ -118,7 +166,7 @@ impl Budgets {
         }
         tracing::warn!("the lease on shared budgets had run out, or their store is another one: joining anew");
         let name = self.ledger.rename().await?;
-        self.live.lock().iter_mut().for_each(Live::reset);
+        self.accounts.live.lock().iter_mut().for_each(Live::reset);
         Ok(shared.join(name, self.closed(shared)).await?)
     }
 
@@ -134,7 +182,7 @@ impl Budgets {
     async fn look(&self, shared: &Shared, turn: usize) {
         let Some(life) = shared.life() else { return };
         let due: Vec<(Booking, Reach)> = {
-            let mut live = self.live.lock();
+            let mut live = self.accounts.live.lock();
             roll(&mut live, Timestamp::now());
             let due = live.iter_mut().enumerate().filter_map(|(at, live)| {
                 let Account { spent, held, .. } = live.account;
@@ -155,16 +203,16 @@ impl Budgets {
                 return;
             }
         }
-        self.freed.notify_waiters();
+        self.accounts.freed.notify_waiters();
     }
 
     /// Asks for more of every account that matches and lacks something for `amount`, of which `from` is held already.
     pub(super) async fn reach(&self, matches: impl Fn(&Live) -> bool, amount: Amount, from: Option<Amount>) {
-        let Keeper::Shared(shared) = &self.keeper else { return };
+        let Keeper::Shared(shared) = &self.accounts.keeper else { return };
         let _turn = self.turn.lock().await;
-        let life = self.life();
+        let life = self.accounts.life();
         let short: Vec<(Booking, Reach)> = {
-            let live = self.live.lock();
+            let live = self.accounts.live.lock();
             let hard = live.iter().filter(|live| matches(live) && live.spec.on_exceeded.is_hard());
             let short = hard.filter_map(|live| {
                 let (wanted, from) = (amount.of(live.spec.measure), from.map(|from| from.of(live.spec.measure)));
@@ -188,31 +236,12 @@ impl Budgets {
     /// Changes a slice, in the caller's turn.
     async fn change(&self, shared: &Shared, booking: &Booking, reach: Reach) -> Result<(), Trouble> {
         let Some(life) = shared.life() else { return Ok(()) };
-        let seen = {
-            let mut live = self.live.lock();
-            // It may have ended or changed since it was chosen.
-            let Some(live) = live.iter_mut().find(|live| live.is(booking)) else { return Ok(()) };
-            if reach == Reach::Back && live.life == life {
-                if live.busy {
-                    return Ok(());
-                }
-                // Lowered here before the store is told: whether it hears of it nobody knows.
-                live.slice = live.account.spent.saturating_add(live.account.held);
-            }
-            Seen::of(live)
-        };
-        let Account { limit, spent, held } = seen.account;
+        let Some(seen) = self.accounts.begin(booking, reach, life) else { return Ok(()) };
         // The first time: what this process has committed under its name is its own from the start.
         let committed = if seen.life == life { None } else { Some(self.committed(&seen)?) };
         let own = committed.iter().flatten().find(|(name, _)| Some(name) == shared.member().as_ref());
-        let spent = spent.max(own.map_or(0, |(_, own)| *own).saturating_sub(held));
-        let used = spent.saturating_add(held);
-        let reach = match reach {
-            Reach::Back => None,
-            Reach::Keep => Some(used),
-            Reach::More(more) => Some(used.saturating_add(more)),
-        };
-        let wanted = Wanted { limit, spent, held, reach };
+        let spent = seen.account.spent.max(own.map_or(0, |(_, own)| *own).saturating_sub(seen.account.held));
+        let wanted = seen.wanted(spent, reach);
         let mut state = match shared.slice(&seen.name, wanted.clone()).await? {
             Slice::Is(state) => state,
             Slice::Void => return Ok(()),
@@ -241,16 +270,7 @@ impl Budgets {
                 state = after;
             }
         }
-        let mut live = self.live.lock();
-        let Some(live) = live.iter_mut().find(|live| live.is(booking)) else { return Ok(()) };
-        if live.life != life {
-            live.account.spent = live.account.spent.saturating_add(spent.saturating_sub(seen.account.spent));
-            live.life = life;
-        }
-        live.slice = state.slice;
-        let theirs = state.total.saturating_sub(state.slice);
-        live.others = (state.spent.saturating_sub(spent).min(theirs), theirs);
-        live.warn();
+        self.accounts.end(booking, &seen, (life, spent), &state);
         Ok(())
     }
 
@@ -262,5 +282,7 @@ impl Budgets {
     }
 }
 
+#[cfg(test)]
+mod interleavings;
 #[cfg(test)]
 mod tests;

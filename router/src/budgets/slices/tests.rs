@@ -48,7 +48,7 @@ impl Replica {
     /// One turn of what [`Budgets::keep`] does.
     async fn turn(&self) {
         self.budgets.renew().await;
-        let Keeper::Shared(shared) = &self.budgets.keeper else { unreachable!() };
+        let Keeper::Shared(shared) = &self.budgets.accounts.keeper else { unreachable!() };
         self.budgets.look(shared, 0).await;
     }
 
