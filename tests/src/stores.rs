@@ -79,11 +79,20 @@ impl Drop for Server {
 impl Postgres {
     /// Makes a cluster and starts it; `None`: PostgreSQL is not installed.
     pub fn start() -> Option<Self> {
-        Self::start_with(None)
+        Self::start_as(None, false)
     }
 
     /// The same, which proves who it is by a certificate and its key, in PEM.
     pub fn start_with(certificate: Option<(&str, &str)>) -> Option<Self> {
+        Self::start_as(certificate, false)
+    }
+
+    /// The same, which waits for its disk as one does that keeps something: to measure it.
+    pub fn durable() -> Option<Self> {
+        Self::start_as(None, true)
+    }
+
+    fn start_as(certificate: Option<(&str, &str)>, durable: bool) -> Option<Self> {
         let Some(programs) = postgres_programs() else {
             eprintln!("skipped: PostgreSQL is not installed (scripts/setup-tests installs it)");
             return None;
@@ -117,7 +126,8 @@ impl Postgres {
         let (program, number) = (programs.join("postgres"), port.to_string());
         let sockets = format!("unix_socket_directories={}", text(&folder));
         let postgres = [text(&program), "-D", text(&data), "-p", &number, "-c", &sockets];
-        let quick = ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=200", "-c", ssl];
+        let fsync = if durable { "fsync=on" } else { "fsync=off" };
+        let quick = ["-c", "listen_addresses=127.0.0.1", "-c", fsync, "-c", "max_connections=200", "-c", ssl];
         let server = Server::start(&folder, "QUIT", &[as_user, &postgres, &quick].concat());
         let this = Self { server, port, programs, databases: AtomicU32::new(0) };
         let until = Instant::now() + PATIENCE;
