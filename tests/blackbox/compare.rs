@@ -214,3 +214,40 @@ async fn a_command_judges_by_its_exit_status() {
     assert_eq!(told["summary"]["whole"]["tally"], json!([0, 0, 25]), "{told}");
     assert!(started.elapsed() < Duration::from_secs(60));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_model_with_two_prompts_is_compared_and_each_is_asked_first_equally_often() {
+    let (hosted, house) = sides().await;
+    let folder = folder(&two_sides_as(&hosted, "echo", &house, "echo"));
+    let with_own = |n: usize| {
+        json!({"id": n, "reference": RIGHT,
+            "messages": [{"role": "system", "content": "Own words."}, {"role": "user", "content": format!("Number {n}?")}]})
+    };
+    rows(folder.path(), (0..40).map(with_own));
+    std::fs::write(folder.path().join("terse.txt"), "Be terse. {system}\n").expect("written");
+    std::fs::write(folder.path().join("kind.txt"), "Be kind.\n").expect("written");
+    let two =
+        ["compare", "--dataset", "rows.jsonl", "--left", "small", "--right", "small", "--judge", "exact", "--json"];
+    let prompts = ["--left-system", "terse.txt", "--right-system", "kind.txt", "--parallel", "1"];
+    let told = run_json(folder.path(), &[&two[..], &prompts[..]].concat(), "");
+    assert_eq!(told["summary"]["whole"]["pairs"], 40, "{told}");
+    assert_eq!((&told["left"], &told["right"]), (&json!("small (terse.txt)"), &json!("small (kind.txt)")));
+    let system = |body: &Value| body["messages"][0]["content"].as_str().unwrap_or_default().to_owned();
+    let asked: Vec<String> = house.log().iter().map(|seen| system(&seen.json())).collect();
+    assert!(house.log().iter().all(|seen| seen.json()["messages"].as_array().map(Vec::len) == Some(2)));
+    let (left, right) = ("Be terse. Own words.", "Be kind.");
+    let first: Vec<bool> = asked.chunks(2).map(|pair| pair[0] == left).collect();
+    assert!(asked.chunks(2).all(|pair| pair == [left, right] || pair == [right, left]), "{asked:?}");
+    for block in first.chunks(4) {
+        assert_eq!(block.iter().filter(|left| **left).count(), 2, "balanced in each block: {first:?}");
+    }
+    assert!(first.windows(2).any(|two| two[0] == two[1]), "drawn, not alternating: {first:?}");
+
+    let same = ["--left-system", "kind.txt", "--right-system", "kind.txt"];
+    let output = run(folder.path(), &[&two[..], &same[..]].concat(), "");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(64) && said.contains("compared with itself"), "{said}");
+    let output = run(folder.path(), &[&two[..], &["--left-system", "nowhere.txt"][..]].concat(), "");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(64) && said.contains("`--left-system`"), "{said}");
+}

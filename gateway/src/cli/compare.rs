@@ -5,6 +5,8 @@
 //! for nothing twice. Residency, budgets and every other constraint hold for each row and for the judge, and every call is
 //! on the configured ledger (purposes `compare` and `judge`).
 //!
+//! **Interleaved.** Both sides answer each row; which of them first is drawn in balanced blocks ([`first_sides`]).
+//!
 //! **Failure behaviour.** A side that fails on a row, or is down, has lost that row until another run finds it up again; a row that a constraint keeps from a side or from the judge is not
 //! judged and is counted. Refusals of an overloaded upstream are tried twice more.
 //!
@@ -14,6 +16,7 @@
 mod command;
 mod dataset;
 mod judged;
+mod plan;
 mod report;
 mod run;
 mod state;
@@ -28,16 +31,16 @@ use futures::{StreamExt, TryStreamExt};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use judged::{Judge, Outcome};
 use parking_lot::Mutex;
+use plan::{Plan, beside};
 use policies::{ModelName, NanoDollars, Readiness};
-use router::compare::judge::RUBRIC;
-use router::compare::{Judged, Purse, Question, Rule, Summary, Trust};
+use router::compare::{Judged, Purse, Side, Summary, Trust, first_sides};
 use router::ledger::Ledger;
 use router::{Budgets, Router, Silent};
 use run::{Cost, Run, Told};
 use serde_json::Value;
 use state::State;
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +58,12 @@ pub struct Compare {
     /// The model that it is compared with.
     #[arg(long, default_value = "hosted")]
     right: String,
+    /// A file with the left side's system prompt; `{system}` in it stands for the row's own.
+    #[arg(long, value_name = "FILE")]
+    left_system: Option<PathBuf>,
+    /// The same for the right side.
+    #[arg(long, value_name = "FILE")]
+    right_system: Option<PathBuf>,
     /// exact, normalised, numeric, schema, tool, embedding, command, or model:NAME.
     #[arg(long, default_value = "normalised")]
     judge: String,
@@ -116,15 +125,6 @@ fn error(text: &str) -> Result<f64, String> {
     between(text, 0.000_1, 0.5)
 }
 
-/// What a run has to know.
-struct Plan {
-    sides: [ModelName; 2],
-    judge: Judge,
-    question: Question,
-    rows: Vec<Row>,
-    out: PathBuf,
-}
-
 /// Runs the comparison.
 pub fn compare(setting: &Setting, wanted: &Compare) -> Result<(), Failure> {
     let settings = setting.load()?;
@@ -141,62 +141,6 @@ pub fn compare(setting: &Setting, wanted: &Compare) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::Failed(format!("cannot start the runtime: {error}")))?;
     runtime.block_on(start(setting, settings, wanted, plan))
-}
-
-// === impl Plan ===
-
-impl Plan {
-    fn new(settings: &Settings, wanted: &Compare) -> Result<Self, Failure> {
-        let known = |name: &str, flag: &str| -> Result<ModelName, Failure> {
-            let first = match name {
-                "local" => settings.router.local.first(),
-                "hosted" => settings.router.hosted.first(),
-                _ => settings.models.iter().map(|model| &model.name).find(|model| model.as_str() == name),
-            };
-            first.cloned().ok_or_else(|| Failure::Usage(format!("`--{flag} {name}`: no such model is configured")))
-        };
-        let sides = [known(&wanted.left, "left")?, known(&wanted.right, "right")?];
-        if sides[0] == sides[1] {
-            return Err(Failure::Usage(format!("`{}` would be compared with itself", sides[0])));
-        }
-        let judge = match (wanted.judge.as_str(), &wanted.command) {
-            ("command", Some(line)) => Judge::Command(line.clone(), wanted.command_timeout),
-            ("command", None) => return Err(Failure::Usage("`--judge command` needs `--command LINE`".into())),
-            (_, Some(_)) => return Err(Failure::Usage("`--command` goes with `--judge command`".into())),
-            ("embedding", None) => Judge::Embedding,
-            (word, None) => match (Rule::named(word), word.strip_prefix("model:")) {
-                (Some(rule), _) => Judge::Rule(rule),
-                (None, Some(name)) => {
-                    let rubric = wanted.rubric.as_ref().map(std::fs::read_to_string).transpose();
-                    let rubric = rubric.map_err(|error| Failure::Usage(format!("`--rubric`: {error}")))?;
-                    let rubric = rubric.unwrap_or_else(|| RUBRIC.to_owned());
-                    Judge::Model(known(name, "judge")?.to_string(), rubric, wanted.judge_max_tokens)
-                }
-                (None, None) => {
-                    let text = "exact, normalised, numeric, schema, tool, embedding, command or model:NAME";
-                    return Err(Failure::Usage(format!("`--judge {word}`: one of {text}")));
-                }
-            },
-        };
-        if wanted.rubric.is_some() && !judge.needs_trust() {
-            return Err(Failure::Usage("`--rubric` goes with `--judge model:NAME`".into()));
-        }
-        let rows = dataset::read(&wanted.dataset)?;
-        for row in &rows {
-            judge.fits(row)?;
-        }
-        let out = wanted.out.clone().unwrap_or_else(|| beside(&wanted.dataset, "compare.html"));
-        let question = Question { margin: wanted.margin, error: wanted.error };
-        Ok(Self { sides, judge, question, rows, out })
-    }
-}
-
-/// A file's name with another ending.
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.file_stem().unwrap_or(path.as_os_str()).to_owned();
-    name.push(".");
-    name.push(ending);
-    path.with_file_name(name)
 }
 
 async fn start(setting: &Setting, settings: Settings, wanted: &Compare, plan: Plan) -> Result<(), Failure> {
@@ -280,7 +224,10 @@ async fn ready(router: &Router, plan: &Plan) -> Result<(), Failure> {
 }
 
 fn bodies(wanted: &Compare, plan: &Plan, row: &Row) -> [Value; 2] {
-    [0, 1].map(|side| row.body(plan.sides[side].as_str(), wanted.max_tokens, wanted.temperature))
+    [0, 1].map(|side| {
+        let system = plan.systems[side].as_deref();
+        row.body(plan.sides[side].as_str(), system, wanted.max_tokens, wanted.temperature)
+    })
 }
 
 /// What is left to ask, and what that costs: left, right, judge.
@@ -307,7 +254,7 @@ async fn estimate(run: &Run, wanted: &Compare, plan: &Plan) -> Result<[Cost; 3],
 /// Shows the cost and has it agreed to.
 fn agreed(wanted: &Compare, plan: &Plan, costs: [Cost; 3]) -> Result<(), Failure> {
     let mut all = Cost::default();
-    let names = [plan.sides[0].to_string(), plan.sides[1].to_string(), plan.judge.name()];
+    let names = [plan.names[0].clone(), plan.names[1].clone(), plan.judge.name()];
     for (name, cost) in names.iter().zip(costs) {
         all.add(cost);
         if cost.questions > 0 {
@@ -353,11 +300,23 @@ fn bar(rows: usize) -> ProgressBar {
 /// Asks and judges every row.
 async fn ask(run: &Run, wanted: &Compare, plan: &Plan) -> Result<Vec<Outcome>, Failure> {
     let bar = bar(plan.rows.len());
-    let rows = plan.rows.iter().enumerate().map(|(at, row)| {
+    let ids: Vec<&str> = plan.rows.iter().map(|row| row.id.as_str()).collect();
+    let first = first_sides(&ids);
+    let rows = plan.rows.iter().zip(first).enumerate().map(|(at, (row, first))| {
         let bar = &bar;
         async move {
             let [left, right] = bodies(wanted, plan, row);
-            let told = [run.ask("compare", row, &left).await?, run.ask("compare", row, &right).await?];
+            // One after the other, in a drawn order: what changes meanwhile changes for both sides alike.
+            let told = match first {
+                Side::Left | Side::Tie => {
+                    let told = run.ask("compare", row, &left).await?;
+                    [told, run.ask("compare", row, &right).await?]
+                }
+                Side::Right => {
+                    let told = run.ask("compare", row, &right).await?;
+                    [run.ask("compare", row, &left).await?, told]
+                }
+            };
             let outcome = plan.judge.judge(run, at, row, told).await?;
             bar.set_message(format!("${} spent", run.purse.lock().spent()));
             bar.inc(1);

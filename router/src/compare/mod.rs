@@ -12,6 +12,7 @@
 
 mod alarm;
 mod evidence;
+mod interleave;
 pub mod judge;
 pub mod pictures;
 mod purse;
@@ -26,6 +27,7 @@ mod verdict;
 
 pub use alarm::Alarm;
 pub use evidence::{Evidence, Interval, Way};
+pub use interleave::{BLOCK, first_sides};
 pub use judge::{Ballot, Word};
 pub use purse::Purse;
 pub use score::{Answer, Expected, Rule, Unfit};

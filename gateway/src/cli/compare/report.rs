@@ -18,7 +18,7 @@ const STYLE: &str = include_str!("report.css");
 
 /// The verdict in one sentence.
 fn sentence(plan: &Plan, told: &Summed) -> String {
-    let [left, right] = &plan.sides;
+    let [left, right] = &plan.names;
     let summary = &told.summary;
     let margin = summary.question.margin;
     match summary.verdict {
@@ -46,7 +46,7 @@ fn missing(told: &Summed) -> Option<String> {
 
 /// What was left out, and why.
 fn left_out(plan: &Plan, told: &Summed) -> Vec<String> {
-    let [left, right] = &plan.sides;
+    let [left, right] = &plan.names;
     [
         (told.failed[0], format!("rows on which {left} failed count as lost by it")),
         (told.failed[1], format!("rows on which {right} failed count as lost by it")),
@@ -78,7 +78,7 @@ fn mean(finding: &Finding) -> String {
 
 /// As JSON.
 pub fn json(plan: &Plan, told: &Summed) -> Value {
-    let [left, right] = &plan.sides;
+    let [left, right] = &plan.names;
     json!({
         "left": left, "right": right, "judge": plan.judge.name(), "rows": plan.rows.len(),
         "verdict": told.summary.verdict, "sentence": sentence(plan, told), "missing": missing(told),
@@ -111,9 +111,9 @@ pub fn tell(plan: &Plan, told: &Summed) {
     if told.scores.iter().any(Option::is_some) {
         say(format!(
             "mean scores: {} {}, {} {}",
-            plan.sides[0],
+            plan.names[0],
             score(told.scores[0]),
-            plan.sides[1],
+            plan.names[1],
             score(told.scores[1])
         ));
     }
@@ -134,7 +134,7 @@ pub fn tell(plan: &Plan, told: &Summed) {
 
 /// As a page.
 pub fn page(plan: &Plan, outcomes: &[Outcome], told: &Summed) -> String {
-    let [left, right] = &plan.sides;
+    let [left, right] = &plan.names;
     let summary = &told.summary;
     let class = match summary.verdict {
         Verdict::NotWorse => "verdict good",
@@ -175,7 +175,7 @@ pub fn page(plan: &Plan, outcomes: &[Outcome], told: &Summed) -> String {
 }
 
 fn figures(plan: &Plan, told: &Summed) -> Markup {
-    let [left, right] = &plan.sides;
+    let [left, right] = &plan.names;
     let whole = &told.summary.whole;
     let milliseconds = |took: Option<f64>| took.map_or("-".into(), |took| format!("{took:.0} ms"));
     html! {
@@ -292,7 +292,7 @@ fn pairs(plan: &Plan, outcomes: &[Outcome]) -> Markup {
                     div class="pair" {
                         @for (side, told) in outcome.told.iter().enumerate() {
                             div {
-                                h3 { (plan.sides[side]) @if let Some(scores) = outcome.scores { " " (format!("{:.2}", scores[side])) } }
+                                h3 { (plan.names[side]) @if let Some(scores) = outcome.scores { " " (format!("{:.2}", scores[side])) } }
                                 pre { (text(told)) }
                             }
                         }
@@ -336,6 +336,8 @@ mod tests {
         let question = Question { margin: 0.05, error: 0.05 };
         let plan = Plan {
             sides: ["small", "big"].map(Into::into),
+            systems: [None, None],
+            names: ["small", "big"].map(Into::into),
             judge: Judge::Rule(Rule::Exact),
             question,
             rows: super::super::dataset::read(&file).unwrap(),
