@@ -15,8 +15,8 @@ use policies::{Capabilities, ModelName, NanoDollars, Readiness};
 use router::ledger::{KeyBudget, Ledger, LedgerError, NewKey};
 use router::{
     Affinity, Breaker, BudgetSpec, Budgets, Cascade, Classifier, Control, Drains, Experiment, ExperimentSpec, Fleet,
-    Holdout, Lane, LimitSpecs, Live, Masking, Model, MoneyRate, Names, Observer, Provider, Risk, RiskGoal, Router,
-    RouterConfig, Scope, Second, Share, Spender, Taint,
+    Holdout, Idle, Lane, LimitSpecs, Live, Masking, Model, MoneyRate, Names, Observer, Provider, Risk, RiskGoal,
+    Router, RouterConfig, Scope, Second, Share, Spender, Taint,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -94,6 +94,7 @@ impl Parts {
             backend,
             breaker: Arc::new(Breaker::default()),
             drains: settings.spec.bills_after_cancel.unwrap_or(false).then(Drains::default),
+            idle: Idle::default(),
         };
         backends.insert(settings.name.to_string(), (settings.clone(), provider.clone()));
         Ok(provider)

@@ -2,6 +2,7 @@
 
 use crate::execute::Drains;
 use crate::health::Breaker;
+use crate::idle::Idle;
 use adapters::Backend;
 use policies::{
     Candidate, Capabilities, LocalCost, Location, ModelName, NanoDollars, Pricing, ProviderName, Readiness,
@@ -26,6 +27,8 @@ pub struct Provider {
     pub breaker: Arc<Breaker>,
     /// Where its answers are read on when their clients leave, because it bills them all the same; `None`: it does not.
     pub drains: Option<Drains>,
+    /// Who of the clients is with it; work that nobody waits for gives way to them.
+    pub idle: Idle,
 }
 
 /// A configured model.

@@ -16,6 +16,7 @@ mod experiment;
 mod fleet;
 mod health;
 mod holdout;
+mod idle;
 pub mod learn;
 pub mod ledger;
 mod limits;
@@ -46,6 +47,7 @@ pub use experiment::{AT_ONCE, Assessment, Experiment, ExperimentSpec, Live, Pair
 pub use fleet::{Fleet, Model, Provider};
 pub use health::Breaker;
 pub use holdout::Holdout;
+pub use idle::Idle;
 pub use limits::{Charge, LimitSpecs, Limits, OverLimit, Standing, TokensWanted};
 pub use look::Looked;
 pub use masking::{Masking, Names};

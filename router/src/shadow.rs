@@ -5,6 +5,10 @@
 //! So is the money of its experiment's day. Both texts are stored, since comparing is what they are for, and the pair is judged
 //! right after ([`crate::experiment`]): off by default.
 //!
+//! **At idle priority in the house.** A copy for a local model waits until no client's attempt waits or runs at its provider
+//! ([`Idle`](crate::idle::Idle)), at most [`PATIENCE`]. A client that comes meanwhile stops it, where its tokens cost nothing; it begins anew when
+//! the client has gone, [`STARTS`] times in all. Priced tokens are not paid for twice: such a copy waits, and once begun it ends.
+//!
 //! Where either model got the request masked, all that is stored is masked; a text in which more is found than in the masked
 //! request is not stored.
 
@@ -22,14 +26,40 @@ use adapters::wire::{Seen, WireRequest};
 use adapters::{BackendError, Call, Event};
 use futures::StreamExt;
 use policies::mask::Values;
-use policies::{Amount, Counted, Facts, LocalCost, Location, ModelName, NanoDollars, Permit, Usage};
+use policies::{Amount, Counted, Facts, LocalCost, Location, ModelName, NanoDollars, Permit, Pricing, Usage};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 /// The attempt number of shadows: beyond every plan, so that it never meets an answer's.
 pub(crate) const ATTEMPT: u32 = crate::ledger::FIRST_ATTEMPT;
+
+/// How long a copy waits for a provider in the house to be idle before it is given up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How often a copy that gives way to clients is begun.
+pub(crate) const STARTS: u32 = 4;
+
+/// How a copy ended that has no answer.
+enum Ended {
+    /// The other side failed.
+    Failed(BackendError),
+    /// Clients came again and again.
+    GaveWay,
+}
+
+/// What a copy came to.
+#[derive(Default)]
+struct Copied {
+    seen: Seen,
+    /// The upstream's own word for its model.
+    version: Option<String>,
+    ended: Option<Ended>,
+    /// How long it was worked on, what was stopped included, and waiting not.
+    worked: Duration,
+}
 
 /// A shadow that will run when the client has its answer; dropped without running it costs nothing.
 pub(crate) struct ShadowSeed {
@@ -64,6 +94,24 @@ pub(crate) struct ShadowSeed {
     pub(crate) tasks: TaskTracker,
 }
 
+// === impl Ended ===
+
+impl Ended {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Failed(error) => error.label(),
+            Self::GaveWay => "gave_way",
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Failed(_) => Outcome::Error,
+            Self::GaveWay => Outcome::Cancelled,
+        }
+    }
+}
+
 // === impl ShadowSeed ===
 
 impl Drop for ShadowSeed {
@@ -85,7 +133,7 @@ impl ShadowSeed {
     }
 
     async fn answer(mut self, served_text: String) {
-        if !self.model.provider.breaker.enter() {
+        if !self.in_turn().await || !self.model.provider.breaker.enter() {
             return;
         }
         // On record before its call is: what that costs is this experiment's, whatever happens.
@@ -100,12 +148,11 @@ impl ShadowSeed {
             self.ledger.close_later(AttemptClose::never_dialled(self.open.clone(), "lease_over"), None);
             return;
         }
-        let started = Instant::now();
-        let (seen, version, error) = self.dial().await;
-        match &error {
+        let Copied { seen, version, ended, worked } = self.copied().await;
+        match &ended {
             None => self.model.provider.breaker.succeeded(),
-            Some(error) if error.blames_backend() => self.model.provider.breaker.failed(),
-            Some(_) => self.model.provider.breaker.inconclusive(),
+            Some(Ended::Failed(error)) if error.blames_backend() => self.model.provider.breaker.failed(),
+            Some(Ended::Failed(_) | Ended::GaveWay) => self.model.provider.breaker.inconclusive(),
         }
         let counted = seen.usage.unwrap_or(Counted::AtLeast(Usage::default()));
         let cost = self.model.pricing.cost(counted.usage()).unwrap_or(self.open.ceiling);
@@ -118,19 +165,19 @@ impl ShadowSeed {
             held.settle(cost.unwrap_or(NanoDollars::ZERO));
         }
         let here = (self.model.provider.location, &self.model.pricing);
-        let local_cost = local_cost(here, self.local_cost, seen.busy.unwrap_or_else(|| started.elapsed()));
+        let local_cost = local_cost(here, self.local_cost, worked);
         let closed = AttemptClose {
             open: self.open.clone(),
             ended_us: jiff::Timestamp::now().as_microsecond(),
-            outcome: if error.is_none() { Outcome::Ok } else { Outcome::Error },
+            outcome: ended.as_ref().map_or(Outcome::Ok, Ended::outcome),
             counted,
             cost,
             local_cost,
             baseline: None,
             first_event_us: None,
-            error: error.as_ref().map(BackendError::label),
+            error: ended.as_ref().map(Ended::label),
         };
-        self.observer.attempt(&closed, started.elapsed());
+        self.observer.attempt(&closed, worked);
         self.ledger.close_later(closed, None);
         pair.version = version;
         let kept = self.mask.as_ref().map_or(&self.request, |mask| &mask.request);
@@ -147,12 +194,13 @@ impl ShadowSeed {
             served_text: served_kept,
             shadow_text: shadow_kept,
             finish: seen.finish,
-            error: error.as_ref().map(BackendError::label),
+            error: ended.as_ref().map(Ended::label),
         };
         self.ledger.shadow_later(record, &self.keep);
-        match &error {
+        match &ended {
             // Whoever failed in the shadow has lost nothing: nobody waited for him, and he may have been put off.
-            Some(error) => pair.why = Some(format!("the other side failed: {}", error.label())),
+            Some(Ended::Failed(error)) => pair.why = Some(format!("the other side failed: {}", error.label())),
+            Some(Ended::GaveWay) => pair.why = Some("the other side gave way to clients".into()),
             None => {
                 let answers = match pair.asked {
                     Side::Left => [&*shadow_text, &*served_text],
@@ -230,8 +278,45 @@ impl ShadowSeed {
         }
     }
 
-    /// The answer, and the upstream's own word for its model.
-    async fn dial(&self) -> (Seen, Option<String>, Option<BackendError>) {
+    /// Waits until the model may be asked without being in a client's way; says whether it may.
+    async fn in_turn(&self) -> bool {
+        match self.model.provider.location {
+            Location::Hosted => true,
+            Location::Local => tokio::time::timeout(PATIENCE, self.model.provider.idle.idle()).await.is_ok(),
+        }
+    }
+
+    /// Asks, and gives way to clients.
+    async fn copied(&self) -> Copied {
+        let gives_way = self.model.provider.location == Location::Local && self.model.pricing == Pricing::Free;
+        let mut lost = Duration::ZERO;
+        for _ in 0..STARTS {
+            let started = Instant::now();
+            let stopped = async {
+                match gives_way {
+                    true => self.model.provider.idle.wanted().await,
+                    false => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                // A client who is there already is seen before anything is dialled.
+                biased;
+                () = stopped => {}
+                mut copied = self.dial() => {
+                    copied.worked = lost.saturating_add(copied.seen.busy.unwrap_or_else(|| started.elapsed()));
+                    return copied;
+                }
+            }
+            // The call was dropped with its future: its connection, or its place at the engine, is free.
+            lost = lost.saturating_add(started.elapsed());
+            if !self.in_turn().await {
+                break;
+            }
+        }
+        Copied { ended: Some(Ended::GaveWay), worked: lost, ..Copied::default() }
+    }
+
+    async fn dial(&self) -> Copied {
         let call = Call {
             permit: self.permit.clone(),
             request: self.request.clone(),
@@ -243,24 +328,26 @@ impl ShadowSeed {
             traceparent: None,
             watch: false,
         };
-        let (mut all, mut version) = (Seen::default(), None);
+        let mut copied = Copied::default();
+        let failed = |copied: Copied, error| Copied { ended: Some(Ended::Failed(error)), ..copied };
         let mut events = match adapters::dial(&*self.model.provider.backend, call).await {
             Ok(events) => events,
-            Err(error) => return (all, None, Some(error)),
+            Err(error) => return failed(copied, error),
         };
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Delta { frame: bytes, seen } | Event::Whole { body: bytes, seen }) => {
-                    version = version.or_else(|| adapters::wire::version_in(&bytes));
+                    copied.version = copied.version.or_else(|| adapters::wire::version_in(&bytes));
+                    let all = &mut copied.seen;
                     all.text.push_str(&seen.text);
-                    all.finish = seen.finish.or(all.finish);
+                    all.finish = seen.finish.or(all.finish.take());
                     all.usage = seen.usage.or(all.usage);
                     all.busy = seen.busy.or(all.busy);
                 }
                 Ok(Event::Done) => break,
-                Err(error) => return (all, version, Some(error)),
+                Err(error) => return failed(copied, error),
             }
         }
-        (all, version, None)
+        copied
     }
 }

@@ -9,7 +9,7 @@ use policies::{
 };
 use router::ledger::{Durability, Ledger};
 use router::{
-    Answer, Ask, Breaker, Budgets, Cascade, CascadeConfig, Classifier, Denied, Fleet, Model, Provider, Router,
+    Answer, Ask, Breaker, Budgets, Cascade, CascadeConfig, Classifier, Denied, Fleet, Idle, Model, Provider, Router,
     RouterConfig, Share, Silent,
 };
 use serde::Deserialize;
@@ -111,6 +111,7 @@ impl Bench {
                 backend: backend.clone() as Arc<dyn Backend>,
                 breaker: Arc::new(Breaker::default()),
                 drains: None,
+                idle: Idle::default(),
             },
             upstream: name.into(),
             pricing,

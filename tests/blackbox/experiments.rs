@@ -5,6 +5,7 @@ use tests::gateway::{Gateway, folder, run};
 use tests::oracle::nanos;
 use tests::upstream::{Play, Script, Upstream};
 use tests::{EASY, HARD, chat, eventually, two_sides};
+use tokio::task::JoinSet;
 
 /// Both sides answer the same; `[experiments.x]` with these keys, and more sections.
 async fn start(experiment: &str, more: &str) -> (Upstream, Upstream, Gateway) {
@@ -120,6 +121,55 @@ async fn a_shadow_that_hangs_delays_nobody_and_takes_a_bounded_number_of_places(
         assert_eq!((told.status, told.said("x-sluice-route")), (200, "local"));
     }
     assert!((1..=8).contains(&hosted.count()), "{}", hosted.count());
+}
+
+/// A request that only the local side answers, sent and waiting there.
+async fn client_in_the_house(gateway: &Gateway, house: &Upstream) -> JoinSet<()> {
+    let before = house.count();
+    let request = gateway.client.post(format!("{}/v1/chat/completions", gateway.data));
+    let request = request.header("content-type", "application/json").body(chat("small", EASY).to_string());
+    let mut client = JoinSet::new();
+    client.spawn(async move { drop(request.send().await) });
+    eventually("the client waits at the local side", async || (house.count() > before).then_some(())).await;
+    client
+}
+
+async fn asks_hosted(gateway: &Gateway) {
+    let told = gateway.tell_with(&chat("auto", HARD), &[("x-sluice-route", "auto")]).await;
+    assert_eq!((told.status, told.said("x-sluice-route")), (200, "hosted"));
+}
+
+#[tokio::test]
+async fn a_copy_for_the_local_side_waits_until_no_client_is_there() {
+    let (hosted, house, gateway) = start(SHADOW, "").await;
+    house.play("echo", Play::Hang);
+    let client = client_in_the_house(&gateway, &house).await;
+    for _ in 0..3 {
+        asks_hosted(&gateway).await;
+    }
+    // The copies have been made by now, or are about to be: whoever does not wait hangs, and is never judged.
+    let restricted = [("x-sluice-data-class", "restricted")];
+    house.play("echo", saying("one two three four five"));
+    assert_eq!(gateway.tell_with(&chat("auto", EASY), &restricted).await.said("x-sluice-route"), "local");
+    assert_eq!((hosted.count(), house.count()), (3, 2), "nothing but clients was answered in the house");
+    // The client leaves.
+    drop(client);
+    judged(&gateway, 3).await;
+    assert_eq!((hosted.count(), house.count()), (3, 5));
+}
+
+#[tokio::test]
+async fn a_copy_for_the_local_side_is_stopped_when_a_client_comes_and_begins_anew() {
+    let (_hosted, house, gateway) = start(SHADOW, "").await;
+    house.play("echo", Play::Hang);
+    asks_hosted(&gateway).await;
+    eventually("the copy hangs in the house", async || (house.count() == 1).then_some(())).await;
+    house.play("echo", saying("one two three four five"));
+    let told = gateway.tell_with(&chat("auto", EASY), &[("x-sluice-data-class", "restricted")]).await;
+    assert_eq!((told.status, told.said("x-sluice-route")), (200, "local"));
+    let state = judged(&gateway, 1).await;
+    assert_eq!(house.count(), 3, "stopped, the client, begun anew: {state}");
+    assert!(house.log()[0].was_left(), "its connection was closed");
 }
 
 #[tokio::test]
@@ -247,7 +297,7 @@ async fn an_experiment_that_makes_no_sense_is_refused_with_its_field() {
     let (hosted, house) = (Upstream::start().await, Upstream::start().await);
     for (section, says) in [
         ("kind = \"shadow\"\n", "`share` is missing"),
-        ("kind = \"interleave\"\nshare = \"1%\"\n", "not built yet"),
+        ("kind = \"interleave\"\nshare = \"1%\"\n", "`sluice compare` does it"),
         ("kind = \"other\"\nshare = \"1%\"\n", "`kind` must be"),
         ("kind = \"shadow\"\nshare = \"1%\"\njudge = \"taste\"\n", "`judge`: one of exact"),
         ("kind = \"shadow\"\nshare = \"1%\"\njudge = \"model:nobody\"\n", "no model `nobody`"),

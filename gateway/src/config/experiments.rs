@@ -65,7 +65,7 @@ fn read(name: &str, typed: &Typed, models: &[ModelSettings], wrong: &mut Vec<Str
         "shadow" => Trial::Shadow(share),
         "split" => Trial::Split { local: f64::from(share), by_user: typed.by_user, ramp: ramp(typed, wrong) },
         "interleave" => {
-            wrong.push("`kind`: `interleave` is not built yet; `sluice compare` compares on a file".into());
+            wrong.push("`kind`: `interleave` is for evaluation sets; `sluice compare` does it on a file".into());
             return None;
         }
         _ => {

@@ -9,6 +9,7 @@ use crate::budgets::{Budgets, Exceeded, Hold};
 use crate::classify::Spender;
 use crate::fleet::local_cost;
 use crate::health::Breaker;
+use crate::idle::Working;
 use crate::ledger::{AttemptClose, AttemptOpen, Ledger, LedgerError, Outcome, RequestRecord};
 use crate::limits::Charge;
 use crate::observe::Observer;
@@ -83,6 +84,8 @@ struct Running {
     told: bool,
     /// Its provider bills answers that are cancelled, too.
     drains: Option<Drains>,
+    /// It is counted among those that its provider works for.
+    _working: Working,
     /// How long a machine in the house was at work, where its backend tells; else the attempt's own time counts.
     busy: Option<Duration>,
     /// Its opening is on the ledger: from here on it may have cost something.
@@ -104,6 +107,7 @@ pub(super) struct Start {
     pub(super) charge: Option<Charge>,
     pub(super) breaker: Arc<Breaker>,
     pub(super) drains: Option<Drains>,
+    pub(super) working: Working,
     /// `None`: it runs beside another attempt, which has the record.
     pub(super) record: Option<RequestRecord>,
     pub(super) received: Instant,
@@ -144,6 +148,7 @@ impl Attempt {
             charge,
             breaker,
             drains,
+            working,
             record,
             received,
             shadow,
@@ -171,6 +176,7 @@ impl Attempt {
                 usage: None,
                 told: false,
                 drains,
+                _working: working,
                 busy: None,
                 dialled: false,
                 shadow,

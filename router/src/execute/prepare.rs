@@ -66,6 +66,7 @@ impl Router {
             charge: ask.charge.clone(),
             breaker: model.provider.breaker.clone(),
             drains: model.provider.drains.clone(),
+            working: model.provider.idle.work(),
             record: None,
             received: ask.received,
             shadow: None,

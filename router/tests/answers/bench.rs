@@ -7,7 +7,7 @@ use policies::{Classes, Endpoint, Location, Price, PriceSource, Pricing, Princip
 use router::ledger::{AttemptClose, Durability, Ledger, Retention};
 use router::{
     Answer, AnswerBody, Ask, Breaker, BudgetSpec, Budgets, Cascade, CascadeConfig, Classifier, Control, Experiment,
-    ExperimentSpec, Fleet, Live, Model, Observer, Piece, Provider, Router, RouterConfig, Share,
+    ExperimentSpec, Fleet, Idle, Live, Model, Observer, Piece, Provider, Router, RouterConfig, Share,
 };
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -148,6 +148,7 @@ pub(crate) fn model(name: &str, location: Location, backend: Arc<dyn Backend>) -
             backend,
             breaker: Arc::new(Breaker::default()),
             drains: None,
+            idle: Idle::default(),
         },
         upstream: name.into(),
         pricing: match location {
