@@ -53,6 +53,13 @@ const USUAL_OUTPUT: u64 = 256;
 // === impl Ask ===
 
 impl Ask {
+    /// The tokens of its prompt, as a chat template would make them: an estimate.
+    pub fn prompt_tokens(&self) -> u64 {
+        let messages = self.request.view.messages();
+        let pictures = messages.iter().filter(|message| message.vision).count() as u64;
+        estimate(&self.request, messages.len() as u64, pictures).likely
+    }
+
     /// The tokens that it counts for at a rate limit until its answer has ended.
     pub fn tokens_wanted(&self) -> TokensWanted {
         let view = &self.request.view;

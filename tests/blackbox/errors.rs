@@ -94,7 +94,7 @@ async fn paths_and_methods_that_are_not_there_say_so() {
         ("GET", "/nothing", 404),
         ("GET", "/v1/models/nobody", 404),
         ("POST", "/v1/embeddings", 501),
-        ("POST", "/v1/responses", 501),
+        ("GET", "/v1/responses", 405),
         ("GET", "/api/spend", 404),
         ("GET", "/metrics", 404),
     ] {
@@ -104,10 +104,16 @@ async fn paths_and_methods_that_are_not_there_say_so() {
         assert_eq!(response.status(), status, "{path}");
         is_openai_error(&response.text().await.expect("text"));
     }
-    let response = gateway.post("/v1/messages").body("{}").send().await.expect("an answer");
-    assert_eq!(response.status(), 501);
-    let body: Value = response.json().await.expect("JSON");
-    assert_eq!(body["type"], "error", "Anthropic's endpoints have Anthropic's shape");
+    for path in ["/v1/messages", "/v1/messages/count_tokens"] {
+        for (method, status) in [(reqwest::Method::POST, 400), (reqwest::Method::GET, 405)] {
+            let request = gateway.client.request(method, format!("{}{path}", gateway.data));
+            let response =
+                request.header("content-type", "application/json").body("{}").send().await.expect("an answer");
+            assert_eq!(response.status(), status, "{path}");
+            let body: Value = response.json().await.expect("JSON");
+            assert_eq!(body["type"], "error", "Anthropic's endpoints have Anthropic's shape");
+        }
+    }
 }
 
 #[tokio::test]

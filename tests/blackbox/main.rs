@@ -12,6 +12,7 @@ mod config;
 mod conformance;
 mod detectors;
 mod direction;
+mod documents;
 mod drain;
 mod endurance;
 mod errors;

@@ -10,9 +10,9 @@ import pytest
 
 from harness import UPSTREAM, Gateway, Upstream
 
-# The official client reads these; the tests say everything themselves, and reach nothing but this machine.
+# The official clients read these; the tests say everything themselves, and reach nothing but this machine.
 for name in list(os.environ):
-    if name.startswith("OPENAI_") or name.upper() in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+    if name.startswith(("OPENAI_", "ANTHROPIC_")) or name.upper() in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         del os.environ[name]
 
 

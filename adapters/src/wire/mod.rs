@@ -9,10 +9,14 @@ mod content;
 mod edit;
 mod fold;
 mod json;
+mod messages;
+mod responses;
 mod restore;
 mod seen;
 pub mod sse;
 mod sure;
+mod surface;
+mod walk;
 
 pub use chat::{Format, Message, Prompt, Role, Sampling, Tool, ToolChoice, View, WireRequest};
 pub use closing::closing;
@@ -20,10 +24,12 @@ pub use content::{Content, Place};
 pub use edit::{Edit, edited};
 pub use fold::Fold;
 pub use json::{MAX_DEPTH, RawObject};
+pub use messages::Version as MessagesVersion;
 pub use restore::Restoring;
 pub(crate) use restore::in_error as restored_error;
 pub use seen::{Certainty, Seen, error_in, seen_in_chunk, seen_in_whole, version_in};
 pub(crate) use sure::{ALTERNATIVES, certainty_in, without_logprobs};
+pub use surface::{Door, Face, Telling};
 
 /// Something in the request is wrong: the client's to mend.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

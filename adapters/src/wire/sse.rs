@@ -135,6 +135,16 @@ pub fn frame(payload: &[u8]) -> Bytes {
     out.freeze()
 }
 
+/// Writes a payload as one event with a type.
+pub fn named(name: &str, payload: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(name.len() + payload.len() + 16);
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\n");
+    out.extend_from_slice(&frame(payload));
+    out.freeze()
+}
+
 /// The same event with another payload: its other lines stay.
 pub fn with_data(event: &[u8], payload: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(event.len() + payload.len());

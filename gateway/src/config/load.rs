@@ -2,6 +2,7 @@
 
 use super::environment::Environment;
 use super::settings::Settings;
+use super::shown::{self, Shown};
 use super::spec::ConfigSpec;
 use figment::Figment;
 use figment::error::{Error as FigmentError, Kind};
@@ -63,9 +64,10 @@ impl ConfigError {
 
 /// Reads and validates a configuration file.
 pub fn load(path: &Path, environment: &Environment) -> Result<Settings, ConfigError> {
-    let spec = read(path)?;
+    let (spec, written) = read(path)?;
     let folder = path.parent().map_or_else(|| Path::new(".").to_owned(), Path::to_owned);
-    Settings::validate(spec, &folder, environment)
+    let settings = Settings::validate(spec, &folder, environment)?;
+    Ok(Settings { shown: shown::effective(written, &settings), ..settings })
 }
 
 /// Validates a configuration that is no file yet, as it stands: variables of the environment change nothing in it.
@@ -77,7 +79,7 @@ pub fn parse(text: &str, folder: &Path) -> Result<Settings, ConfigError> {
     Settings::validate(spec, folder, &Environment)
 }
 
-fn read(path: &Path) -> Result<ConfigSpec, ConfigError> {
+fn read(path: &Path) -> Result<(ConfigSpec, Vec<Shown>), ConfigError> {
     if !path.is_file() {
         let shown = path.display();
         return Err(ConfigError::one(format!("no configuration file at `{shown}`; name one with --config")));
@@ -90,9 +92,10 @@ fn read(path: &Path) -> Result<ConfigSpec, ConfigError> {
     let environment = Env::prefixed("SLUICE__").split("__");
     let merged = file.merge(environment);
     refuse_lists_from_environment()?;
-    merged
+    let spec = merged
         .extract()
-        .map_err(|error| ConfigError { problems: error.into_iter().map(|error| sentence(&error, path)).collect() })
+        .map_err(|error| ConfigError { problems: error.into_iter().map(|error| sentence(&error, path)).collect() })?;
+    Ok((spec, shown::written(&merged)))
 }
 
 /// Only plain keys of plain sections may come from the environment.

@@ -98,6 +98,8 @@ pub struct Settings {
     pub telemetry: TelemetrySettings,
     /// What works, but not as one might think.
     pub warnings: Vec<String>,
+    /// Every key with where it came from, secrets redacted; empty for what is no file.
+    pub shown: Vec<super::Shown>,
 }
 
 /// Listeners.
@@ -313,6 +315,7 @@ impl Settings {
                 otlp_endpoint,
             },
             warnings: found.warnings,
+            shown: Vec::new(),
         };
         if found.problems.is_empty() { Ok(settings) } else { Err(ConfigError { problems: found.problems }) }
     }

@@ -6,18 +6,20 @@
 use super::Answered;
 use super::app::App;
 use super::auth;
-use super::data::{Shape, json_response, plain};
+use super::data::{json_response, plain};
 use super::events;
 use super::evidence;
 use super::experiments;
 use super::fault::Fault;
+use super::openapi;
 use super::playground;
+use super::routes::Shape;
 use crate::wanted_key::{self, WantedKey, Wrong};
 use axum::Router as Routes;
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
 use axum::middleware::{self, Next};
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
 use policies::Secret;
@@ -56,34 +58,58 @@ const LONGEST_FIND: usize = 257;
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
+/// Something at a path of the admin listener, and what it is for.
+pub(super) struct Entry {
+    /// In capitals.
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    /// One line.
+    pub(super) summary: &'static str,
+    handler: MethodRouter<Shared>,
+}
+
+/// What is behind the admin token. The router and the OpenAPI document are both made of this table, so that neither has
+/// what the other lacks.
+pub(super) fn table() -> Vec<Entry> {
+    let entry = |method, path, summary, handler| Entry { method, path, summary, handler };
+    vec![
+        entry("GET", "/api/spend", "What was spent, by model, provider, route, key, team, tag or day", get(spend)),
+        entry("GET", "/api/savings", "What routing saved, measured and counted", get(savings)),
+        entry("GET", "/api/overview", "Requests, tokens and cost of each route", get(overview)),
+        entry("GET", "/api/requests", "Requests, the latest first", get(requests)),
+        entry("GET", "/api/requests/{id}", "All that is known of one request", get(request)),
+        entry("GET", "/api/models", "The configured models, their state and prices", get(models)),
+        entry("GET", "/api/router", "What sets the threshold, and where it stands", get(router_state)),
+        entry("GET", "/api/budgets", "Budgets, and what is left of them", get(budgets)),
+        entry("GET", "/api/keys", "Virtual keys, without their secrets", get(keys)),
+        entry("POST", "/api/keys", "Makes a key; its secret is shown once", post(create_key)),
+        entry("DELETE", "/api/keys/{id}", "Revokes a key", delete(revoke_key)),
+        entry("POST", "/api/keys/{id}/rotate", "Gives a key a fresh secret", post(rotate_key)),
+        entry("GET", "/api/experiments", "Experiments and their verdicts", get(experiments::list)),
+        entry("POST", "/api/experiments", "Opens or closes a slice of an experiment", post(experiments::step)),
+        entry("GET", "/api/experiments/{name}", "One experiment", get(experiments::one)),
+        entry("GET", "/api/experiments/{name}/export", "An experiment's pairs", get(experiments::export)),
+        entry("GET", "/api/experiments/{name}/votes", "A pair to vote on", get(experiments::ballot)),
+        entry("POST", "/api/experiments/{name}/votes", "A vote on a pair", post(experiments::vote)),
+        entry("GET", "/api/events", "Requests as they end, as server-sent events", get(events::stream)),
+        entry("POST", "/api/playground", "An answer for the page's playground", post(playground::answer)),
+        entry("POST", "/api/playground/decision", "The decision on the same", post(playground::decision)),
+        entry("GET", "/api/config", "The configuration in force, secrets redacted", get(config)),
+        entry("GET", "/api/evidence", "The state of the evidence log", get(evidence_state)),
+        entry("GET", "/api/evidence/export", "The evidence log, signed", get(evidence::download)),
+        entry("GET", "/api/residency", "Which data went where, and the rules", get(residency)),
+        entry("GET", "/api/openapi.json", "This document", get(openapi::show)),
+        entry("GET", "/metrics", "Metrics in the text form of Prometheus", get(metrics)),
+    ]
+}
+
 /// Everything on the admin listener.
 pub(super) fn routes(app: Shared) -> Routes {
-    let api = Routes::new()
-        .route("/api/spend", get(spend))
-        .route("/api/savings", get(savings))
-        .route("/api/overview", get(overview))
-        .route("/api/requests", get(requests))
-        .route("/api/requests/{id}", get(request))
-        .route("/api/models", get(models))
-        .route("/api/router", get(router_state))
-        .route("/api/budgets", get(budgets))
-        .route("/api/keys", get(keys).post(create_key))
-        .route("/api/keys/{id}", delete(revoke_key))
-        .route("/api/keys/{id}/rotate", post(rotate_key))
-        .route("/api/experiments", get(experiments::list).post(experiments::step))
-        .route("/api/experiments/{name}", get(experiments::one))
-        .route("/api/experiments/{name}/export", get(experiments::export))
-        .route("/api/experiments/{name}/votes", get(experiments::ballot).post(experiments::vote))
-        .route("/api/events", get(events::stream))
-        .route("/api/playground", post(playground::answer))
-        .route("/api/playground/decision", post(playground::decision))
-        .route("/api/config", get(not_built))
-        .route("/api/evidence", get(evidence_state))
-        .route("/api/evidence/export", get(evidence::download))
-        .route("/api/residency", get(residency))
-        .route("/api/openapi.json", get(not_built))
-        .route("/metrics", get(metrics))
-        .layer(middleware::from_fn_with_state(app.clone(), admit));
+    let mut api = Routes::new();
+    for entry in table() {
+        api = api.route(entry.path, entry.handler);
+    }
+    let api = api.layer(middleware::from_fn_with_state(app.clone(), admit));
     let mut open =
         Routes::new().route("/livez", get(|| async { plain(StatusCode::OK, "ok") })).route("/readyz", get(ready));
     for (path, kind, text) in PAGE {
@@ -354,8 +380,9 @@ async fn ready(State(app): State<Shared>) -> Answered {
     json_response(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
 }
 
-async fn not_built(request: Request) -> Answered {
-    refuse(Fault::not_built(request.uri().path()))
+async fn config(State(app): State<Shared>) -> Answered {
+    let settings = app.settings.load();
+    json_response(StatusCode::OK, &json!({"settings": settings.shown, "warnings": settings.warnings}))
 }
 
 async fn unknown(request: Request) -> Answered {

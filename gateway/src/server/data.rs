@@ -7,15 +7,16 @@ use super::feedback;
 use super::id::Id;
 use super::idempotency::{Begun, First};
 use super::limits::{self, Place};
+use super::routes::{Route, Shape};
 use super::{headers, stream};
-use adapters::wire::WireRequest;
+use adapters::wire::{Door, Face, MessagesVersion};
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use policies::{Endpoint, ModelName, Principal, RequestId};
+use policies::{ModelName, Principal, RequestId};
 use router::{Answer, AnswerBody, Ask, TokensWanted};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -26,54 +27,6 @@ use tokio::time::Instant;
 
 /// Room for the headers of an answer, so that the map does not grow while they are put in.
 const HEADERS: usize = 24;
-
-/// The shape of an endpoint's errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// `{"error": {...}}`
-    OpenAi,
-    /// `{"type": "error", "error": {...}}`
-    Anthropic,
-}
-
-/// What is at a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Route {
-    Livez,
-    Readyz,
-    Answer(Endpoint),
-    Decision,
-    Feedback,
-    Models,
-    Model(String),
-    NotBuilt(Shape),
-    WrongMethod,
-    Unknown,
-}
-
-// === impl Route ===
-
-impl Route {
-    fn of(method: &Method, path: &str) -> Self {
-        let (get, post) = (method == Method::GET || method == Method::HEAD, method == Method::POST);
-        let route = match path {
-            "/livez" | "/healthz" => (get, Self::Livez),
-            "/readyz" => (get, Self::Readyz),
-            "/v1/chat/completions" => (post, Self::Answer(Endpoint::Chat)),
-            "/v1/completions" => (post, Self::Answer(Endpoint::Completions)),
-            "/v1/route" => (post, Self::Decision),
-            "/v1/feedback" => (post, Self::Feedback),
-            "/v1/models" => (get, Self::Models),
-            "/v1/messages" | "/v1/messages/count_tokens" => (post, Self::NotBuilt(Shape::Anthropic)),
-            "/v1/responses" | "/v1/embeddings" => (post, Self::NotBuilt(Shape::OpenAi)),
-            _ => match path.strip_prefix("/v1/models/").filter(|id| !id.is_empty()) {
-                Some(id) => (get, Self::Model(id.to_owned())),
-                None => return Self::Unknown,
-            },
-        };
-        if route.0 { route.1 } else { Self::WrongMethod }
-    }
-}
 
 /// Answers one request; never fails.
 pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: SocketAddr) -> Answered {
@@ -88,22 +41,11 @@ pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: Sock
         | Route::Feedback
         | Route::Models
         | Route::Model(_)
-        | Route::NotBuilt(_)
+        | Route::NotBuilt
         | Route::WrongMethod
         | Route::Unknown => {}
     }
-    let shape = match &route {
-        Route::NotBuilt(shape) => *shape,
-        Route::Livez
-        | Route::Readyz
-        | Route::Answer(_)
-        | Route::Decision
-        | Route::Feedback
-        | Route::Models
-        | Route::Model(_)
-        | Route::WrongMethod
-        | Route::Unknown => Shape::OpenAi,
-    };
+    let shape = Shape::at(request.uri().path());
     let id = Id::of(&app, request.headers());
     let settings = app.settings.load();
     let refuse = |fault: Fault| {
@@ -115,9 +57,9 @@ pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: Sock
         Err(fault) => return refuse(fault),
     };
     let decides = route == Route::Decision;
-    let endpoint = match route {
-        Route::Answer(endpoint) => endpoint,
-        Route::Decision => Endpoint::Chat,
+    let door = match route {
+        Route::Answer(door) => door,
+        Route::Decision => Door::Chat,
         Route::Feedback => {
             let Ok(_permit) = app.in_flight.clone().try_acquire_owned() else { return refuse(Fault::overloaded()) };
             let (parts, body) = request.into_parts();
@@ -128,12 +70,12 @@ pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: Sock
         }
         Route::Models => return models(&app, &principal, &id.id),
         Route::Model(name) => return model(&app, &principal, &name, &id.id),
-        Route::NotBuilt(_) => return refuse(Fault::not_built(request.uri().path())),
+        Route::NotBuilt => return refuse(Fault::not_built(request.uri().path())),
         Route::WrongMethod => return refuse(Fault::wrong_method()),
         Route::Unknown | Route::Livez | Route::Readyz => return refuse(Fault::not_found(request.uri().path())),
     };
     let limited = app.limits.apply_to(&principal).then(|| principal.clone());
-    let asked = Asked { endpoint, decides, shape, principal, limited: limited.as_ref(), id: &id, received };
+    let asked = Asked { door, decides, shape, principal, limited: limited.as_ref(), id: &id, received };
     let mut response = asked.answer(&app, &settings, request).await;
     if let Some(caller) = &limited {
         // At the very end: whatever a whole answer or a refusal gave back counts.
@@ -144,7 +86,7 @@ pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: Sock
 
 /// A request that is to be routed.
 struct Asked<'a> {
-    endpoint: Endpoint,
+    door: Door,
     /// Only the decision is wanted.
     decides: bool,
     shape: Shape,
@@ -159,7 +101,7 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     async fn answer(self, app: &Arc<App>, settings: &crate::config::Settings, request: Request<Incoming>) -> Answered {
-        let Self { endpoint, decides, shape, principal, limited, id, received } = self;
+        let Self { door, decides, shape, principal, limited, id, received } = self;
         let refuse = |fault: Fault| {
             app.telemetry.refused(fault.code());
             fault.early(shape, &id.id, received.elapsed())
@@ -170,8 +112,8 @@ impl Asked<'_> {
             Err(fault) => return refuse(fault),
         };
         let caller = principal.key.as_ref().map(ToString::to_string).unwrap_or_default();
-        let mut ask = match read(&parts.headers, body, endpoint, principal, id, settings, received).await {
-            Ok(ask) => ask,
+        let (mut ask, face) = match read(&parts.headers, body, door, principal, id, settings, received).await {
+            Ok(read) => read,
             Err(fault) => {
                 limited.iter().for_each(|caller| app.limits.count(caller, Instant::now()));
                 return refuse(fault);
@@ -179,13 +121,14 @@ impl Asked<'_> {
         };
         let router = app.router.load_full();
         if limited.is_some() {
-            let wanted = if decides { TokensWanted::default() } else { ask.tokens_wanted() };
+            let free = decides || door == Door::CountTokens;
+            let wanted = if free { TokensWanted::default() } else { ask.tokens_wanted() };
             match app.limits.enter(&ask.principal, wanted, Instant::now()).await {
                 Ok(charge) => ask.charge = charge,
                 Err(over) => {
                     let denied = router.over_limit(&ask, &over);
                     let response = Fault::response_to(&denied, shape);
-                    if !decides {
+                    if !free {
                         router.note_denied(&ask, &denied, response.status().as_u16());
                     }
                     return response;
@@ -199,6 +142,9 @@ impl Asked<'_> {
         if decides {
             return decision(app, &ask, &id.id).await;
         }
+        if door == Door::CountTokens {
+            return counted(app, &ask, id);
+        }
         let first = match app
             .kept
             .begin(&app.ledger, &parts.headers, &caller, parts.uri.path(), ask.request.raw.body())
@@ -210,7 +156,7 @@ impl Asked<'_> {
         };
         match router.answer(ask.clone()).await {
             Ok(answer) => {
-                let serving = Serving { permit, write: settings.timeouts.write, first };
+                let serving = Serving { permit, write: settings.timeouts.write, first, face };
                 answered(app, answer, serving).await
             }
             Err(denied) => {
@@ -226,17 +172,21 @@ impl Asked<'_> {
 async fn read(
     headers: &HeaderMap,
     body: Incoming,
-    endpoint: Endpoint,
+    door: Door,
     principal: Principal,
     id: &Id,
     settings: &crate::config::Settings,
     received: Instant,
-) -> Result<Ask, Fault> {
+) -> Result<(Ask, Option<Face>), Fault> {
     let said = headers::read(headers);
     let body = capped(headers, body, settings.body_bytes, settings.timeouts.body).await?;
     let said = said?;
-    let request = WireRequest::parse(endpoint, body)?;
-    Ok(Ask {
+    let version = match Shape::of(door) {
+        Shape::Anthropic => headers::anthropic_version(headers)?,
+        Shape::OpenAi => MessagesVersion::default(),
+    };
+    let (request, face) = door.read(body, version)?;
+    let ask = Ask {
         id: id.id.clone(),
         request: Arc::new(request),
         principal,
@@ -248,7 +198,8 @@ async fn read(
         received,
         charge: None,
         looked: router::Looked::default(),
-    })
+    };
+    Ok((ask, face))
 }
 
 /// Reads a JSON body up to its cap, in its time.
@@ -299,15 +250,28 @@ pub(super) struct Serving {
     pub(super) permit: OwnedSemaphorePermit,
     pub(super) write: Duration,
     pub(super) first: Option<First>,
+    /// How the answer must look; `None`: as it comes.
+    pub(super) face: Option<Face>,
 }
 
 pub(super) async fn answered(app: &Arc<App>, answer: Answer, serving: Serving) -> Answered {
     let Answer { head, body } = answer;
-    let Serving { permit, write, first } = serving;
+    let Serving { permit, write, first, face } = serving;
+    let shape = if face.as_ref().is_some_and(Face::is_message) { Shape::Anthropic } else { Shape::OpenAi };
     let mut out = HeaderMap::with_capacity(HEADERS);
     headers::put_head(&mut out, &head);
     let body = match body {
         AnswerBody::Whole { body, cost } => {
+            let body = match face.map(|face| face.whole(&body)) {
+                None => body,
+                Some(Ok(told)) => told,
+                Some(Err(error)) => {
+                    let mut response = Fault::untold(error.message).response(shape);
+                    headers::put_head(response.headers_mut(), &head);
+                    headers::put_cost(response.headers_mut(), cost);
+                    return response;
+                }
+            };
             out.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             headers::put_cost(&mut out, cost);
             if let Some(first) = first {
@@ -322,12 +286,24 @@ pub(super) async fn answered(app: &Arc<App>, answer: Answer, serving: Serving) -
             // nginx in front of us would buffer the stream otherwise.
             out.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
             let record = first.zip(head.cache).map(|(first, leave)| stream::Record::new(first, out.clone(), leave));
-            stream::body(app, pieces, stream::Pump { permit, write, record })
+            stream::body(app, pieces, stream::Pump { permit, write, record, telling: face.map(Face::streamed) })
         }
     };
     let mut response = Response::new(body);
     *response.headers_mut() = out;
     response
+}
+
+/// The size of a prompt, as the router reckons it: nothing is dialled, nothing charged.
+fn counted(app: &Arc<App>, ask: &Ask, id: &Id) -> Answered {
+    let model = ask.request.view.model.as_str();
+    let known = matches!(model, "auto" | "sluice/auto")
+        || app.router.load().fleet().get(&model.into()).is_some_and(|model| may_use(&ask.principal, &model.name));
+    if !known {
+        let fault = Fault::denied(&router::DeniedBy::UnknownModel(model.to_owned()));
+        return fault.early(Shape::Anthropic, &id.id, ask.received.elapsed());
+    }
+    with_id(json_response(StatusCode::OK, &json!({"input_tokens": ask.prompt_tokens()})), &id.id)
 }
 
 async fn decision(app: &Arc<App>, ask: &Ask, id: &RequestId) -> Answered {

@@ -109,7 +109,7 @@ pub(super) async fn download(
 ) -> Answered {
     match begin(&app, wanted) {
         Ok(response) => response,
-        Err(fault) => fault.response(super::data::Shape::OpenAi),
+        Err(fault) => fault.response(super::routes::Shape::OpenAi),
     }
 }
 

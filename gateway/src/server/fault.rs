@@ -4,7 +4,7 @@
 //! Only texts made for the public are in them.
 
 use super::headers;
-use super::{Answered, data::Shape};
+use super::{Answered, routes::Shape};
 use adapters::wire::WireError;
 use adapters::{BackendError, Clock, Kind};
 use axum::body::Body;
@@ -13,7 +13,7 @@ use http::{HeaderName, Response, StatusCode};
 use policies::{Constraint, Refusal, RequestId};
 use router::ledger::LedgerError;
 use router::{Denied, DeniedBy, Head};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A failure as the client sees it.
@@ -155,6 +155,11 @@ impl Fault {
         Self { retry_after, ..Self::new(status, kind, code, message) }
     }
 
+    /// An answer that came and cannot be told in the form that was asked for.
+    pub(super) fn untold(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, SERVER, "upstream_protocol", message)
+    }
+
     pub(super) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal", "something went wrong inside the gateway")
     }
@@ -266,9 +271,31 @@ impl Fault {
     }
 
     /// The error object of an event in the midst of a stream.
-    pub(super) fn event(error: &BackendError) -> bytes::Bytes {
+    pub(super) fn event(error: &BackendError, telling: Option<&mut adapters::wire::Telling>) -> bytes::Bytes {
         let fault = Self::backend(error);
-        adapters::wire::sse::frame(fault.body(Shape::OpenAi).as_bytes())
+        match telling {
+            None => adapters::wire::sse::frame(fault.body(Shape::OpenAi).as_bytes()),
+            Some(telling) => telling.error(fault.kind_of(Shape::Anthropic), fault.code, &fault.message),
+        }
+    }
+
+    /// The `type` of the error, in the words of the form.
+    ///
+    /// Source: Anthropic API reference, "Errors".
+    fn kind_of(&self, shape: Shape) -> &'static str {
+        match (shape, self.status.as_u16()) {
+            (Shape::OpenAi, _) => self.kind,
+            (Shape::Anthropic, 401) => "authentication_error",
+            (Shape::Anthropic, 402) => "billing_error",
+            (Shape::Anthropic, 403) => "permission_error",
+            (Shape::Anthropic, 404) => "not_found_error",
+            (Shape::Anthropic, 408 | 504) => "timeout_error",
+            (Shape::Anthropic, 413) => "request_too_large",
+            (Shape::Anthropic, 429) => "rate_limit_error",
+            (Shape::Anthropic, 503) => "overloaded_error",
+            (Shape::Anthropic, status) if status < 500 => "invalid_request_error",
+            (Shape::Anthropic, _) => "api_error",
+        }
     }
 
     fn body(&self, shape: Shape) -> String {
@@ -278,7 +305,11 @@ impl Fault {
                 json!({"error": error}).to_string()
             }
             Shape::Anthropic => {
-                json!({"type": "error", "error": {"type": self.kind, "message": self.message}}).to_string()
+                // Another provider's error says it in its own form.
+                let said = self.relayed.as_deref().and_then(|body| serde_json::from_slice::<Value>(body).ok());
+                let said = said.as_ref().and_then(|body| body.pointer("/error/message")?.as_str());
+                let error = json!({"type": self.kind_of(shape), "message": said.unwrap_or(&self.message)});
+                json!({"type": "error", "error": error}).to_string()
             }
         }
     }
@@ -306,7 +337,7 @@ impl Fault {
 
     /// The response.
     pub(super) fn response(self, shape: Shape) -> Answered {
-        let body = match &self.relayed {
+        let body = match self.relayed.as_ref().filter(|_| shape == Shape::OpenAi) {
             Some(relayed) => Body::from(relayed.clone()),
             None => Body::from(self.body(shape)),
         };

@@ -1,6 +1,7 @@
 //! The headers of the contract, both ways.
 
 use super::fault::Fault;
+use adapters::wire::MessagesVersion;
 use http::header::HeaderValue;
 use http::{HeaderMap, HeaderName};
 use policies::{NanoDollars, RequestId, RouteWish, SessionId};
@@ -50,6 +51,17 @@ pub(super) fn read(headers: &HeaderMap) -> Result<Said, Fault> {
             .filter(|value| is_traceparent(value))
             .map(str::to_owned),
     })
+}
+
+/// Which version of the Messages API a client speaks; one that does not say is not held to the newest.
+///
+/// Source: Anthropic API reference, "Versions".
+pub(super) fn anthropic_version(headers: &HeaderMap) -> Result<MessagesVersion, Fault> {
+    match text(headers, "anthropic-version")? {
+        None | Some("2023-06-01") => Ok(MessagesVersion::June2023),
+        Some("2026-10-21") => Ok(MessagesVersion::October2026),
+        Some(_) => Err(Fault::invalid("`anthropic-version` must be `2026-10-21` or `2023-06-01`", None)),
+    }
 }
 
 /// The id a client chose, if it is fit to be one.

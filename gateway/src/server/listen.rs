@@ -5,7 +5,7 @@
 
 use super::app::App;
 use super::data;
-use super::data::Shape;
+use super::routes::Shape;
 use super::fault::Fault;
 use super::tls::{Tls, TlsFiles};
 use super::{Answered, admin};

@@ -18,7 +18,9 @@ mod id;
 pub mod idempotency;
 mod limits;
 mod listen;
+mod openapi;
 mod playground;
+mod routes;
 mod stream;
 pub mod tls;
 

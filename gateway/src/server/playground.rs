@@ -11,10 +11,11 @@
 
 use super::Answered;
 use super::admin::{Shared, refuse};
-use super::data::{self, Serving, Shape, json_text, with_id};
+use super::data::{self, Serving, json_text, with_id};
 use super::fault::Fault;
 use super::headers;
 use super::id::Id;
+use super::routes::Shape;
 use adapters::wire::WireRequest;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -176,7 +177,7 @@ pub(super) async fn answer(State(app): State<Shared>, headers: HeaderMap, body: 
     match router.answer(ask.clone()).await {
         Ok(answer) => {
             let write = app.settings.load().timeouts.write;
-            let mut response = data::answered(&app, answer, Serving { permit, write, first: None }).await;
+            let mut response = data::answered(&app, answer, Serving { permit, write, first: None, face: None }).await;
             headers::put(response.headers_mut(), "x-content-type-options", "nosniff");
             response
         }

@@ -8,6 +8,7 @@ use super::app::App;
 use super::fault::Fault;
 use super::headers;
 use super::idempotency::First;
+use adapters::wire::Telling;
 use adapters::{BackendError, Kind};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -32,6 +33,8 @@ pub(super) struct Pump {
     pub(super) write: Duration,
     /// Keeps the bytes for repeats.
     pub(super) record: Option<Record>,
+    /// Tells the stream in another form; `None`: its frames leave as they are.
+    pub(super) telling: Option<Telling>,
 }
 
 /// The bytes of a stream, for repeats of its request.
@@ -59,12 +62,15 @@ pub(super) fn body(app: &Arc<App>, stream: Box<AnswerStream>, pump: Pump) -> Bod
     let (to_client, from_pump) = mpsc::channel::<Result<Bytes, BrokenOff>>(BUFFERED);
     let cut = app.cut.clone();
     app.tasks.spawn(async move {
-        let broken = to_client.clone();
+        let (broken, told) = (to_client.clone(), pump.telling.is_some());
         let (write, running) = (pump.write, pump.run(stream, to_client, cut));
         if AssertUnwindSafe(running).catch_unwind().await.is_err() {
             // The attempt was closed when it was dropped. A stream that ends in silence would look like a finished one.
             let error = BackendError::streaming(Kind::Internal("a panic".into()));
-            let _ = tokio::time::timeout(write, broken.send(Ok(Fault::event(&error)))).await;
+            if !told {
+                // Whoever tells it in another form is gone with the panic: there the cut alone says it.
+                let _ = tokio::time::timeout(write, broken.send(Ok(Fault::event(&error, None)))).await;
+            }
             let _ = tokio::time::timeout(write, broken.send(Err(BrokenOff))).await;
         }
     });
@@ -111,7 +117,7 @@ impl Pump {
         to_client: mpsc::Sender<Result<Bytes, BrokenOff>>,
         cut: CancellationToken,
     ) {
-        let Self { permit: _held, write, mut record } = self;
+        let Self { permit: _held, write, mut record, mut telling } = self;
         loop {
             let piece = tokio::select! {
                 biased;
@@ -125,21 +131,32 @@ impl Pump {
             let mut broken = false;
             let (bytes, last) = match piece {
                 None => return,
-                Some(Piece::Frame(frame)) => (frame, false),
+                Some(Piece::Frame(frame)) => match &mut telling {
+                    None => (frame, false),
+                    Some(telling) => (telling.frame(&frame), false),
+                },
                 Some(Piece::End { cost, note }) => {
                     // A comment is one line, and a scope may hold what a configuration file lets it hold.
                     let note = note.map(|note| note.replace(['\r', '\n'], " "));
                     let note = note.map(|note| format!(": sluice-note={note}\n\n")).unwrap_or_default();
-                    let end = format!("{note}: sluice-cost-usd={}\n\ndata: [DONE]\n\n", headers::cost_text(cost));
-                    (Bytes::from(end), true)
+                    let comments = format!("{note}: sluice-cost-usd={}\n\n", headers::cost_text(cost));
+                    let end = match &mut telling {
+                        None => Bytes::from(comments + "data: [DONE]\n\n"),
+                        Some(telling) => telling.end(&comments),
+                    };
+                    (end, true)
                 }
                 Some(Piece::Error(error)) => {
                     tracing::info!(error = %error, "a stream broke off");
                     record = None;
                     broken = true;
-                    (Fault::event(&error), true)
+                    (Fault::event(&error, telling.as_mut()), true)
                 }
             };
+            if bytes.is_empty() {
+                // A frame that says nothing in the other form.
+                continue;
+            }
             if let Some(record) = &mut record {
                 record.bytes.extend_from_slice(&bytes);
             }
