@@ -69,7 +69,7 @@ pub fn run(setting: &Setting, models: &Models) -> Result<(), Failure> {
                 let progress = |share: f32| {
                     let now = (share * 10.0) as u32;
                     if tenth.swap(now, std::sync::atomic::Ordering::Relaxed) < now {
-                        complain(format!("{source:?}: {} %", now * 10));
+                        complain(format!("{source}: {} %", now * 10));
                     }
                 };
                 let path = resolve(&source, &cache, &progress).map_err(|error| Failure::Failed(error.to_string()))?;

@@ -5,7 +5,7 @@
 //! hold one is replaced by `redacted`, and names of environment variables (`..._env`) are names.
 //!
 //! **Why by key names and not by type.** The merged values are read before they are typed, so that a key shows the form in
-//! which it was typed; the test below names every typed secret.
+//! which it was typed; the test below tries keys and forms of each kind.
 
 use super::settings::Settings;
 use super::units::shown;

@@ -5,8 +5,8 @@
 
 use super::app::App;
 use super::data;
-use super::routes::Shape;
 use super::fault::Fault;
+use super::routes::Shape;
 use super::tls::{Tls, TlsFiles};
 use super::{Answered, admin};
 use crate::config::ServerSettings;

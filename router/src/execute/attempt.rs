@@ -85,7 +85,7 @@ struct Running {
     /// Its provider bills answers that are cancelled, too.
     drains: Option<Drains>,
     /// It is counted among those that its provider works for.
-    _working: Working,
+    _working: Option<Working>,
     /// How long a machine in the house was at work, where its backend tells; else the attempt's own time counts.
     busy: Option<Duration>,
     /// Its opening is on the ledger: from here on it may have cost something.
@@ -107,7 +107,7 @@ pub(super) struct Start {
     pub(super) charge: Option<Charge>,
     pub(super) breaker: Arc<Breaker>,
     pub(super) drains: Option<Drains>,
-    pub(super) working: Working,
+    pub(super) working: Option<Working>,
     /// `None`: it runs beside another attempt, which has the record.
     pub(super) record: Option<RequestRecord>,
     pub(super) received: Instant,

@@ -11,7 +11,7 @@ use crate::fleet::Model;
 use adapters::Call;
 use adapters::wire::{Format, WireRequest};
 use policies::mask::Values;
-use policies::{Considered, Facts};
+use policies::{Considered, Facts, Location};
 use std::sync::Arc;
 
 impl Router {
@@ -66,7 +66,7 @@ impl Router {
             charge: ask.charge.clone(),
             breaker: model.provider.breaker.clone(),
             drains: model.provider.drains.clone(),
-            working: model.provider.idle.work(),
+            working: (model.provider.location == Location::Local).then(|| model.provider.idle.work()),
             record: None,
             received: ask.received,
             shadow: None,
