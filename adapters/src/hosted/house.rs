@@ -37,6 +37,8 @@ const MOST: usize = 1 << 20;
 const FAILURES: u32 = 2;
 /// Looks between two at what seldom changes.
 const SELDOM: u64 = 12;
+/// What was seen of first events so long ago says nothing: a server that was slow once gets another request.
+const STALE: Duration = Duration::from_secs(30);
 /// Weight of the newest in the running means.
 const NEWEST: f64 = 0.2;
 
@@ -56,6 +58,11 @@ struct Seen {
     context: Option<u64>,
     slots: Option<u64>,
     waiting: u64,
+    running: u64,
+    /// It has answered a look with something else than 503.
+    served: bool,
+    /// When an answer was last measured.
+    noted: Option<Instant>,
     /// Seconds to the first event, and of a whole answer, of late.
     first: Option<f64>,
     whole: Option<f64>,
@@ -94,8 +101,11 @@ impl House {
 
     pub(super) fn readiness(&self) -> Readiness {
         let seen = self.seen.lock();
+        let down = |why: String| Readiness::Down { why, retry_after: Some(Duration::from_secs(5)) };
         match (seen.failures >= FAILURES, seen.loading) {
-            (true, _) => Readiness::Down { why: seen.why.clone(), retry_after: Some(Duration::from_secs(5)) },
+            (true, _) => down(seen.why.clone()),
+            // Who waits for readiness waits for a first start, not for a server that fails later on.
+            (false, true) if seen.served => down("the server answers 503 when it is looked at".into()),
             (false, true) => Readiness::Loading,
             (false, false) => Readiness::Ready,
         }
@@ -109,11 +119,13 @@ impl House {
     pub(super) fn first_token_in(&self) -> Option<Duration> {
         let seen = self.seen.lock().clone();
         let under_way = self.under_way.load(Ordering::Relaxed);
-        let at_once = seen.slots.unwrap_or(1).max(1);
+        let at_once = seen.slots.unwrap_or(seen.running).max(1);
         // The server counts everybody's requests, but some seconds ago; ours are known now.
         let ours = seen.slots.map_or(0, |slots| under_way.saturating_sub(slots));
         let ahead = seen.waiting.max(ours) as f64 / at_once as f64;
-        Duration::try_from_secs_f64(seen.first? + ahead * seen.whole.unwrap_or(0.0)).ok()
+        let fresh = under_way > 0 || seen.noted.is_some_and(|at| at.elapsed() < STALE);
+        let first = seen.first.map(|first| if fresh { first } else { 0.0 })?;
+        Duration::try_from_secs_f64(first + ahead * seen.whole.unwrap_or(0.0)).ok()
     }
 
     /// Measures a call; what it gives is what the call gives.
@@ -147,6 +159,7 @@ impl House {
             Some(mean.map_or(now, |mean| mean + NEWEST * (now - mean)))
         };
         let mut seen = self.seen.lock();
+        seen.noted = Some(Instant::now());
         seen.whole = newer(seen.whole, whole);
         if let Some(first) = first {
             seen.first = newer(seen.first, first);
@@ -163,6 +176,7 @@ impl House {
             Ok(found) => {
                 seen.failures = 0;
                 seen.loading = found.status == StatusCode::SERVICE_UNAVAILABLE;
+                seen.served |= !seen.loading;
             }
         }
     }
@@ -184,7 +198,9 @@ async fn looking(client: reqwest::Client, base: Url, house: Arc<House>, every: D
         if alive {
             let metrics = look(&client, &root(&base, "metrics")).await;
             let text = metrics.ok().filter(|found| found.status.is_success()).map(|found| found.body);
-            house.seen.lock().waiting = waiting(&text.unwrap_or_default());
+            let text = text.unwrap_or_default();
+            let mut seen = house.seen.lock();
+            (seen.waiting, seen.running) = (summed(&text, WAITING), summed(&text, RUNNING));
         }
         looks += 1;
         tokio::time::sleep(every).await;
@@ -238,13 +254,14 @@ fn fits(props: Option<&Value>, models: Option<&Value>) -> (Option<u64>, Option<u
     (of_slot.or(one).filter(|window| *window > 0), slots)
 }
 
-/// Requests that wait, in Prometheus' text format: `vllm:num_requests_waiting` or `llamacpp:requests_deferred`, over all labels.
-fn waiting(text: &str) -> u64 {
-    let named = |line: &&str| {
-        ["vllm:num_requests_waiting", "llamacpp:requests_deferred"]
-            .iter()
-            .any(|name| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
-    };
+/// Requests that wait, and that are at work, by the names that vLLM and llama.cpp count them under.
+const WAITING: [&str; 2] = ["vllm:num_requests_waiting", "llamacpp:requests_deferred"];
+const RUNNING: [&str; 2] = ["vllm:num_requests_running", "llamacpp:requests_processing"];
+
+/// The sum of what has one of these names, in Prometheus' text format, over all labels.
+fn summed(text: &str, names: [&str; 2]) -> u64 {
+    let named =
+        |line: &&str| names.iter().any(|name| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
     let values = text.lines().filter(named).filter_map(|line| line.split_whitespace().last()?.parse::<f64>().ok());
     values.filter(|value| value.is_finite() && *value >= 0.0).sum::<f64>() as u64
 }
@@ -274,6 +291,9 @@ mod tests {
         // A server without the path is alive as well.
         house.learn(&found(404));
         assert_eq!(house.readiness(), Readiness::Ready);
+        // Whoever waits for readiness does not wait for one that has served before.
+        house.learn(&found(503));
+        assert!(matches!(house.readiness(), Readiness::Down { .. }));
     }
 
     #[test]
@@ -292,8 +312,9 @@ mod tests {
         let text = "# HELP vllm:num_requests_waiting x\nvllm:num_requests_waiting{model=\"a\"} 2.0\n\
                     vllm:num_requests_waiting{model=\"b\"} 1.0\nvllm:num_requests_waiting_total 9\n\
                     llamacpp:requests_deferred 4\nvllm:num_requests_waiting{m=\"c\"} NaN\n";
-        assert_eq!(waiting(text), 7);
-        assert_eq!(waiting("nothing"), 0);
+        assert_eq!((summed(text, WAITING), summed(text, RUNNING)), (7, 0));
+        assert_eq!(summed("vllm:num_requests_running 3", RUNNING), 3);
+        assert_eq!(summed("nothing", WAITING), 0);
     }
 
     #[test]
@@ -306,10 +327,23 @@ mod tests {
         assert_eq!(house.first_token_in(), Some(Duration::from_millis(6_100)));
         house.seen.lock().slots = Some(4);
         assert_eq!(house.first_token_in(), Some(Duration::from_millis(1_600)));
+        // A server without slots answers as many at once as are at work.
+        (house.seen.lock().slots, house.seen.lock().running) = (None, 2);
+        assert_eq!(house.first_token_in(), Some(Duration::from_millis(3_100)));
+        house.seen.lock().slots = Some(4);
         // Ours that are beyond its slots wait for sure, whatever it said some seconds ago.
         house.seen.lock().waiting = 0;
         house.under_way.store(8, Ordering::Relaxed);
         assert_eq!(house.first_token_in(), Some(Duration::from_millis(2_100)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_was_slow_once_gets_another_request() {
+        let house = house();
+        house.note(Some(Duration::from_secs(25)), Duration::from_secs(30));
+        assert_eq!(house.first_token_in(), Some(Duration::from_secs(25)));
+        tokio::time::advance(STALE).await;
+        assert_eq!(house.first_token_in(), Some(Duration::ZERO));
     }
 
     #[test]

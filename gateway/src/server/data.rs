@@ -112,7 +112,7 @@ impl Asked<'_> {
             Err(fault) => return refuse(fault),
         };
         let caller = principal.key.as_ref().map(ToString::to_string).unwrap_or_default();
-        let (mut ask, face) = match read(&parts.headers, body, door, principal, id, settings, received).await {
+        let (mut ask, face, told) = match read(&parts.headers, body, door, principal, id, settings, received).await {
             Ok(read) => read,
             Err(fault) => {
                 limited.iter().for_each(|caller| app.limits.count(caller, Instant::now()));
@@ -145,11 +145,7 @@ impl Asked<'_> {
         if door == Door::CountTokens {
             return counted(app, &ask, id);
         }
-        let first = match app
-            .kept
-            .begin(&app.ledger, &parts.headers, &caller, parts.uri.path(), ask.request.raw.body())
-            .await
-        {
+        let first = match app.kept.begin(&app.ledger, &parts.headers, &caller, parts.uri.path(), &told).await {
             Ok(Begun::Run(first)) => first,
             Ok(Begun::Repeat(answer)) => return answer,
             Err(fault) => return refuse(fault),
@@ -177,7 +173,7 @@ async fn read(
     id: &Id,
     settings: &crate::config::Settings,
     received: Instant,
-) -> Result<(Ask, Option<Face>), Fault> {
+) -> Result<(Ask, Option<Face>, Bytes), Fault> {
     let said = headers::read(headers);
     let body = capped(headers, body, settings.body_bytes, settings.timeouts.body).await?;
     let said = said?;
@@ -185,6 +181,7 @@ async fn read(
         Shape::Anthropic => headers::anthropic_version(headers)?,
         Shape::OpenAi => MessagesVersion::default(),
     };
+    let told = body.clone();
     let (request, face) = door.read(body, version)?;
     let ask = Ask {
         id: id.id.clone(),
@@ -199,7 +196,7 @@ async fn read(
         charge: None,
         looked: router::Looked::default(),
     };
-    Ok((ask, face))
+    Ok((ask, face, told))
 }
 
 /// Reads a JSON body up to its cap, in its time.

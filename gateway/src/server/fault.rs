@@ -157,7 +157,8 @@ impl Fault {
 
     /// An answer that came and cannot be told in the form that was asked for.
     pub(super) fn untold(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_GATEWAY, SERVER, "upstream_protocol", message)
+        // It was paid for; the same question would be paid for again.
+        Self { should_retry: Some(false), ..Self::new(StatusCode::BAD_GATEWAY, SERVER, "upstream_protocol", message) }
     }
 
     pub(super) fn internal() -> Self {

@@ -189,12 +189,12 @@ async fn secured<H, F>(
 
 /// A panic costs one request its answer: its connection and the process live on, and what it held was given back or
 /// charged as it unwound.
-async fn rescued(answer: impl Future<Output = Answered>) -> Answered {
+async fn rescued(answer: impl Future<Output = Answered>, shape: Shape) -> Answered {
     match AssertUnwindSafe(answer).catch_unwind().await {
         Ok(answer) => answer,
         Err(_) => {
             tracing::error!("a request ended in a panic");
-            Fault::internal().response(Shape::OpenAi)
+            Fault::internal().response(shape)
         }
     }
 }
@@ -212,8 +212,9 @@ async fn connection<S, H, F>(
     F: Future<Output = Answered> + Send + 'static,
 {
     let service = service_fn(move |request: Request<Incoming>| {
+        let shape = Shape::at(request.uri().path());
         let answer = handler(request, address);
-        async move { Ok::<_, Infallible>(rescued(answer).await) }
+        async move { Ok::<_, Infallible>(rescued(answer, shape).await) }
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder

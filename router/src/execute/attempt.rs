@@ -353,6 +353,14 @@ impl Attempt {
         running.tell(&closed, record.as_ref());
         let ledger = running.desk.ledger.clone();
         let free = running.pricing == Pricing::Free;
+        if free && !ledger.healthy() {
+            // Nobody waits for a store that is known to be gone; the writer keeps the line until it can be written.
+            ledger.close_later(closed, record);
+            if let Some(shadow) = shadow {
+                shadow.run(text);
+            }
+            return Ok(settled);
+        }
         match ledger.close(closed, record).await {
             Err(error) if free && error.is_of_the_store() => {
                 // What costs nothing is answered all the same; the writer keeps the line until it can be written.

@@ -15,6 +15,9 @@ use super::writer::{Entry, Op, write_group};
 /// Entries that are kept; some 2 KB each.
 const MOST: usize = 16_384;
 
+/// Entries that are written in one go.
+const AT_ONCE: usize = 512;
+
 /// What could not be written.
 #[derive(Default)]
 pub(super) struct Late {
@@ -31,7 +34,9 @@ impl Late {
             if !matches!(op, Op::Close(..) | Op::Request(_) | Op::Evidence(_)) {
                 continue;
             }
-            if self.entries.len() < MOST {
+            // What costs nothing goes on meanwhile: it may not fill the place of what was paid for.
+            let paid = matches!(&op, Op::Close(attempt, _) if attempt.open.ceiling.is_some());
+            if self.entries.len() < if paid { MOST } else { MOST / 2 } {
                 self.entries.push((op, None));
             } else {
                 self.dropped += 1;
@@ -39,31 +44,46 @@ impl Late {
         }
     }
 
-    /// Writes what was kept, now that a commit has succeeded: together, else one by one. What a server refuses for good is given
-    /// up, it must not stand in the way of the others; at any other failure the rest waits on.
+    /// Writes some of what was kept, now that a commit has succeeded: together, else one by one. A line that is refused while
+    /// the one behind it can be written is given up, it must not stand in the way of the others; else the rest waits on.
     pub(super) fn write(&mut self, db: &mut Db, mut chain: Option<&mut Chain>) {
         if self.entries.is_empty() {
             return;
         }
-        let mut entries = std::mem::take(&mut self.entries);
-        let (all, mut lost) = (entries.len() as u64, 0);
+        let rest = self.entries.split_off(self.entries.len().min(AT_ONCE));
+        let mut entries = std::mem::replace(&mut self.entries, rest);
+        let (mut done, mut refused, mut lost) = (entries.len(), 0, 0);
         if write_group(db, &entries, chain.as_deref_mut()).is_err() {
-            let mut done = 0;
-            for entry in entries.chunks(1) {
+            done = 0;
+            for (at, entry) in entries.chunks(1).enumerate() {
                 match write_group(db, entry, chain.as_deref_mut()) {
-                    Ok(()) => {}
-                    Err(LedgerError::Database(error)) if db.is_postgres() => {
-                        tracing::error!(error, "a line cannot be written and is given up");
-                        lost += 1;
+                    Ok(()) => {
+                        (lost, refused) = (lost + refused, 0);
+                        done = at + 1;
                     }
+                    Err(LedgerError::Database(_)) if refused == 0 => refused = 1,
                     Err(_) => break,
                 }
-                done += 1;
             }
-            self.entries = entries.split_off(done);
         }
-        let all = all - self.entries.len() as u64;
-        let (written, lost) = (all - lost, lost + std::mem::take(&mut self.dropped));
-        tracing::info!(written, lost, "the ledger can be written again");
+        let mut waits = entries.split_off(done);
+        waits.append(&mut self.entries);
+        self.entries = waits;
+        let (written, lost) = (done as u64 - lost, lost + std::mem::take(&mut self.dropped));
+        if written + lost > 0 {
+            tracing::info!(written, lost, left = self.entries.len(), "the ledger can be written again");
+        }
+    }
+
+    /// All of it, as far as it goes: the process ends.
+    pub(super) fn end(mut self, db: &mut Db, mut chain: Option<&mut Chain>) {
+        let mut left = usize::MAX;
+        while !self.entries.is_empty() && self.entries.len() < left {
+            left = self.entries.len();
+            self.write(db, chain.as_deref_mut());
+        }
+        if !self.entries.is_empty() {
+            tracing::error!(lines = self.entries.len(), "lines that could not be written are lost with the process");
+        }
     }
 }

@@ -148,11 +148,11 @@ fn run(mut db: Db, mut chain: Option<Chain>, queue: &Queue) {
             written = write_group(&mut db, &group, chain.as_mut());
         }
         queue.healthy.store(written.is_ok(), Ordering::Release);
-        match &written {
-            Ok(()) => late.write(&mut db, chain.as_mut()),
-            Err(error) => tracing::error!(error = %error, lines = group.len(), "cannot write the ledger"),
+        if let Err(error) = &written {
+            tracing::error!(error = %error, lines = group.len(), "cannot write the ledger");
         }
         if stop {
+            std::mem::take(&mut late).end(&mut db, chain.as_mut());
             queue.closed.store(true, Ordering::Release);
             if let Err(error) = instances::end(&mut db) {
                 tracing::warn!(error = %error, "cannot close the ledger in order");
@@ -165,8 +165,10 @@ fn run(mut db: Db, mut chain: Option<Chain>, queue: &Queue) {
         if stop {
             return;
         }
-        if written.is_err() {
-            late.keep(group);
+        // After the answers: nobody waits for what is late.
+        match written {
+            Ok(()) => late.write(&mut db, chain.as_mut()),
+            Err(_) => late.keep(group),
         }
     }
 }
@@ -229,7 +231,10 @@ fn write_lines(db: &mut Db, group: &[Entry], chain: Option<&mut Chain>) -> Resul
         }
     })?;
     if !db.is_postgres() && group.iter().any(|(op, _)| matches!(op, Op::Prune(_) | Op::PruneEvidence(_))) {
-        db.batch("PRAGMA incremental_vacuum(4096)")?;
+        // The group is committed, whatever comes of this.
+        if let Err(error) = db.batch("PRAGMA incremental_vacuum(4096)") {
+            tracing::warn!(error = %error, "free pages cannot be given back");
+        }
     }
     Ok(())
 }
