@@ -52,6 +52,7 @@ mod routing;
 mod savings;
 mod security;
 mod sessions;
+mod sign_in;
 mod sizes;
 mod smuggling;
 mod streams;

@@ -45,6 +45,7 @@ pub fn check(setting: &Setting) -> Result<(), Failure> {
     }
     say(format!("{} is valid.", setting.config.display()));
     say(format!("data on {}, admin on {}", settings.server.listen, settings.server.admin_listen));
+    say(format!("admin is open to: {}", settings.server.admin_open_to().join("; ")));
     say(format!("ledger at {}", settings.ledger.place));
     if let Some(shared) = &settings.replicas {
         say(format!("budgets shared through {shared}, leases of {}", humantime::format_duration(shared.lease())));
@@ -227,6 +228,7 @@ fn meaning(settings: &Settings) -> Value {
         "valid": true,
         "listen": settings.server.listen.to_string(),
         "admin_listen": settings.server.admin_listen.to_string(),
+        "admin_open_to": settings.server.admin_open_to(),
         "ledger": settings.ledger.place.to_string(),
         "replicas": settings.replicas.as_ref().map(|shared| json!({
             "at": shared.to_string(), "lease_seconds": shared.lease().as_secs_f64(),

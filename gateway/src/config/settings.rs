@@ -13,6 +13,7 @@ use super::providers::{Findings, ProviderSettings};
 use super::residency::{read_classes, read_evidence, read_matchers};
 use super::savings::{read_holdout, read_local_cost};
 use super::sections::{read_models, read_rates, read_router, read_rules};
+use super::sign_in::{SignIn, read_sign_in};
 use super::spec::{ConfigSpec, LimitsSpec, LogFormat, ModeWord, ServerSpec, TelemetrySpec, TimeoutsSpec, TlsSpec};
 use super::stores::{LedgerSettings, read_ledger, read_replicas};
 use super::units::Time;
@@ -111,6 +112,8 @@ pub struct ServerSettings {
     pub admin_listen: SocketAddr,
     /// The admin token.
     pub admin_token: Option<Secret>,
+    /// Sign-in by an authenticating proxy.
+    pub sign_in: Option<SignIn>,
     /// TLS on the data listener.
     pub tls: Option<TlsFiles>,
     /// TLS on the admin listener.
@@ -340,11 +343,15 @@ fn read_server(spec: &ServerSpec, folder: &Path, environment: &Environment, foun
             found.problems.push(format!("`server.admin_token_env`: {why}"));
         }
         (Some(name), None) => found.problems.push(format!("`server.admin_token_env`: `{name}` is not set")),
-        (None, _) if !admin_listen.ip().is_loopback() => found.problems.push(format!(
-            "`server.admin_listen` is {admin_listen}, which others can reach: set `server.admin_token_env`"
-        )),
+        (None, _) if !admin_listen.ip().is_loopback() && spec.admin_identity_header.is_none() => {
+            found.problems.push(format!(
+                "`server.admin_listen` is {admin_listen}, which others can reach: set `server.admin_token_env` or \
+             `server.admin_identity_header`"
+            ))
+        }
         _ => {}
     }
+    let sign_in = read_sign_in(spec, admin_listen, found);
     let mut tls = |key: &str, typed: &Option<TlsSpec>| {
         let TlsSpec { cert, key: private, client_ca } = typed.as_ref()?;
         let files = TlsFiles {
@@ -358,7 +365,7 @@ fn read_server(spec: &ServerSpec, folder: &Path, environment: &Environment, foun
         Some(files)
     };
     let (tls, admin_tls) = (tls("tls", &spec.tls), tls("admin_tls", &spec.admin_tls));
-    ServerSettings { listen, admin_listen, admin_token, tls, admin_tls }
+    ServerSettings { listen, admin_listen, admin_token, sign_in, tls, admin_tls }
 }
 
 fn read_timeouts(spec: &TimeoutsSpec) -> Timeouts {

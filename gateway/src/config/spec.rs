@@ -68,6 +68,12 @@ pub struct ServerSpec {
     pub admin_listen: Option<String>,
     /// The environment variable that holds the admin token.
     pub admin_token_env: Option<String>,
+    /// The header in which an authenticating proxy names who is signed in: `x-forwarded-email`.
+    pub admin_identity_header: Option<String>,
+    /// Addresses and networks of such proxies: from anybody else the header is ignored.
+    pub admin_trusted_proxies: Option<Names>,
+    /// Who may come in: `ann@example.org`, `*@example.org`.
+    pub admin_identities: Option<Names>,
     /// TLS on the data listener.
     pub tls: Option<TlsSpec>,
     /// TLS on the admin listener.

@@ -1,11 +1,10 @@
 //! The admin listener: the page, the API, metrics.
 //!
-//! One layer admits ([`super::auth::admits_admin`]) everything below `/api` and `/metrics`; the page's files hold nothing
+//! One layer admits ([`sign_in::admit`]) everything below `/api` and `/metrics`; the page's files hold nothing
 //! secret and are open, as health is.
 
 use super::Answered;
 use super::app::App;
-use super::auth;
 use super::data::{json_response, plain};
 use super::events;
 use super::evidence;
@@ -14,11 +13,12 @@ use super::fault::Fault;
 use super::openapi;
 use super::playground;
 use super::routes::Shape;
+use super::sign_in;
 use crate::wanted_key::{self, WantedKey, Wrong};
 use axum::Router as Routes;
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, post};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
@@ -109,21 +109,13 @@ pub(super) fn routes(app: Shared) -> Routes {
     for entry in table() {
         api = api.route(entry.path, entry.handler);
     }
-    let api = api.layer(middleware::from_fn_with_state(app.clone(), admit));
+    let api = api.layer(middleware::from_fn_with_state(app.clone(), sign_in::admit));
     let mut open =
         Routes::new().route("/livez", get(|| async { plain(StatusCode::OK, "ok") })).route("/readyz", get(ready));
     for (path, kind, text) in PAGE {
         open = open.route(path, get(move || async move { page(kind, text) }));
     }
     api.merge(open).fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(app)
-}
-
-async fn admit(State(app): State<Shared>, request: Request, next: Next) -> Answered {
-    let settings = app.settings.load();
-    match auth::admits_admin(request.headers(), settings.server.admin_token.as_ref()) {
-        Ok(()) => next.run(request).await,
-        Err(fault) => refuse(fault),
-    }
 }
 
 pub(super) fn refuse(fault: Fault) -> Answered {

@@ -133,17 +133,10 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// With a token: whoever presents it. Without one the listener is on loopback: `Host` and `Origin` must be, too, so that
 /// a page in the operator's browser cannot reach it by another name. A data key opens nothing here.
 pub fn admits_admin(headers: &HeaderMap, token: Option<&Secret>) -> Result<(), Fault> {
-    let in_header = headers.get("x-api-key").and_then(|key| key.to_str().ok());
-    if [bearer(headers), in_header].into_iter().flatten().any(|key| key.starts_with("sk-sluice-")) {
-        return Err(Fault::data_key_on_admin());
-    }
-    let presented = bearer(headers);
+    refuse_data_key(headers)?;
     match token {
-        Some(token) => {
-            let given = KeyRecord::digest_of(presented.unwrap_or_default());
-            let wanted = KeyRecord::digest_of(token.expose());
-            if bool::from(given.ct_eq(&wanted)) { Ok(()) } else { Err(Fault::bad_admin_token()) }
-        }
+        Some(token) if has_token(headers, token) => Ok(()),
+        Some(_) => Err(Fault::bad_admin_token()),
         None => {
             let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
             let origin = headers.get(http::header::ORIGIN).and_then(|origin| origin.to_str().ok());
@@ -153,6 +146,20 @@ pub fn admits_admin(headers: &HeaderMap, token: Option<&Secret>) -> Result<(), F
             if is_loopback(host) && own { Ok(()) } else { Err(Fault::foreign_origin()) }
         }
     }
+}
+
+/// A data key is a mistake on the admin listener, whatever else comes with it.
+pub(super) fn refuse_data_key(headers: &HeaderMap) -> Result<(), Fault> {
+    let in_header = headers.get("x-api-key").and_then(|key| key.to_str().ok());
+    let given = [bearer(headers), in_header].into_iter().flatten().any(|key| key.starts_with("sk-sluice-"));
+    if given { Err(Fault::data_key_on_admin()) } else { Ok(()) }
+}
+
+/// Whether the admin token is presented.
+pub(super) fn has_token(headers: &HeaderMap, token: &Secret) -> bool {
+    let given = KeyRecord::digest_of(bearer(headers).unwrap_or_default());
+    let wanted = KeyRecord::digest_of(token.expose());
+    given.ct_eq(&wanted).into()
 }
 
 /// Whether an authority names this machine to itself.

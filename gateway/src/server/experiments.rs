@@ -9,8 +9,9 @@
 use super::Answered;
 use super::admin::{Shared, ask, refuse, shown};
 use super::fault::Fault;
+use super::sign_in::Operator;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use policies::{Location, RequestId};
@@ -229,7 +230,12 @@ fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Fault> {
 }
 
 /// `POST /api/experiments/{name}/votes`
-pub(super) async fn vote(State(app): State<Shared>, Path(name): Path<String>, body: Bytes) -> Answered {
+pub(super) async fn vote(
+    State(app): State<Shared>,
+    Path(name): Path<String>,
+    Extension(operator): Extension<Operator>,
+    body: Bytes,
+) -> Answered {
     let voted = async {
         let experiment = find(&app, &name)?;
         let Voted { request_id, vote, voter } = read(&body)?;
@@ -237,6 +243,8 @@ pub(super) async fn vote(State(app): State<Shared>, Path(name): Path<String>, bo
         if voter.is_empty() || voter.len() > LONGEST_VOTER {
             return Err(Fault::invalid(format!("`voter` must have 1 to {LONGEST_VOTER} bytes"), Some("voter")));
         }
+        // Who is signed in votes as nobody else.
+        let voter = operator.name().map_or(voter, ToOwned::to_owned);
         let (wanted, of) = (request_id.clone(), name.clone());
         let known =
             ask(&app, move |app| Ok(app.ledger.pairs_of(&of)?.iter().any(|row| row.pair.request.as_str() == wanted)));
@@ -270,7 +278,7 @@ struct Wanted {
 }
 
 /// `POST /api/experiments`: opens or closes a slice by hand; this is also how a step is undone.
-pub(super) async fn step(State(app): State<Shared>, body: Bytes) -> Answered {
+pub(super) async fn step(State(app): State<Shared>, Extension(operator): Extension<Operator>, body: Bytes) -> Answered {
     let stepped = async {
         let Wanted { experiment, slice, opened, why } = read(&body)?;
         let experiment = find(&app, &experiment)?;
@@ -280,6 +288,7 @@ pub(super) async fn step(State(app): State<Shared>, body: Bytes) -> Answered {
         }
         let at_us = jiff::Timestamp::now().as_microsecond();
         let why = why.unwrap_or_else(|| "by hand".into());
+        let why = operator.name().map_or(why.clone(), |name| format!("{why} ({name})"));
         let step = Step { experiment: experiment.spec.name.clone(), at_us, slice, opened, by: "person", why };
         experiment.step(&app.ledger, step).await.map_err(|_| Fault::ledger())?;
         Ok(json!({"experiment": experiment.spec.name, "opened": experiment.live().opened()}))

@@ -84,6 +84,26 @@ impl Fault {
         Self::new(StatusCode::FORBIDDEN, PERMISSION, "foreign_origin", text)
     }
 
+    pub(super) fn not_signed_in() -> Self {
+        let text = "nobody is signed in: come through the proxy that signs in, or from this machine itself";
+        Self::new(StatusCode::FORBIDDEN, PERMISSION, "not_signed_in", text)
+    }
+
+    pub(super) fn bad_identity() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, INVALID, "bad_identity", "the proxy's header must name one person, once")
+    }
+
+    pub(super) fn unlisted_identity() -> Self {
+        let text = "you are signed in, but not among those who may use this listener";
+        Self::new(StatusCode::FORBIDDEN, PERMISSION, "unlisted_identity", text)
+    }
+
+    pub(super) fn foreign_page() -> Self {
+        let text =
+            "who is signed in by the proxy changes things from this host's own page: `Origin` must be its `Host`";
+        Self::new(StatusCode::FORBIDDEN, PERMISSION, "foreign_origin", text)
+    }
+
     pub(super) fn not_found(path: &str) -> Self {
         let shown: String = path.chars().take(100).collect();
         Self::new(StatusCode::NOT_FOUND, INVALID, "unknown_url", format!("there is nothing at `{shown}`"))

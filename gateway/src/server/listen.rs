@@ -7,6 +7,7 @@ use super::app::App;
 use super::data;
 use super::fault::Fault;
 use super::routes::Shape;
+use super::sign_in::Peer;
 use super::tls::{Tls, TlsFiles};
 use super::{Answered, admin};
 use crate::config::ServerSettings;
@@ -95,8 +96,9 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, stop: CancellationToken,
     let admin_stop = CancellationToken::new();
     let admin_done = admin_stop.clone();
     let manner = Manner { tls: listeners.tls.admin, limits };
-    let admin = accept(listeners.admin, ADMIN_CONNECTIONS, manner, admin_stop, force, move |request, _peer| {
+    let admin = accept(listeners.admin, ADMIN_CONNECTIONS, manner, admin_stop, force, move |mut request, peer| {
         let routes = routes.clone();
+        request.extensions_mut().insert(Peer(peer.ip()));
         async move {
             match routes.oneshot(request.map(Body::new)).await {
                 Ok(response) => response,

@@ -21,6 +21,7 @@ mod listen;
 mod openapi;
 mod playground;
 mod routes;
+mod sign_in;
 mod stream;
 pub mod tls;
 
