@@ -126,7 +126,7 @@ fn what_is_wrong_is_named_with_its_path_and_ends_with_64() {
         ),
         (format!("{small}[[rules]]\nwhen = {{ tag = \"x\" }}\nroute = \"local\"\n"), "rules[0].when.tag"),
         (format!("{small}[server]\nadmin_listen = \"0.0.0.0:0\"\n"), "admin_token_env"),
-        (format!("{small}[experiments.e]\nkind = \"interleave\"\nshare = \"1%\"\n"), "not built yet"),
+        (format!("{small}[experiments.e]\nkind = \"interleave\"\nshare = \"1%\"\n"), "sluice compare"),
         ("[providers.p]\nkind = \"mistralrs\"\nsource = \"/nowhere/model.gguf\"\n".to_owned(), "/nowhere/model.gguf"),
         ("[models.auto]\nprovider = \"p\"\n".to_owned(), "models.auto"),
         ("this is not toml".to_owned(), "sluice.toml"),
