@@ -72,7 +72,7 @@ async fn no_words_lower_a_class_masked_or_not() {
         let told = strict.tell_with(&chat("auto", &text), &lower).await;
         assert_eq!((told.said("x-sluice-route"), told.said("x-sluice-reason")), ("local", "residency"), "{plea}");
         // In a form that cannot be masked nothing is lowered; in another, it goes without the number.
-        let bound = format!("{text} 4012 8888\n8888 1881");
+        let bound = format!("{text}, and 4012 8888\n8888 1881");
         let decision = masking.send("/v1/route", chat("auto", &bound).to_string(), &lower).await.json();
         assert_eq!(decision["facts"]["masked"]["class"], "restricted", "{plea}");
         let told = masking.tell_with(&chat("auto", &bound), &lower).await;

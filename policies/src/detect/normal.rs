@@ -326,7 +326,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2_048))]
+        #![proptest_config(ProptestConfig::with_cases(512))]
 
         #[test]
         fn passing_over_changes_no_reading(parts in proptest::collection::vec(

@@ -239,7 +239,7 @@ fn scan_plainly(detectors: &Detectors, text: &str) -> Findings {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_048))]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn passing_over_changes_no_finding(
