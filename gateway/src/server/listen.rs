@@ -263,7 +263,7 @@ mod tests {
                 }
                 unreachable!("it panics before")
             };
-            assert_eq!(rescued(answer).await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            assert_eq!(rescued(answer, Shape::OpenAi).await.status(), StatusCode::INTERNAL_SERVER_ERROR);
         }
     }
 }
