@@ -8,6 +8,7 @@ mod config;
 mod engine;
 #[doc(hidden)]
 pub mod fuzz;
+mod log_line;
 mod roll_out;
 mod server;
 mod telemetry;

@@ -12,6 +12,7 @@
 
 use crate::config::TelemetrySettings;
 use crate::config::spec::LogFormat;
+use crate::log_line::JsonLines;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider};
 use opentelemetry::trace::{
     Span, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
@@ -105,7 +106,7 @@ pub fn start_logs(settings: &TelemetrySettings) -> WorkerGuard {
         .finish(BufWriter::new(std::io::stderr()));
     let base = tracing_subscriber::registry().with(filter);
     let started = match settings.log_format {
-        LogFormat::Json => base.with(tracing_subscriber::fmt::layer().json().with_writer(writer)).try_init(),
+        LogFormat::Json => base.with(tracing_subscriber::fmt::layer().event_format(JsonLines).with_ansi(false).with_writer(writer)).try_init(),
         LogFormat::Text => {
             let colours = std::io::stderr().is_terminal();
             base.with(tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(writer)).try_init()

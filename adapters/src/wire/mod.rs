@@ -5,6 +5,7 @@
 
 mod chat;
 mod closing;
+mod common_form;
 mod content;
 mod edit;
 mod fold;

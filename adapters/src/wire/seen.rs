@@ -3,6 +3,8 @@
 //! Sources: OpenAI API reference, "The chat completion chunk object" and "The chat completion object" (usage with
 //! `prompt_tokens_details` and `completion_tokens_details`); vLLM, Ollama and llama.cpp follow it.
 
+use super::common_form;
+use bytes::Bytes;
 use policies::{Counted, TokenCount, Usage};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -84,7 +86,7 @@ struct FunctionView<'a> {
 }
 
 #[derive(Deserialize)]
-struct UsageView {
+pub(super) struct UsageView {
     #[serde(default)]
     prompt_tokens: Option<u64>,
     #[serde(default)]
@@ -113,6 +115,10 @@ struct OutputDetails {
 
 /// Reads the payload of one event of a stream; `None` when it is not a JSON object.
 pub fn seen_in_chunk(payload: &[u8]) -> Option<Seen> {
+    if let Some((mut seen, choices)) = common_form::read(payload) {
+        seen.usage_only = choices == 0 && seen.usage.is_some();
+        return Some(seen);
+    }
     let answer = answer_in(payload)?;
     let mut seen = read(&answer);
     let no_choice = answer.choices.is_none_or(|choices| list(choices).is_empty());
@@ -122,7 +128,7 @@ pub fn seen_in_chunk(payload: &[u8]) -> Option<Seen> {
 
 /// Reads a whole answer; `None` when it is not a JSON object.
 pub fn seen_in_whole(body: &[u8]) -> Option<Seen> {
-    answer_in(body).map(|answer| read(&answer))
+    common_form::read(body).map(|(seen, _)| seen).or_else(|| answer_in(body).map(|answer| read(&answer)))
 }
 
 /// An object, of whatever form: one with a field twice is an object, too, of which nothing is read.
@@ -194,7 +200,7 @@ fn add(into: &mut String, raw: Option<&RawValue>) {
 
 impl UsageView {
     /// `None` where the provider left a number out: a missing count is not a zero.
-    fn counted(self) -> Option<Counted> {
+    pub(super) fn counted(self) -> Option<Counted> {
         let input = self.prompt_tokens?;
         let output = self.completion_tokens?;
         let of_input = self.prompt_tokens_details.unwrap_or_default();
@@ -222,11 +228,18 @@ pub fn version_in(bytes: &[u8]) -> Option<String> {
         #[serde(default)]
         system_fingerprint: Option<String>,
     }
-    let payload = super::sse::data(bytes);
+    let event = (!bytes.starts_with(b"{")).then(|| Bytes::copy_from_slice(bytes));
+    let payload = event.as_ref().and_then(super::sse::data);
     let Version { model, system_fingerprint } = serde_json::from_slice(payload.as_deref().unwrap_or(bytes)).ok()?;
     let words: Vec<String> =
         [model, system_fingerprint].into_iter().flatten().filter(|word| !word.is_empty()).collect();
     (!words.is_empty()).then(|| words.join(" "))
+}
+
+/// What the patient reader reads, and how many choices there are.
+#[cfg(test)]
+pub(super) fn patient(payload: &[u8]) -> Option<(Seen, usize)> {
+    answer_in(payload).map(|answer| (read(&answer), answer.choices.map_or(0, |choices| list(choices).len())))
 }
 
 #[cfg(test)]

@@ -61,27 +61,24 @@ impl Splitter {
     /// the stream's end leaves open is handed out by `rest`.
     fn find_end(&mut self) -> Option<usize> {
         let bytes = &self.buffer[..];
-        let mut at = self.scanned;
-        while at < bytes.len() {
-            let Some(first) = line_end(bytes, at) else {
-                if bytes[at] != b'\r' {
-                    at += 1;
-                    continue;
-                }
-                break;
-            };
-            match bytes.get(first) {
-                None => break,
-                Some(b'\n' | b'\r') => match line_end(bytes, first) {
-                    Some(second) => return Some(second),
-                    None => break,
-                },
-                Some(_) => at = first,
+        let mut from = self.scanned;
+        while let Some(at) = next_line_end(bytes, from) {
+            // Where the line end, or what follows it, is not there yet, it is looked at again from here.
+            self.scanned = at;
+            let after = line_end(bytes, at)?;
+            match bytes.get(after)? {
+                b'\n' | b'\r' => return line_end(bytes, after),
+                _ => from = after,
             }
         }
-        self.scanned = at;
+        self.scanned = bytes.len();
         None
     }
+}
+
+/// Where the next CR or LF is, from `from` on.
+fn next_line_end(bytes: &[u8], from: usize) -> Option<usize> {
+    memchr::memchr2(b'\n', b'\r', bytes.get(from..)?).map(|at| from + at)
 }
 
 /// The index after the line end that starts at `at`; `None` when there is none or it is not whole yet.
@@ -97,30 +94,49 @@ fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// The payload of an event: its `data:` lines joined with LF. `None` for comments and other fields.
-pub fn data(event: &[u8]) -> Option<Bytes> {
-    let mut found: Option<BytesMut> = None;
-    for line in event.split(|byte| matches!(byte, b'\n' | b'\r')) {
-        let Some(value) = line.strip_prefix(b"data") else { continue };
-        let value = match value.first() {
-            None => value,
-            Some(b':') => value[1..].strip_prefix(b" ").unwrap_or(&value[1..]),
-            Some(_) => continue,
-        };
-        match &mut found {
-            None => found = Some(BytesMut::from(value)),
-            Some(joined) => {
-                joined.extend_from_slice(b"\n");
-                joined.extend_from_slice(value);
+/// The lines of an event; an empty one between CR and LF says nothing.
+fn lines(event: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(event);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        match next_line_end(text, 0) {
+            Some(at) => {
+                rest = text.get(at + 1..);
+                text.get(..at)
             }
+            None => rest.take(),
         }
+    })
+}
+
+/// The payload of an event: its `data:` lines joined with LF. `None` for comments and other fields.
+///
+/// One line, which is the rule, is shared with the event and not copied.
+pub fn data(event: &Bytes) -> Option<Bytes> {
+    let mut values = lines(event).filter_map(data_line);
+    let first = values.next()?;
+    let Some(second) = values.next() else { return Some(event.slice_ref(first)) };
+    let mut joined = BytesMut::from(first);
+    for value in std::iter::once(second).chain(values) {
+        joined.extend_from_slice(b"\n");
+        joined.extend_from_slice(value);
     }
-    found.map(BytesMut::freeze)
+    Some(joined.freeze())
+}
+
+/// The value of a `data` line.
+fn data_line(line: &[u8]) -> Option<&[u8]> {
+    let value = line.strip_prefix(b"data")?;
+    match value.split_first() {
+        None => Some(value),
+        Some((b':', value)) => Some(value.strip_prefix(b" ").unwrap_or(value)),
+        Some(_) => None,
+    }
 }
 
 /// The type of an event (`event:` line), if it has one.
 pub fn event_type(event: &[u8]) -> Option<&str> {
-    event.split(|byte| matches!(byte, b'\n' | b'\r')).find_map(|line| {
+    lines(event).find_map(|line| {
         let value = line.strip_prefix(b"event:")?;
         std::str::from_utf8(value).ok().map(str::trim)
     })
@@ -148,9 +164,8 @@ pub fn named(name: &str, payload: &[u8]) -> Bytes {
 /// The same event with another payload: its other lines stay.
 pub fn with_data(event: &[u8], payload: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(event.len() + payload.len());
-    for line in event.split(|byte| matches!(byte, b'\n' | b'\r')) {
-        let data = line == b"data" || line.starts_with(b"data:");
-        if !line.is_empty() && !data {
+    for line in lines(event) {
+        if !line.is_empty() && data_line(line).is_none() {
             out.extend_from_slice(line);
             out.extend_from_slice(b"\n");
         }
@@ -201,8 +216,8 @@ mod tests {
         assert_eq!(split(&[1], b"\xef\xbb\xbfdata: a\n\n"), [Bytes::from_static(b"data: a\n\n")]);
         assert_eq!(event_type(b"event: error\ndata: x\n\n"), Some("error"));
         assert_eq!(with_data(b"id: 7\r\ndata: a\r\ndata: b\r\n: c\r\n\r\n", b"x"), "id: 7\n: c\ndata: x\n\n");
-        assert_eq!(data(b": comment\n\n"), None);
-        assert_eq!(data(b"database: x\n\n"), None);
+        assert_eq!(data(&Bytes::from_static(b": comment\n\n")), None);
+        assert_eq!(data(&Bytes::from_static(b"database: x\n\n")), None);
     }
 
     #[test]

@@ -114,7 +114,7 @@ impl Face {
 
 impl Telling {
     /// The events that one frame of the chat stream becomes; empty: none yet.
-    pub fn frame(&mut self, frame: &[u8]) -> Bytes {
+    pub fn frame(&mut self, frame: &Bytes) -> Bytes {
         match &mut self.0 {
             Stream::Messages(stream) => stream.frame(frame),
             Stream::Responses(stream) => stream.frame(frame),

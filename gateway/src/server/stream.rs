@@ -17,8 +17,10 @@ use http::{HeaderMap, StatusCode};
 use policies::Permit;
 use router::{AnswerStream, Piece};
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -118,14 +120,16 @@ impl Pump {
         cut: CancellationToken,
     ) {
         let Self { permit: _held, write, mut record, mut telling } = self;
+        // Waited for once, not anew with each event.
+        let (mut stopping, mut gone) = (pin!(cut.cancelled()), pin!(to_client.closed()));
         loop {
             let piece = tokio::select! {
                 biased;
-                () = cut.cancelled() => {
+                () = &mut stopping => {
                     let error = BackendError::streaming(Kind::Truncated("the gateway is stopping".into()));
                     Some(Piece::Error(error))
                 }
-                () = to_client.closed() => None,
+                () = &mut gone => None,
                 piece = stream.next() => piece,
             };
             let mut broken = false;
@@ -165,12 +169,18 @@ impl Pump {
                 record.keep().await;
             }
             // A reader that does not take a frame in time is gone, as far as the upstream is concerned.
-            let sent = tokio::time::timeout(write, to_client.send(Ok(bytes))).await;
+            let sent = match to_client.try_send(Ok(bytes)) {
+                Ok(()) => true,
+                Err(TrySendError::Closed(_)) => false,
+                Err(TrySendError::Full(bytes)) => {
+                    matches!(tokio::time::timeout(write, to_client.send(bytes)).await, Ok(Ok(())))
+                }
+            };
             if broken {
                 // A client that is gone needs no breaking off.
                 let _ = tokio::time::timeout(write, to_client.send(Err(BrokenOff))).await;
             }
-            if last || !matches!(sent, Ok(Ok(()))) {
+            if last || !sent {
                 return;
             }
         }

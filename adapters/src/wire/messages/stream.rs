@@ -30,7 +30,7 @@ pub(crate) struct MessageStream {
 
 impl MessageStream {
     /// The events that one frame becomes: none or many.
-    pub(crate) fn frame(&mut self, frame: &[u8]) -> Bytes {
+    pub(crate) fn frame(&mut self, frame: &Bytes) -> Bytes {
         match sse::data(frame) {
             None if self.started => self.say("ping", &json!({"type": "ping"})),
             None => {}

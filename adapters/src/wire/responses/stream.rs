@@ -33,7 +33,7 @@ impl ResponseStream {
     }
 
     /// The events that one frame becomes: none or many. Comments stay comments.
-    pub(crate) fn frame(&mut self, frame: &[u8]) -> Bytes {
+    pub(crate) fn frame(&mut self, frame: &Bytes) -> Bytes {
         match sse::data(frame) {
             None => self.out.extend_from_slice(frame),
             Some(payload) => {
