@@ -317,7 +317,7 @@ impl Observer for Telemetry {
             reason = record.reason,
             status = record.status,
             attempts = record.attempts,
-            took_ms = took.as_secs_f64() * 1000.0,
+            took_ms = (took.as_secs_f64() * 1e6).round() / 1e3,
             "request"
         );
     }

@@ -70,7 +70,7 @@ impl App {
                     }
                     Readiness::Down { why, .. } => ("down", Some(why)),
                 };
-                json!({"model": model.name, "state": state, "why": why, "progress": backend.progress()})
+                json!({"model": model.name, "state": state, "why": why, "progress": backend.progress().map(percent)})
             })
             .collect();
         let draining = self.draining.is_cancelled();
@@ -155,7 +155,7 @@ fn shown_model(model: &router::Model, configured: Option<&ModelSettings>) -> Val
         "upstream": configured.map_or(model.upstream.as_str(), |known| known.upstream.as_str()),
         "state": state,
         "why": why,
-        "progress": backend.progress(),
+        "progress": backend.progress().map(percent),
         "context_window": candidate.context_window,
         "memory_bytes": described.memory_bytes,
         "price_source": model.pricing.source(),
@@ -163,4 +163,9 @@ fn shown_model(model: &router::Model, configured: Option<&ModelSettings>) -> Val
         "output_usd_per_mtok": price.map(|price| rate(price.output)),
         "source": &*described.source,
     })
+}
+
+/// A share, to the percent.
+fn percent(share: f32) -> f64 {
+    (f64::from(share) * 100.0).round() / 100.0
 }

@@ -87,10 +87,8 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, stop: CancellationToken,
     drop(settings);
     let data_app = app.clone();
     let manner = Manner { tls: listeners.tls.data, limits };
-    let data = accept(listeners.data, places, manner, stop.clone(), force.clone(), move |request, peer| {
-        let app = data_app.clone();
-        async move { data::handle(app, request, peer).await }
-    });
+    let answer = move |request, peer| data::handle(data_app.clone(), request, peer);
+    let data = accept(listeners.data, places, manner, stop.clone(), force.clone(), answer);
     let routes = admin::routes(app);
     // The admin listener stays until the data connections are gone: operators watch the drain there.
     let admin_stop = CancellationToken::new();
@@ -191,14 +189,15 @@ async fn secured<H, F>(
 
 /// A panic costs one request its answer: its connection and the process live on, and what it held was given back or
 /// charged as it unwound.
-async fn rescued(answer: impl Future<Output = Answered>, shape: Shape) -> Answered {
-    match AssertUnwindSafe(answer).catch_unwind().await {
-        Ok(answer) => answer,
-        Err(_) => {
+///
+/// Not an `async fn`: that would be twice as large as what it waits for, and each request's future is moved once.
+fn rescued(answer: impl Future<Output = Answered>, shape: Shape) -> impl Future<Output = Answered> {
+    AssertUnwindSafe(answer).catch_unwind().map(move |ended| {
+        ended.unwrap_or_else(|_| {
             tracing::error!("a request ended in a panic");
             Fault::internal().response(shape)
-        }
-    }
+        })
+    })
 }
 
 async fn connection<S, H, F>(
@@ -215,8 +214,7 @@ async fn connection<S, H, F>(
 {
     let service = service_fn(move |request: Request<Incoming>| {
         let shape = Shape::at(request.uri().path());
-        let answer = handler(request, address);
-        async move { Ok::<_, Infallible>(rescued(answer, shape).await) }
+        rescued(handler(request, address), shape).map(Ok::<_, Infallible>)
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder

@@ -12,12 +12,12 @@ use adapters::wire::Telling;
 use adapters::{BackendError, Kind};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, Stream, StreamExt, stream};
 use http::{HeaderMap, StatusCode};
 use policies::Permit;
 use router::{AnswerStream, Piece};
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
@@ -26,6 +26,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Events that wait for a slow reader.
 const BUFFERED: usize = 16;
+
+/// About so many events leave in one write, however many more there are.
+const MOST_AT_ONCE: usize = 4 * BUFFERED;
 
 /// What a pump works with.
 pub(super) struct Pump {
@@ -76,7 +79,7 @@ pub(super) fn body(app: &Arc<App>, stream: Box<AnswerStream>, pump: Pump) -> Bod
             let _ = tokio::time::timeout(write, broken.send(Err(BrokenOff))).await;
         }
     });
-    let frames = futures::stream::unfold((from_pump, false), |(mut from_pump, mut broken)| async move {
+    let frames = stream::unfold((from_pump, false), |(mut from_pump, mut broken)| async move {
         let mut ready = Vec::with_capacity(BUFFERED);
         if !broken {
             if from_pump.recv_many(&mut ready, BUFFERED).await == 0 {
@@ -89,20 +92,36 @@ pub(super) fn body(app: &Arc<App>, stream: Box<AnswerStream>, pump: Pump) -> Bod
             tokio::task::yield_now().await;
             return Some((Err(BrokenOff), (from_pump, false)));
         }
-        Some((Ok(joined(ready)), (from_pump, broken)))
+        Some((Ok(joined(ready.into_iter().flatten())), (from_pump, broken)))
     });
     Body::from_stream(frames.fuse())
 }
 
 /// Events that are ready together leave in one write; one alone is not copied.
-fn joined(ready: Vec<Result<Bytes, BrokenOff>>) -> Bytes {
-    let mut frames = ready.into_iter().flatten();
+fn joined(frames: impl IntoIterator<Item = Bytes>) -> Bytes {
+    let mut frames = frames.into_iter().filter(|frame| !frame.is_empty());
     let Some(first) = frames.next() else { return Bytes::new() };
     let Some(second) = frames.next() else { return first };
     let mut all = BytesMut::from(first);
     all.extend_from_slice(&second);
     frames.for_each(|frame| all.extend_from_slice(&frame));
     all.freeze()
+}
+
+/// Takes the frames that come while everybody else who is ready has a turn, as long as more comes each time; gives back the piece
+/// that is none.
+///
+/// A provider that is ahead of its reader sends many events at once, of which the connection to it hands over one at a time: each
+/// would be a write of its own, which costs more than all the rest of an event. Where no more comes, a frame waits for one turn.
+async fn gather(mut pieces: Pin<&mut (impl Stream<Item = Piece> + Send)>, frames: &mut Vec<Bytes>) -> Option<Piece> {
+    while frames.len() < MOST_AT_ONCE {
+        tokio::task::yield_now().await;
+        match pieces.next().now_or_never()?? {
+            Piece::Frame(frame) => frames.push(frame),
+            other @ (Piece::End { .. } | Piece::Error(_)) => return Some(other),
+        }
+    }
+    None
 }
 
 /// Ends a body without its proper end, so that no client takes it for one, nor the connection for one to use again.
@@ -115,13 +134,17 @@ struct BrokenOff;
 impl Pump {
     async fn run(
         self,
-        mut stream: Box<AnswerStream>,
+        stream: Box<AnswerStream>,
         to_client: mpsc::Sender<Result<Bytes, BrokenOff>>,
         cut: CancellationToken,
     ) {
         let Self { permit: _held, write, mut record, mut telling } = self;
         // Waited for once, not anew with each event.
         let (mut stopping, mut gone) = (pin!(cut.cancelled()), pin!(to_client.closed()));
+        let pieces = stream::unfold(stream, |mut stream| async { stream.next().await.map(|piece| (piece, stream)) });
+        let mut pieces = pin!(pieces.fuse());
+        let mut next = None;
+        let mut frames = Vec::new();
         loop {
             let piece = tokio::select! {
                 biased;
@@ -130,15 +153,21 @@ impl Pump {
                     Some(Piece::Error(error))
                 }
                 () = &mut gone => None,
-                piece = stream.next() => piece,
+                piece = async { next.take() }, if next.is_some() => piece,
+                piece = pieces.next() => piece,
             };
             let mut broken = false;
             let (bytes, last) = match piece {
                 None => return,
-                Some(Piece::Frame(frame)) => match &mut telling {
-                    None => (frame, false),
-                    Some(telling) => (telling.frame(&frame), false),
-                },
+                Some(Piece::Frame(frame)) => {
+                    frames.push(frame);
+                    next = gather(pieces.as_mut(), &mut frames).await;
+                    let frames = frames.drain(..);
+                    match &mut telling {
+                        None => (joined(frames), false),
+                        Some(telling) => (joined(frames.map(|frame| telling.frame(&frame))), false),
+                    }
+                }
                 Some(Piece::End { cost, note }) => {
                     // A comment is one line, and a scope may hold what a configuration file lets it hold.
                     let note = note.map(|note| note.replace(['\r', '\n'], " "));

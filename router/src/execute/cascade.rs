@@ -213,7 +213,7 @@ pub(super) async fn attempt(
     };
     match (request.view.stream, watch) {
         (_, None) => answered(request, events, attempt).await,
-        (true, Some(watch)) => held(request, events, attempt, watch, began).await,
+        (true, Some(watch)) => Box::pin(held(request, events, attempt, watch, began)).await,
         (false, watch) => whole(request, events, attempt, watch).await,
     }
 }
@@ -351,7 +351,7 @@ async fn whole(
     Ok(match watch.filter(|_| draft.tokens() > 0) {
         None => Tried::Whole(body, attempt),
         Some(watch) if watch.wants_another(request, &draft) => {
-            agree::settle(Unsure { body, attempt, draft, watch }).await
+            Box::pin(agree::settle(Unsure { body, attempt, draft, watch })).await
         }
         Some(watch) => judged(body, attempt, watch.settle(&draft, None)),
     })

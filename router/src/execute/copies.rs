@@ -9,6 +9,11 @@ use std::sync::Arc;
 // === impl Router ===
 
 impl Router {
+    /// Whether any experiment copies requests.
+    pub(super) fn shadows(&self) -> bool {
+        self.config.experiments.iter().any(|experiment| experiment.shadows())
+    }
+
     /// Prepares the copy of a request that was drawn: everything that it takes is set aside here; `None` where it may not be
     /// made, or nothing is left for it.
     pub(super) async fn shadow_seed(

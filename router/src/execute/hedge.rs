@@ -26,7 +26,7 @@ use adapters::{Backend, BackendError, Call, Event, Events};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, future, stream};
 use policies::{Facts, Location, ModelName, RoutingDecision};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -230,13 +230,12 @@ impl TakenUp {
 ///
 /// # Cancel safety
 /// As `main`.
-pub(super) async fn beside<T>(hedge: &mut Option<Hedge>, main: impl Future<Output = T>) -> T {
-    let mut main = pin!(main);
+pub(super) async fn beside<T>(hedge: &mut Option<Hedge>, mut main: Pin<Box<impl Future<Output = T>>>) -> T {
     if let Some(hedge) = hedge {
-        let side = async {
+        let side = Box::pin(async {
             hedge.advance().await;
             hedge.bury().await;
-        };
+        });
         tokio::select! {
             biased;
             done = &mut main => return done,

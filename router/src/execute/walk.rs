@@ -174,6 +174,8 @@ impl Router {
         }
     }
 
+    /// Goes along the plan until somebody answers. Each request's future is moved into its place whole, so that what few
+    /// requests need is boxed here, and in what is called.
     async fn walk(self: &Arc<Self>, ask: &Ask, considering: Considering) -> Result<Answer, Box<Denied>> {
         let Considering { facts, outcome, seat, conversation, evidence, looked_from, near, arm } = considering;
         let mut record = story::record(&ask.id, &facts, &self.config.classes, &outcome);
@@ -244,9 +246,12 @@ impl Router {
                 attempts,
                 ..head
             };
-            let shadow = self.shadow_seed(ask, &facts, &decision, target).await;
+            let shadow = match self.shadows() {
+                true => Box::pin(self.shadow_seed(ask, &facts, &decision, target)).await,
+                false => None,
+            };
             let opened = match way {
-                Way::Hedged(hedge) => hedge.take_up(record, shadow).await.map(Opened::Hedged),
+                Way::Hedged(hedge) => Box::pin(hedge.take_up(record, shadow)).await.map(Opened::Hedged),
                 Way::Fresh(entered) => {
                     let watch = decision.watch && place == 0;
                     let call = Call { watch, ..self.call((ask, &facts), model, seen, &entered) };
@@ -269,18 +274,18 @@ impl Router {
             };
             let dialled = Instant::now();
             let tried = match opened {
-                Opened::Hedged(taken) => taken.go_on(&ask.request).await,
+                Opened::Hedged(taken) => Box::pin(taken.go_on(&ask.request)).await,
                 Opened::Fresh(attempt, call) => {
                     let company = attempt.accompanied();
                     if call.watch {
-                        hedge = self.hedge((ask, &facts, &decision), &attempt, attempts + 1).await;
+                        hedge = Box::pin(self.hedge((ask, &facts, &decision), &attempt, attempts + 1)).await;
                         attempts += u32::from(hedge.is_some());
                     }
                     let number = attempts + 1;
                     let again = Again { router: self, ask, facts: &facts, decision: &decision, model, seen, number };
                     let watch = call.watch.then(|| self.watch(again));
-                    let trying = super::cascade::attempt(&ask.request, model, call, attempt, watch);
-                    let tried = Box::pin(beside(&mut hedge, trying)).await;
+                    let trying = Box::pin(super::cascade::attempt(&ask.request, model, call, attempt, watch));
+                    let tried = beside(&mut hedge, trying).await;
                     let begun = company.load(Ordering::Relaxed);
                     (attempts, head.attempts) = (attempts.max(begun), head.attempts.max(begun));
                     tried
@@ -299,14 +304,14 @@ impl Router {
                 Ok(Tried::Rejected(attempt)) => {
                     waited += dialled.elapsed();
                     rejected = true;
-                    let Some(back) = beside(&mut hedge, attempt.reject()).await else { break };
+                    let Some(back) = beside(&mut hedge, Box::pin(attempt.reject())).await else { break };
                     record = back;
                     continue;
                 }
                 Err((error, attempt)) => {
                     waited += dialled.elapsed();
                     let more = error.next_target_may_try();
-                    let Some(back) = beside(&mut hedge, attempt.fail(&error)).await else { break };
+                    let Some(back) = beside(&mut hedge, Box::pin(attempt.fail(&error))).await else { break };
                     record = back;
                     tracing::debug!(error = %error, model = %target, "an attempt failed");
                     last = Some(DeniedBy::Backend(error));

@@ -82,6 +82,16 @@ impl Target {
         }
     }
 
+    /// A stream whose client does not ask for the usage.
+    pub fn without_usage(address: SocketAddr, model: &str, key: Option<&str>) -> Self {
+        let target = Self::new(address, model, key, true);
+        let text = String::from_utf8_lossy(&target.request).into_owned();
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+        let shorter = body.replace(r#""stream_options":{"include_usage":true},"#, "");
+        let head = head.replace(&format!("content-length: {}", body.len()), &format!("content-length: {}", shorter.len()));
+        Self { request: format!("{head}\r\n\r\n{shorter}").into_bytes().into(), ..target }
+    }
+
     /// The same request with further lines in its head.
     pub fn with_head(mut self, lines: &str) -> Self {
         let end = self.request.windows(2).position(|window| window == b"\r\n").map_or(0, |at| at + 2);

@@ -14,6 +14,7 @@ const LOOK: Duration = Duration::from_millis(10);
 /// After `readyz`, memory is looked at for so long; the least counts, since an allocator gives back late.
 const SETTLE: Duration = Duration::from_secs(2);
 
+/// Without the encoder, too: the default classifier is one.
 const WITHOUT_MODEL: &str = r#"
 [providers.simulated]
 kind = "simulated"
@@ -21,6 +22,17 @@ kind = "simulated"
 provider = "simulated"
 [router]
 hosted = ["simulated"]
+classifier = "heuristic"
+"#;
+
+const WITH_ENCODER: &str = r#"
+[providers.simulated]
+kind = "simulated"
+[models.simulated]
+provider = "simulated"
+[router]
+hosted = ["simulated"]
+classifier = "probe"
 "#;
 
 /// The queue's clock is stopped: this is about memory, and a slow machine may take longer over four than it allows.
@@ -50,16 +62,19 @@ pub async fn run(_options: &Options) -> Result<Value, String> {
     let binary = tests::gateway::binary();
     let environment = machine::environment(&binary);
     let mut looked = Vec::new();
-    {
-        let gateway = Proxy::sluice(&binary, WITHOUT_MODEL, false, false)?;
+    for (config, [idle, used], limits) in [
+        (WITHOUT_MODEL, ["idle, no model, no encoder", "the same, after a request"], (Some(40.0), Some(45.0))),
+        (WITH_ENCODER, ["idle, no model, the encoder", "the same with encoder, after a request"], (None, Some(85.0))),
+    ] {
+        let gateway = Proxy::sluice(&binary, config, false, false)?;
         gateway.ready().await?;
-        looked.push(look("idle, no model", gateway.pid(), Some(40.0)).await);
+        looked.push(look(idle, gateway.pid(), limits.0).await);
         let hello = json!({"model": "simulated", "messages": [{"role": "user", "content": "hello"}]});
         let answer = gateway.chat(&hello).send().await.map_err(|error| error.to_string())?;
         if !answer.status().is_success() {
             return Err(format!("the simulated provider says {}", answer.status()));
         }
-        looked.push(look("the same, after a request", gateway.pid(), None).await);
+        looked.push(look(used, gateway.pid(), limits.1).await);
     }
     let gateway = Proxy::sluice(&binary, WITH_MODEL, false, false)?;
     gateway.ready().await?;

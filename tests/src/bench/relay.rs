@@ -50,7 +50,7 @@ pub(super) struct Measured {
 /// A request with all that Sluice does by default: keys, budgets, every line on the disk before the last byte is sent.
 ///
 /// The classifier is asked about `auto` alone.
-fn with_ledger(upstream: SocketAddr, classifier: &str, cascade: &str) -> String {
+pub(super) fn with_ledger(upstream: SocketAddr, classifier: &str, cascade: &str) -> String {
     format!(
         "[[budgets]]\nscope = \"org\"\nlimit_usd = \"1000000\"\nwindow = \"month\"\n\
          [ledger]\ndurability = \"disk\"\n{}\nclassifier = \"{classifier}\"\n\

@@ -5,6 +5,7 @@ use super::wire::Reader;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -37,6 +38,11 @@ struct Answers {
 impl Upstream {
     /// Starts on a free port, in tasks of the current runtime.
     pub async fn start() -> Self {
+        Self::paced(Duration::ZERO).await
+    }
+
+    /// The same, with a pause between the events of a stream.
+    pub async fn paced(pause: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let answers = Arc::new(Answers::new());
@@ -45,7 +51,7 @@ impl Upstream {
             let mut connections = JoinSet::new();
             while let Ok((socket, _)) = listener.accept().await {
                 socket.set_nodelay(true).ok();
-                connections.spawn(serve(socket, answers.clone()));
+                connections.spawn(serve(socket, answers.clone(), pause));
                 while connections.try_join_next().is_some() {}
             }
         });
@@ -88,7 +94,7 @@ impl Answers {
     }
 }
 
-async fn serve(mut socket: TcpStream, answers: Arc<Answers>) {
+async fn serve(mut socket: TcpStream, answers: Arc<Answers>, pause: Duration) {
     let mut reader = Reader::default();
     reader.bytes.reserve(16 << 10);
     loop {
@@ -111,11 +117,26 @@ async fn serve(mut socket: TcpStream, answers: Arc<Answers>) {
             (false, true) => &answers.stream,
             (false, false) => &answers.whole,
         };
-        if socket.write_all(answer).await.is_err() {
+        let sent = if stream && !pause.is_zero() {
+            slowly(&mut socket, answer, pause).await
+        } else {
+            socket.write_all(answer).await
+        };
+        if sent.is_err() {
             return;
         }
         reader.clear();
     }
+}
+
+/// A pause before each chunk.
+async fn slowly(socket: &mut TcpStream, answer: &[u8], pause: Duration) -> std::io::Result<()> {
+    let text = String::from_utf8_lossy(answer);
+    for piece in text.split_inclusive("\n\n\r\n") {
+        tokio::time::sleep(pause).await;
+        socket.write_all(piece.as_bytes()).await?;
+    }
+    Ok(())
 }
 
 fn usage() -> Value {
@@ -145,7 +166,8 @@ fn object(sure: bool) -> String {
     .to_string()
 }
 
-fn events(sure: bool) -> String {
+/// The events of a stream, `[DONE]` included.
+pub fn events(sure: bool) -> String {
     let chunk = |choices: Value, usage: Value| {
         let object = json!({
             "id": "chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG", "object": "chat.completion.chunk",

@@ -1,7 +1,7 @@
 //! Benchmarks of the relay, against the built binary: what it costs beside nginx, whether the local model slows hosted
 //! requests, and what it keeps in memory.
 //!
-//! `relay-bench relay|isolation|memory [--seconds N] [--json FILE]`; the binary is `SLUICE_BIN`, else the release build.
+//! `relay-bench relay|isolation|memory|streams [--seconds N] [--json FILE]`; the binary is `SLUICE_BIN`, else the release build.
 //! `relay` takes `--only TEXT` (lines whose name contains it) and `--load whole|stream|quiet` as well, for a profiler.
 //! Prints Markdown. Exit status: 0 measured, 1 failed, 64 wrong usage; a missed target is printed, not a failure.
 
@@ -23,6 +23,8 @@ mod proxy;
 mod relay;
 #[path = "../bench/report.rs"]
 mod report;
+#[path = "../bench/streams.rs"]
+mod streams;
 #[path = "../bench/upstream.rs"]
 mod upstream;
 #[path = "../bench/wire.rs"]
@@ -44,7 +46,7 @@ struct Options {
     load: Option<String>,
 }
 
-const USAGE: &str = "usage: relay-bench relay|isolation|memory [--seconds N] [--json FILE]
+const USAGE: &str = "usage: relay-bench relay|isolation|memory|streams [--seconds N] [--json FILE]
        relay also: [--only TEXT] [--load whole|stream|quiet]";
 
 // One thread: it shares its core with the senders, and switching between threads is what the generator can least afford.
@@ -62,6 +64,7 @@ async fn main() -> ExitCode {
         "relay" => relay::run(&options).await,
         "isolation" => isolation::run(&options).await,
         "memory" => memory::run(&options).await,
+        "streams" => streams::run(&options).await,
         _ => Err(USAGE.to_owned()),
     };
     let written = measured.and_then(|figures| match &options.json {
@@ -82,7 +85,7 @@ async fn main() -> ExitCode {
 fn read(arguments: &[String]) -> Result<(&str, Options), String> {
     let mut options = Options { time: Duration::from_secs(5), json: None, only: None, load: None };
     let (mode, rest) = arguments.split_first().ok_or_else(|| "no mode".to_owned())?;
-    if !["relay", "isolation", "memory"].contains(&mode.as_str()) {
+    if !["relay", "isolation", "memory", "streams"].contains(&mode.as_str()) {
         return Err(format!("unknown mode `{mode}`"));
     }
     for pair in rest.chunks(2) {
