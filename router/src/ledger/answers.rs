@@ -44,7 +44,7 @@ impl Ledger {
 
     /// The answer of that name, if it is not older than [`KEPT_US`].
     pub fn kept_answer(&self, name: &[u8; 32], now_us: i64) -> Result<Option<KeptAnswer>, LedgerError> {
-        self.read(|db| {
+        self.glance(|db| {
             let sql = "SELECT request, at_us, status, headers, body FROM answers WHERE name = ?1 AND at_us > ?2";
             db.first(sql, cells![name, now_us.saturating_sub(KEPT_US)], |row| {
                 let headers: String = row.get(3)?;

@@ -1,6 +1,7 @@
 //! A ledger for a test, on either store.
 
 use super::{Durability, Ledger, Place};
+use crate::audit::{Keys, Signer};
 use crate::stores::Postgres;
 use std::sync::OnceLock;
 use tempfile::TempDir;
@@ -57,12 +58,25 @@ impl Bed {
         Some(Self { place, url, folder: tempfile::tempdir().unwrap(), deaths: 0 })
     }
 
+    /// Of a server.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     pub(crate) fn place(&self) -> &Place {
         &self.place
     }
 
     pub(crate) fn start(&self, durability: Durability) -> (Ledger, usize) {
         Ledger::start(&self.place, durability).unwrap()
+    }
+
+    /// The same, with an evidence log.
+    pub(crate) fn start_audited(&self) -> (Ledger, Signer) {
+        let key_file = self.folder.path().join("evidence.key");
+        let keys = Keys::open(&key_file).unwrap();
+        let (ledger, _) = Ledger::start_with(&self.place, Durability::Process, Some(keys)).unwrap();
+        (ledger, Signer::load_or_create(&key_file).unwrap())
     }
 
     pub(crate) fn attach(&self) -> Ledger {

@@ -26,7 +26,7 @@ impl Ledger {
                    WHERE NOT EXISTS (SELECT 1 FROM requests WHERE id = ?4) \
                    AND NOT EXISTS (SELECT 1 FROM attempts WHERE request = ?4) ON CONFLICT (name) DO NOTHING";
         let now = jiff::Timestamp::now().as_microsecond();
-        self.read(|db| db.execute(sql, cells![&name, &me, now, id])).map(|made| made > 0)
+        self.glance(|db| db.execute(sql, cells![&name, &me, now, id])).map(|made| made > 0)
     }
 
     /// Takes the name of an answer that is to be kept, until [`Ledger::release_answer`] or until this process is dead;
@@ -46,7 +46,7 @@ impl Ledger {
             instances::NOW
         );
         let now = jiff::Timestamp::now().as_microsecond();
-        self.read(|db| db.execute(&sql, cells![&name, &me, now])).map(|made| made > 0)
+        self.glance(|db| db.execute(&sql, cells![&name, &me, now])).map(|made| made > 0)
     }
 
     /// Gives the name of an answer back, after what was written before.

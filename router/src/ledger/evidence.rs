@@ -320,20 +320,23 @@ impl Ledger {
     /// # Errors
     /// Its records do not begin at a checkpoint.
     pub fn evidence_cut(&self, log: &str) -> Result<Option<Cut>, LedgerError> {
-        let sql = "SELECT size, line, head, tree FROM checkpoints WHERE log = ?1 AND size = ?2";
+        // One statement, one state of the database: the log may be cut again meanwhile.
+        let sql = "SELECT e.first, c.line, c.head, c.tree FROM (SELECT min(first) AS first FROM evidence WHERE log = ?1) e \
+                   LEFT JOIN checkpoints c ON c.log = ?1 AND c.size = e.first";
         self.read(|db| {
-            let begin = "SELECT min(first) FROM evidence WHERE log = ?1";
-            let begin: u64 = db.one(begin, cells![log], |row| row.get::<Option<u64>>(0))?.unwrap_or(0);
+            let (begin, kept) = db.one(sql, cells![log], |row| {
+                let kept = (row.get::<Option<String>>(1)?, row.get::<Option<Hash>>(2)?, row.get::<Option<Vec<u8>>>(3)?);
+                Ok((row.get::<Option<u64>>(0)?.unwrap_or(0), kept))
+            })?;
             if begin == 0 {
                 return Ok(None);
             }
-            let kept = db.first(sql, cells![log, begin], |row| {
-                Ok((row.get::<u64>(0)?, row.get::<String>(1)?, row.get::<Hash>(2)?, row.get::<Vec<u8>>(3)?))
-            })?;
-            let cut = kept.and_then(|(size, line, head, tree)| {
-                let tree = crate::audit::tree_from(size, &tree)?;
-                Some(Cut { line, state: State { log: log.into(), head, tree } })
-            });
+            let cut = if let (Some(line), Some(head), Some(tree)) = kept {
+                let tree = crate::audit::tree_from(begin, &tree);
+                tree.map(|tree| Cut { line, state: State { log: log.into(), head, tree } })
+            } else {
+                None
+            };
             let damaged = || LedgerError::Database("the evidence log begins where no checkpoint is".into());
             cut.ok_or_else(damaged).map(Some)
         })

@@ -4,13 +4,18 @@
 //! are written with the first commit that succeeds, so that the ledger is late and not wrong. An opening line is not
 //! kept: without it nothing was dialled.
 //!
+//! **Of a request the newest counts.** A close that failed is told to the client as 503, and that is on record, too: if it is
+//! written first, the late record does not take its place, but adds what it alone knows (how it was judged).
+//!
 //! **What it does not do.** It is memory: it is bounded ([`MOST`]) and gone with the process. What a dead process left open is
 //! charged at its ceiling, as ever.
 
 use super::LedgerError;
 use super::evidence::Chain;
+use super::record::RequestRecord;
 use super::store::Db;
 use super::writer::{Entry, Op, write_group};
+use std::collections::HashMap;
 
 /// Entries that are kept; some 2 KB each.
 const MOST: usize = 16_384;
@@ -40,6 +45,23 @@ impl Late {
                 self.entries.push((op, None));
             } else {
                 self.dropped += 1;
+            }
+        }
+    }
+
+    /// Takes from a group that was written what is newer than what waits.
+    pub(super) fn learn(&mut self, group: &[Entry]) {
+        if self.entries.is_empty() {
+            return;
+        }
+        let written = group.iter().filter_map(|(op, _)| record(op));
+        let newest: HashMap<&str, &RequestRecord> = written.map(|request| (request.id.as_str(), request)).collect();
+        for waiting in self.entries.iter_mut().filter_map(|(op, _)| record_mut(op)) {
+            if let Some(newer) = newest.get(waiting.id.as_str()) {
+                let (judgement, arm) = (waiting.judgement.take(), waiting.arm.take());
+                *waiting = (*newer).clone();
+                waiting.judgement = waiting.judgement.take().or(judgement);
+                waiting.arm = waiting.arm.take().or(arm);
             }
         }
     }
@@ -86,4 +108,13 @@ impl Late {
             tracing::error!(lines = self.entries.len(), "lines that could not be written are lost with the process");
         }
     }
+}
+
+/// The record of a request that an entry brings.
+fn record(op: &Op) -> Option<&RequestRecord> {
+    if let Op::Close(_, Some(request)) | Op::Request(request) = op { Some(request) } else { None }
+}
+
+fn record_mut(op: &mut Op) -> Option<&mut RequestRecord> {
+    if let Op::Close(_, Some(request)) | Op::Request(request) = op { Some(request) } else { None }
 }

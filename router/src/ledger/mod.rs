@@ -61,7 +61,7 @@ use parking_lot::Mutex;
 use policies::{Amount, Permit, Sink};
 use std::sync::Arc;
 use std::time::Duration;
-use store::Db;
+use store::{Db, Patience};
 
 /// How much a commit survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -291,10 +291,18 @@ impl Ledger {
     fn aside<T: Send>(&self, work: impl FnOnce(&mut Db) -> Result<T, LedgerError> + Send) -> Result<T, LedgerError> {
         waiting(&self.place, || {
             let mut db = self.place.connect()?;
-            if let Db::Postgres(session) = &mut db {
-                session.be_patient();
-            }
+            db.be(Patience::Long);
             work(&mut db)
+        })
+    }
+
+    /// As [`Ledger::read`], of a row or two that a request waits for.
+    fn glance<T: Send>(&self, ask: impl FnOnce(&mut Db) -> Result<T, LedgerError> + Send) -> Result<T, LedgerError> {
+        self.read(|db| {
+            db.be(Patience::Short);
+            let seen = ask(db);
+            db.be(Patience::Usual);
+            seen
         })
     }
 }

@@ -170,7 +170,7 @@ impl Ledger {
     pub fn knows(&self, id: &str) -> Result<bool, LedgerError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM requests WHERE id = ?1) \
                    OR EXISTS (SELECT 1 FROM attempts WHERE request = ?1)";
-        self.read(|db| db.one(sql, cells![id], |row| row.get(0)))
+        self.glance(|db| db.one(sql, cells![id], |row| row.get(0)))
     }
 
     /// Counts of attempts by route and outcome since a time, for the page's overview.

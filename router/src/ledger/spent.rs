@@ -86,7 +86,7 @@ impl Ledger {
     /// The data classes that requests of a session of that key have had.
     pub(crate) fn classes_of(&self, session: &SessionId, key: Option<&KeyId>) -> Result<Vec<String>, LedgerError> {
         let sql = "SELECT DISTINCT class FROM requests WHERE session = ?1 AND key_id IS NOT DISTINCT FROM ?2";
-        self.read(|db| db.query(sql, cells![session.as_str(), key.map(KeyId::as_str)], |row| row.get(0)))
+        self.glance(|db| db.query(sql, cells![session.as_str(), key.map(KeyId::as_str)], |row| row.get(0)))
     }
 
     /// The latest answers, the oldest of them first.

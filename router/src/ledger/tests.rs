@@ -5,6 +5,7 @@ use super::*;
 use policies::{Counted, NanoDollars, Price, Rate, Usage};
 
 mod arms;
+mod evidence;
 mod find;
 pub(super) mod learning;
 mod model;
@@ -15,6 +16,7 @@ on_both_stores! {
     what_was_running_when_the_process_died_is_charged_at_its_ceiling;
     concurrent_lines_are_all_there;
     an_end_that_could_not_be_written_is_written_when_it_can_be;
+    a_late_record_takes_no_newer_ones_place_and_adds_what_it_alone_knows;
     old_lines_go_and_the_file_keeps_its_size;
     what_a_local_machine_costs_stands_beside_what_was_spent_and_unknown_is_not_zero;
 }
@@ -119,6 +121,36 @@ async fn an_end_that_could_not_be_written_is_written_when_it_can_be(bed: Bed) {
     let total = all(&ledger, GroupBy::Model).total;
     assert_eq!((total.requests, total.cost_usd.0), (2, 70), "what ran meanwhile; what was refused is not there");
     assert!(ledger.healthy() && ledger.verify().unwrap().is_empty());
+}
+
+async fn a_late_record_takes_no_newer_ones_place_and_adds_what_it_alone_knows(bed: Bed) {
+    let (ledger, _) = bed.start(Durability::Process);
+    let answered = |id: &str| {
+        let judgement = learning::judgement(0.25, policies::Location::Hosted, false);
+        RequestRecord { status: 200, judgement: Some(Box::new(judgement)), ..find::request(id, 1, "asked") }
+    };
+    let refused = |id: &str| RequestRecord { status: 503, ..find::request(id, 1, "ledger_unavailable") };
+    for id in ["newer", "older", "both"] {
+        ledger.open(attempt(id, 1)).await.unwrap();
+    }
+    bed.run("ALTER TABLE attempts RENAME TO away");
+    assert!(ledger.close(closed(attempt("newer", 1), 50), Some(answered("newer"))).await.is_err());
+    assert!(ledger.close(closed(attempt("both", 1), 50), Some(answered("both"))).await.is_err());
+    // In a group that cannot be written, too.
+    ledger.refused_later(refused("both"));
+    assert!(ledger.close(closed(attempt("older", 1), 50), Some(answered("older"))).await.is_err());
+    bed.run("ALTER TABLE away RENAME TO attempts");
+    // The client was told, which is the first that can be written again.
+    ledger.refused_later(refused("newer"));
+    for _ in 0..2 {
+        ledger.prune(Retention { age: Duration::MAX, bytes: u64::MAX }).await.unwrap();
+    }
+    for (id, status) in [("newer", 503), ("both", 503), ("older", 200)] {
+        let shown = ledger.request(id).unwrap().unwrap();
+        assert_eq!(shown["status"], status, "{id}");
+        assert!(shown["judgement"]["score"].is_number() && shown["attempt_log"][0]["outcome"] == "ok", "{shown}");
+    }
+    assert_eq!(all(&ledger, GroupBy::Model).total.cost_usd.0, 150);
 }
 
 async fn old_lines_go_and_the_file_keeps_its_size(bed: Bed) {

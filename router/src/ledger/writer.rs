@@ -5,7 +5,7 @@ use super::evidence::Chain;
 use super::late::Late;
 use super::learning::{self, LabelRecord};
 use super::record::{AttemptClose, AttemptOpen, Payer, RequestRecord, ShadowRecord};
-use super::store::{Cell, Db, cells};
+use super::store::{Cell, Db, Patience, cells};
 use super::{EvidenceRetention, LedgerError, Retention, arms, claims, compared, instances, prune};
 use crate::audit;
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -143,13 +143,14 @@ fn run(mut db: Db, mut chain: Option<Chain>, queue: &Queue) {
         busy = rate.busy_after(group.len());
         let stop = group.iter().any(|(op, _)| matches!(op, Op::Stop));
         let mut written = write_group(&mut db, &group, chain.as_mut());
-        if matches!(written, Err(LedgerError::Unreachable(_))) {
+        if matches!(written, Err(LedgerError::Unreachable(_))) && db.was_reached() {
             // Whether it was committed nobody knows; each line can be written twice, and a dial has two records then.
             written = write_group(&mut db, &group, chain.as_mut());
         }
         queue.healthy.store(written.is_ok(), Ordering::Release);
-        if let Err(error) = &written {
-            tracing::error!(error = %error, lines = group.len(), "cannot write the ledger");
+        match &written {
+            Ok(()) => late.learn(&group),
+            Err(error) => tracing::error!(error = %error, lines = group.len(), "cannot write the ledger"),
         }
         if stop {
             std::mem::take(&mut late).end(&mut db, chain.as_mut());
@@ -191,6 +192,10 @@ fn write_lines(db: &mut Db, group: &[Entry], chain: Option<&mut Chain>) -> Resul
             instances::name(db, beat);
         }
     }
+    db.be(match group.iter().any(|(op, _)| matches!(op, Op::Prune(_) | Op::PruneEvidence(_))) {
+        true => Patience::Usual,
+        false => Patience::Short,
+    });
     let (audited, kept) = (chain.is_some(), chain.as_ref().map_or(0, |chain| chain.bytes()));
     db.transaction(|db| {
         let (mut evidence, mut sign, mut keep) = (Vec::new(), false, None);

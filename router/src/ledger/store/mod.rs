@@ -26,6 +26,17 @@ pub(super) enum Db {
     Postgres(Box<postgres::Session>),
 }
 
+/// How long answers of a server are waited for; a file answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// A line, or a look at one: what somebody waits for with a request.
+    Short,
+    /// A question about some of what there is.
+    Usual,
+    /// A question about everything there is.
+    Long,
+}
+
 /// A row of an answer.
 pub(super) enum Row<'a> {
     Sqlite(&'a rusqlite::Row<'a>),
@@ -51,6 +62,21 @@ impl Db {
     /// Whether the text of a question is PostgreSQL's.
     pub(super) fn is_postgres(&self) -> bool {
         matches!(self, Self::Postgres(_))
+    }
+
+    /// How long answers are waited for from now on.
+    pub(super) fn be(&mut self, patience: Patience) {
+        if let Self::Postgres(session) = self {
+            session.be(patience);
+        }
+    }
+
+    /// Whether there was a connection when something was last tried: then another try makes a fresh one.
+    pub(super) fn was_reached(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => true,
+            Self::Postgres(session) => session.was_reached(),
+        }
     }
 
     /// Runs a statement; gives the number of rows that it changed.

@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// How long a server may take to be reached.
+/// How long a server may take to be reached, and to answer a line, where the URL has no `connect_timeout`.
 const CONNECT: Duration = Duration::from_secs(3);
 
 /// Where a ledger is.
@@ -35,6 +35,8 @@ pub enum Place {
 pub struct Server {
     pub(super) config: tokio_postgres::Config,
     pub(super) tls: MakeRustlsConnect,
+    /// How long it may take to be reached, and to answer a line.
+    pub(super) reach: Duration,
     runtime: OnceLock<Runtime>,
     shown: String,
 }
@@ -48,7 +50,8 @@ pub struct PlaceError(String);
 
 impl Place {
     /// Reads `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=...&sslrootcert=...`; nobody is dialled. `password` is
-    /// taken where the URL has none.
+    /// taken where the URL has none. `connect_timeout` (seconds, 3 by default) is how long the server may take to be reached,
+    /// and to answer a line: after twice that time a request that needs a line is refused.
     ///
     /// # Errors
     /// What is wrong with it, without the URL.
@@ -87,7 +90,8 @@ impl Place {
                 return Err(PlaceError(format!("`sslmode={word}` is not taken: use `require` or `disable`")));
             }
         });
-        config.connect_timeout(CONNECT).keepalives_idle(Duration::from_secs(30)).tcp_user_timeout(CONNECT * 4);
+        let reach = config.get_connect_timeout().copied().unwrap_or(CONNECT);
+        config.connect_timeout(reach).keepalives_idle(Duration::from_secs(30)).tcp_user_timeout(reach * 4);
         if let (None, Some(password)) = (config.get_password(), password) {
             config.password(password.expose());
         }
@@ -97,7 +101,7 @@ impl Place {
         let secure = config.get_ssl_mode() == SslMode::Require;
         let tls = MakeRustlsConnect::new(client_config(secure, root)?);
         let shown = shown(&config);
-        Ok(Self::Server(Arc::new(Server { config, tls, runtime: OnceLock::new(), shown })))
+        Ok(Self::Server(Arc::new(Server { config, tls, reach, runtime: OnceLock::new(), shown })))
     }
 
     /// The file; `None` for a server.

@@ -5,14 +5,15 @@
 //! takes one round trip.
 //!
 //! **Failure behaviour.** Whoever does not answer in time is given up, and the connection with it: a server behind a cut
-//! cable must not stop the writer for ever. That is [`LedgerError::Unreachable`]; whether the last transaction was
+//! cable must not stop the writer for ever. A line gets as long as reaching the server does ([`Patience::Short`]), so that
+//! a request knows after twice that time at most that it may not be dialled. That is [`LedgerError::Unreachable`]; whether the last transaction was
 //! committed is not known then, which is why every line can be written twice.
 //!
 //! **What it does not do.** It cannot live behind a pooler that shares connections between transactions: prepared statements
 //! and the name of the instance belong to the connection.
 
 use super::place::Server;
-use super::{Cell, Row};
+use super::{Cell, Patience, Row};
 use crate::ledger::LedgerError;
 use futures::{TryStreamExt, poll};
 use std::collections::HashMap;
@@ -23,7 +24,7 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio_postgres::{Client, Statement};
 
-/// How long a statement or a group of lines may take.
+/// How long a statement may take that looks at more than a line.
 const ANSWER: Duration = Duration::from_secs(10);
 /// How long a question about everything there is may take.
 const LONG_ANSWER: Duration = Duration::from_secs(120);
@@ -39,6 +40,8 @@ pub(in crate::ledger) struct Session {
     greeting: String,
     instance: String,
     patience: Duration,
+    /// The last connection that was wanted was there, or was made.
+    reached: bool,
     /// Of the transaction that runs: what was not sent yet.
     pending: Vec<(Statement, Vec<Kept>)>,
     transaction: Transaction,
@@ -99,6 +102,7 @@ impl Session {
             greeting: String::new(),
             instance: String::new(),
             patience: ANSWER,
+            reached: true,
             pending: Vec::new(),
             transaction: Transaction::None,
         }
@@ -125,9 +129,16 @@ impl Session {
         }
     }
 
-    /// Waits longer for answers: for questions about everything there is.
-    pub(in crate::ledger) fn be_patient(&mut self) {
-        self.patience = LONG_ANSWER;
+    pub(super) fn be(&mut self, patience: Patience) {
+        self.patience = match patience {
+            Patience::Short => self.server.reach,
+            Patience::Usual => ANSWER,
+            Patience::Long => LONG_ANSWER,
+        };
+    }
+
+    pub(super) fn was_reached(&self) -> bool {
+        self.reached
     }
 
     /// See [`Session::name`].
@@ -145,23 +156,23 @@ impl Session {
             return Ok(());
         }
         self.forget();
+        self.reached = false;
         let runtime = self.server.runtime()?;
         // A paused process must not keep its locks: the server ends its transaction.
         let settings = "SET timezone = 'UTC'; SET client_min_messages = 'warning'; \
                         SET idle_in_transaction_session_timeout = '10s';";
-        let client = runtime.block_on(async {
-            let connecting = self.server.config.connect(self.server.tls.clone());
-            let (client, connection) = tokio::time::timeout(self.patience, connecting)
-                .await
-                .map_err(|_| LedgerError::Unreachable("the server does not answer".into()))?
-                .map_err(|error| LedgerError::Unreachable(told(&error)))?;
+        let hello = format!("{settings} {} {}", self.greeting, self.setting());
+        let connecting = async {
+            let connecting = self.server.config.connect(self.server.tls.clone()).await;
+            let (client, connection) = connecting.map_err(|error| LedgerError::Unreachable(told(&error)))?;
             // It ends with its client; what it fails with, the client's calls say.
             runtime.spawn(async move { drop(connection.await) });
-            let hello = format!("{settings} {} {}", self.greeting, self.setting());
-            within(self.patience, client.batch_execute(&hello)).await?;
+            client.batch_execute(&hello).await.map_err(error)?;
             Ok::<_, LedgerError>(client)
-        })?;
-        self.client = Some(client);
+        };
+        let connected = runtime.block_on(async { tokio::time::timeout(self.server.reach, connecting).await });
+        self.client = Some(connected.map_err(|_| silent())??);
+        self.reached = true;
         Ok(())
     }
 
@@ -344,8 +355,12 @@ async fn within<T>(
 ) -> Result<T, LedgerError> {
     match tokio::time::timeout(patience, answer).await {
         Ok(answer) => answer.map_err(error),
-        Err(_) => Err(LedgerError::Unreachable("the server does not answer".into())),
+        Err(_) => Err(silent()),
     }
+}
+
+fn silent() -> LedgerError {
+    LedgerError::Unreachable("the server does not answer".into())
 }
 
 /// What a server says of a statement is about the statement; everything else is about the connection.

@@ -8,8 +8,13 @@ on_both_stores! {
     a_search_goes_together_with_a_span_a_side_and_a_page;
 }
 
+/// A request that nobody pays for.
+pub(super) fn request(id: &str, at_us: i64, reason: &str) -> RequestRecord {
+    sought(id, at_us, Payer::default(), None, reason)
+}
+
 /// A refused request, with what can be looked for.
-fn request(id: &str, at_us: i64, payer: Payer, model: Option<&str>, reason: &str) -> RequestRecord {
+fn sought(id: &str, at_us: i64, payer: Payer, model: Option<&str>, reason: &str) -> RequestRecord {
     RequestRecord {
         id: id.into(),
         at_us,
@@ -59,14 +64,14 @@ async fn a_word_finds_the_requests_that_have_it_and_no_others(bed: Bed) {
     let ledger = with(
         &bed,
         vec![
-            request("req-1", 1, payer("s-1", "k-1", &[("job", "a"), ("job2", "x")]), Some("big"), "classifier"),
-            request("req-12", 2, payer("s-2", "k-1", &[("job", "b")]), Some("small"), "classifier"),
-            request("other", 3, payer("s-1", "k-2", &[]), None, "budget"),
+            sought("req-1", 1, payer("s-1", "k-1", &[("job", "a"), ("job2", "x")]), Some("big"), "classifier"),
+            sought("req-12", 2, payer("s-2", "k-1", &[("job", "b")]), Some("small"), "classifier"),
+            sought("other", 3, payer("s-1", "k-2", &[]), None, "budget"),
         ],
     )
     .await;
     let (key, _) = ledger.create_key(&NewKey { name: "ada".into(), ..NewKey::default() }).unwrap().unwrap();
-    ledger.refused_later(request("keyed", 4, payer("s-9", key.id.as_str(), &[]), Some("big"), "asked"));
+    ledger.refused_later(sought("keyed", 4, payer("s-9", key.id.as_str(), &[]), Some("big"), "asked"));
     ledger.open(attempt("last", 2)).await.unwrap();
     let cases: [(Find, &str, &[&str]); 16] = [
         (Find::Id, "req-1", &["req-12", "req-1"]),
@@ -94,7 +99,7 @@ async fn a_word_finds_the_requests_that_have_it_and_no_others(bed: Bed) {
 async fn what_is_looked_for_is_a_value_and_never_a_pattern(bed: Bed) {
     let odd = [("quoted", "a\"b"), ("percent", "50%_off"), ("slash", "a\\b"), ("umlaut", "größe"), ("sql", "'; --")];
     let requests = odd.iter().enumerate().map(|(n, (name, value))| {
-        request(&format!("r-{name}"), n as i64, payer(value, "k", &[(name, value)]), Some("big"), "asked")
+        sought(&format!("r-{name}"), n as i64, payer(value, "k", &[(name, value)]), Some("big"), "asked")
     });
     let ledger = with(&bed, requests.collect()).await;
     for (name, value) in odd {
@@ -113,7 +118,7 @@ async fn what_is_looked_for_is_a_value_and_never_a_pattern(bed: Bed) {
 async fn a_search_goes_together_with_a_span_a_side_and_a_page(bed: Bed) {
     let requests = (0..20).map(|n| {
         let model = if n % 2 == 0 { "big" } else { "small" };
-        request(&format!("r{n:02}"), n, payer("s", "k", &[]), Some(model), if n < 10 { "asked" } else { "classifier" })
+        sought(&format!("r{n:02}"), n, payer("s", "k", &[]), Some(model), if n < 10 { "asked" } else { "classifier" })
     });
     let ledger = with(&bed, requests.collect()).await;
     let filter = RequestFilter {

@@ -79,6 +79,73 @@ async fn a_lost_connection_is_made_again_and_no_line_is_lost_or_doubled() {
     assert_eq!((total.requests, total.cost_usd.0), (20, 100));
 }
 
+/// A server that is reached and says nothing: its processes are stopped, the system takes connections for it.
+#[tokio::test]
+async fn a_server_that_falls_silent_is_given_up_in_twice_the_time_to_reach_it_and_lines_come_late() {
+    let Some(server) = crate::stores::Postgres::start() else { return };
+    let url = format!("{}?connect_timeout=1", server.database());
+    let place = Place::parse(&policies::Secret::new(url), None).unwrap();
+    let (ledger, _) = Ledger::start(place, Durability::Process).unwrap();
+    ledger.open(attempt("before", 1)).await.unwrap();
+    let all_of_them = |signal: &str| {
+        let children = format!("/proc/{0}/task/{0}/children", server.pid());
+        let children = std::fs::read_to_string(children).unwrap();
+        let pid = server.pid().to_string();
+        let pids = std::iter::once(pid.as_str()).chain(children.split_whitespace());
+        assert!(std::process::Command::new("kill").arg(signal).args(pids).status().unwrap().success());
+    };
+    all_of_them("-STOP");
+    let began = std::time::Instant::now();
+    let refused = ledger.open(attempt("meanwhile", 1)).await;
+    let (first, began) = (began.elapsed(), std::time::Instant::now());
+    let again = ledger.open(attempt("again", 1)).await;
+    let (second, began) = (began.elapsed(), std::time::Instant::now());
+    let looked = ledger.knows("before");
+    let third = began.elapsed();
+    ledger.close_later(closed(attempt("before", 1), 7), None);
+    all_of_them("-CONT");
+    for told in [refused, again, looked.map(drop)] {
+        assert!(matches!(told, Err(LedgerError::Unreachable(_))), "{told:?}");
+    }
+    // A second for the answer and one for another connection; the end of what was refused is tried in between. Without
+    // the bound it is ten each.
+    assert!(first < Duration::from_secs(6) && second < Duration::from_secs(6), "{first:?}, {second:?}");
+    assert!(third < Duration::from_secs(6), "{third:?}");
+    while ledger.beat().await.is_err() {}
+    ledger.beat().await.unwrap();
+    let total = all(&ledger, GroupBy::Model).total;
+    assert_eq!(total.cost_usd.0, 7, "what was refused cost nothing");
+    assert!(ledger.verify().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_takes_long_by_its_nature_is_waited_for() {
+    let Some(bed) = Bed::server() else { return };
+    let url = format!("{}?connect_timeout=1", bed.url());
+    let place = Place::parse(&policies::Secret::new(url), None).unwrap();
+    let (ledger, _) = Ledger::start(place, Durability::Process).unwrap();
+    ledger.close(closed(attempt("r", 1), 5), None).await.unwrap();
+    // Somebody else has the table for longer than a line is waited for.
+    let (locked, took) = std::sync::mpsc::sync_channel(1);
+    let url = bed.url().to_owned();
+    let holder = std::thread::spawn(move || {
+        let mut other = Place::parse(&policies::Secret::new(url), None).unwrap().connect().unwrap();
+        let held = other.transaction(|db| {
+            db.batch("LOCK TABLE attempts IN SHARE MODE")?;
+            locked.send(()).unwrap();
+            db.batch("SELECT pg_sleep(4)")
+        });
+        held.unwrap();
+    });
+    took.recv().unwrap();
+    let line = ledger.close(closed(attempt("s", 1), 5), None);
+    assert!(matches!(line.await, Err(LedgerError::Unreachable(_))), "a line is not");
+    ledger.prune(Retention { age: Duration::from_secs(3_600), bytes: u64::MAX }).await.unwrap();
+    holder.join().unwrap();
+    ledger.beat().await.unwrap();
+    assert_eq!(all(&ledger, GroupBy::Model).total.cost_usd.0, 10, "it came late");
+}
+
 #[tokio::test]
 async fn text_that_a_server_cannot_hold_stops_nobody() {
     let Some(bed) = Bed::server() else { return };
