@@ -7,6 +7,7 @@
 //!
 //! Reads at most [`BOTH_ENDS`] bytes of the last user turn, half from each end, and says how much it did not read.
 
+use super::probe::both_ends;
 use adapters::wire::{Role, WireRequest};
 use aho_corasick::{AhoCorasick, MatchKind};
 use policies::{JudgedBy, Signals};
@@ -124,7 +125,7 @@ pub(super) fn judge(request: &WireRequest) -> Signals {
     };
     let last = turns.iter().rev().find(|(role, _)| matches!(role, None | Some(Role::User)));
     let text = last.map_or("", |(_, text)| *text);
-    let (head, tail) = both_ends(text);
+    let (head, tail) = both_ends(text, BOTH_ENDS);
     let unread_last = text.len() - head.len() - tail.len();
     let before: usize = turns.iter().map(|(_, text)| text.len()).sum::<usize>() - text.len();
 
@@ -167,21 +168,6 @@ pub(super) fn judge(request: &WireRequest) -> Signals {
         features: features.into_iter().filter(|(_, weight)| *weight != 0.0).collect(),
         head: None,
     }
-}
-
-/// Head and tail of a text, cut at characters; the tail is empty when the text is short.
-fn both_ends(text: &str) -> (&str, &str) {
-    if text.len() <= BOTH_ENDS {
-        return (text, "");
-    }
-    let (mut head, mut tail) = (BOTH_ENDS / 2, text.len() - BOTH_ENDS / 2);
-    while !text.is_char_boundary(head) {
-        head -= 1;
-    }
-    while !text.is_char_boundary(tail) {
-        tail += 1;
-    }
-    (&text[..head], &text[tail..])
 }
 
 #[cfg(test)]

@@ -150,20 +150,14 @@ impl Ledger {
         (tried, other): (&str, &str),
         since_us: i64,
     ) -> Result<Vec<Marked>, LedgerError> {
-        let sql = "SELECT j.judge, coalesce(r.session, r.id), r.route, l.source, l.value, l.request \
-                   FROM labels l JOIN judgements j ON j.request = l.request JOIN requests r ON r.id = l.request \
-                   WHERE j.lane = ?1 AND j.judge IN (?2, ?3) AND j.at_us >= ?4 AND r.route IS NOT NULL \
-                   ORDER BY l.at_us, l.request LIMIT ?5";
+        let sql = format!(
+            "SELECT {SENT}, l.source, l.value, l.request FROM judgements j JOIN requests r ON r.id = j.request \
+             JOIN labels l ON l.request = j.request WHERE {JUDGED} ORDER BY l.at_us, l.request LIMIT ?5"
+        );
         self.read(|db| {
-            db.query(sql, cells![lane, tried, other, since_us, MOST_MARKED], |row| {
-                Ok(Marked {
-                    tried: row.get::<String>(0)? == tried,
-                    session: row.get(1)?,
-                    hosted: row.get::<String>(2)? == Location::Hosted.word(),
-                    source: row.get(3)?,
-                    value: row.get(4)?,
-                    request: row.get(5)?,
-                })
+            db.query(&sql, cells![lane, tried, other, since_us, MOST_MARKED], |row| {
+                let Sent { tried, session, hosted } = sent(row, tried)?;
+                Ok(Marked { tried, session, hosted, source: row.get(3)?, value: row.get(4)?, request: row.get(5)? })
             })
         })
     }
@@ -178,20 +172,23 @@ impl Ledger {
         (tried, other): (&str, &str),
         since_us: i64,
     ) -> Result<Vec<Sent>, LedgerError> {
-        let sql = "SELECT j.judge, coalesce(r.session, r.id), r.route FROM judgements j \
-                   JOIN requests r ON r.id = j.request \
-                   WHERE j.lane = ?1 AND j.judge IN (?2, ?3) AND j.at_us >= ?4 AND r.route IS NOT NULL \
-                   ORDER BY j.at_us, j.request LIMIT ?5";
-        self.read(|db| {
-            db.query(sql, cells![lane, tried, other, since_us, MOST_SENT], |row| {
-                Ok(Sent {
-                    tried: row.get::<String>(0)? == tried,
-                    session: row.get(1)?,
-                    hosted: row.get::<String>(2)? == Location::Hosted.word(),
-                })
-            })
-        })
+        let sql = format!(
+            "SELECT {SENT} FROM judgements j JOIN requests r ON r.id = j.request WHERE {JUDGED} \
+             ORDER BY j.at_us, j.request LIMIT ?5"
+        );
+        self.read(|db| db.query(&sql, cells![lane, tried, other, since_us, MOST_SENT], |row| sent(row, tried)))
     }
+}
+
+/// Where a request went, as [`sent`] reads it.
+const SENT: &str = "j.judge, coalesce(r.session, r.id), r.route";
+
+/// Which requests: those that two judges have judged in a lane since then, and that went somewhere.
+const JUDGED: &str = "j.lane = ?1 AND j.judge IN (?2, ?3) AND j.at_us >= ?4 AND r.route IS NOT NULL";
+
+fn sent(row: &Row<'_>, tried: &str) -> Result<Sent, LedgerError> {
+    let hosted = row.get::<String>(2)? == Location::Hosted.word();
+    Ok(Sent { tried: row.get::<String>(0)? == tried, session: row.get(1)?, hosted })
 }
 
 fn step(row: &Row<'_>) -> Result<Step, LedgerError> {

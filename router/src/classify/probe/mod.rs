@@ -32,8 +32,8 @@ pub use head::Head;
 pub use live::Live;
 pub(crate) use meaning::embed_text;
 pub use meaning::{alike, embed, warm};
-pub(crate) use reading::tells_of_failure;
 pub use reading::{MOST, Reading};
+pub(crate) use reading::{both_ends, tells_of_failure};
 
 use super::Evidence;
 use head::{Body, Source, Views};

@@ -167,7 +167,7 @@ pub(crate) fn tells_of_failure(text: &str) -> bool {
 }
 
 /// Head and tail of a text, cut between characters; the tail is empty when the text is short.
-fn both_ends(text: &str, most: usize) -> (&str, &str) {
+pub(crate) fn both_ends(text: &str, most: usize) -> (&str, &str) {
     if text.len() <= most {
         return (text, "");
     }
