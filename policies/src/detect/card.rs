@@ -4,7 +4,7 @@ use super::checks::{luhn, number};
 use super::national::Proof;
 
 /// How the digits of a card are printed: in fours, four-six-five, four-six-four, or in two halves.
-const PRINTED: &[&[u8]] = &[
+pub(super) const PRINTED: &[&[u8]] = &[
     &[16],
     &[15],
     &[14],

@@ -121,6 +121,43 @@ impl Chain {
         digits <= MOST_DIGITS && (digits >= LEAST_DIGITS || count == OCTETS)
     }
 
+    /// Lengths of the groups from one on, a byte each, the first lowest: as [`shape`] has them.
+    pub(super) fn shapes(&self, from: usize) -> u64 {
+        let lengths = self.lengths.get(from..).unwrap_or_default();
+        match lengths.first_chunk::<8>() {
+            Some(eight) => u64::from_le_bytes(*eight),
+            None => lengths.iter().rev().fold(0, |all, length| all << 8 | u64::from(*length)),
+        }
+    }
+
+    /// Whether a group goes on as the one before it: whatever of two groups or more begins there is one of many.
+    pub(super) fn goes_on_from_before(&self, from: usize) -> bool {
+        let before = from.wrapping_sub(1);
+        from > 0
+            && self.joints.get(from).is_some_and(|joint| self.joints[before] == *joint)
+            && self.lengths[before] == self.lengths[from]
+    }
+
+    /// Whether so many groups from one on go on as they are; as [`Window::one_of_many`], which it saves.
+    pub(super) fn one_of_many(&self, from: usize, count: usize) -> bool {
+        let after = || {
+            let last = from + count - 1;
+            self.joints.get(last).is_some_and(|joint| self.joints[from] == *joint)
+                && self.lengths.get(last + 1) == self.lengths.get(from)
+        };
+        count > 1 && (self.goes_on_from_before(from) || after())
+    }
+
+    /// Whether four groups from one on have dots between them.
+    pub(super) fn dotted(&self, from: usize) -> bool {
+        self.joints.get(from..from + OCTETS - 1) == Some(b"...")
+    }
+
+    /// Where so many groups from one on end in the text.
+    pub(super) fn end(&self, from: usize, count: usize) -> usize {
+        self.groups.get(from + count - 1).map_or(0, |group| group.end)
+    }
+
     /// So many groups from one on; `None` where the chain ends before, or they have too many digits.
     pub(super) fn window(&self, from: usize, count: usize) -> Option<Window<'_>> {
         let to = from + count;
@@ -178,6 +215,16 @@ impl Form {
         Self { lengths, joints: text.bytes().filter(|byte| !byte.is_ascii_digit()).collect() }
     }
 
+    /// The lengths of its groups.
+    pub(super) fn shape(&self) -> u64 {
+        shape(&self.lengths)
+    }
+
+    /// How many groups it has.
+    pub(super) fn groups(&self) -> usize {
+        self.lengths.len()
+    }
+
     /// Digits of the whole.
     pub(super) fn digits(&self) -> usize {
         self.lengths.iter().map(|length| usize::from(*length)).sum()
@@ -194,12 +241,28 @@ impl Form {
     }
 }
 
+/// The lengths of groups in one number.
+pub(super) fn shape(lengths: &[u8]) -> u64 {
+    lengths.iter().rev().fold(0, |all, length| all << 8 | u64::from(*length))
+}
+
+/// Whether a word is a number by itself that is nothing without a word beside it.
+pub(super) fn wordless_alone(bytes: &[u8], word: &[u8], start: usize) -> bool {
+    // An identifier by its form has 11, 13 or more digits, a telephone number a plus.
+    let few = matches!(word.len(), 0..=10 | 12);
+    few && word.iter().all(u8::is_ascii_digit) && !goes_on(bytes.get(start + word.len())) && !plus_before(bytes, start)
+}
+
 /// Whether a word is a number by itself, with too few digits for anything.
 pub(super) fn alone(before: Option<u8>, word: &[u8], after: Option<&u8>) -> bool {
-    let goes_on = matches!(after, Some(b' ' | b'\t' | b'\r' | b'\n' | b'-' | b'.' | b'/' | b'_' | b'(' | b')'));
     // What goes before a chain is no part of it, but of a MAC address it is.
     let bound = matches!(before, Some(b'-' | b'.'));
-    word.len() < LEAST_DIGITS && !goes_on && !bound && word.iter().all(u8::is_ascii_digit)
+    word.len() < LEAST_DIGITS && !goes_on(after) && !bound && word.iter().all(u8::is_ascii_digit)
+}
+
+/// Whether a chain may go on with this.
+fn goes_on(byte: Option<&u8>) -> bool {
+    matches!(byte, Some(b' ' | b'\t' | b'\r' | b'\n' | b'-' | b'.' | b'/' | b'_' | b'(' | b')'))
 }
 
 /// The end of a group of digits that is no part of a word.

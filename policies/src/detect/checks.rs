@@ -48,26 +48,44 @@ pub(super) fn mod_11_10(digits: &[u8]) -> bool {
 
 /// Verhoeff's dihedral check (J. Verhoeff, Error Detecting Decimal Codes, 1969).
 pub(super) fn verhoeff(digits: &[u8]) -> bool {
-    let check =
-        digits.iter().rev().enumerate().fold(0, |sum, (place, digit)| dihedral(sum, permuted(place % 8, *digit)));
+    let turned = |(place, digit): (usize, &u8)| PERMUTED[place % 8][usize::from(*digit) % 10];
+    let check = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(turned)
+        .fold(0, |sum: u8, digit| DIHEDRAL[usize::from(sum)][usize::from(digit)]);
     check == 0
 }
 
-/// The product in the dihedral group of the pentagon: 0 to 4 turn, 5 to 9 mirror.
-fn dihedral(one: u8, other: u8) -> u8 {
-    match (one < 5, other < 5) {
-        (true, true) => (one + other) % 5,
-        (true, false) => 5 + (one + other) % 5,
-        (false, true) => 5 + (one + 5 - other) % 5,
-        (false, false) => (one + 5 - other) % 5,
+/// Products in the dihedral group of the pentagon: 0 to 4 turn, 5 to 9 mirror.
+const DIHEDRAL: [[u8; 10]; 10] = {
+    let mut table = [[0; 10]; 10];
+    let mut at = 0;
+    while at < 100 {
+        let (one, other) = (at / 10, at % 10);
+        table[one as usize][other as usize] = match (one < 5, other < 5) {
+            (true, true) => (one + other) % 5,
+            (true, false) => 5 + (one + other) % 5,
+            (false, true) => 5 + (one + 5 - other) % 5,
+            (false, false) => (one + 5 - other) % 5,
+        };
+        at += 1;
     }
-}
+    table
+};
 
-/// Verhoeff's permutation, applied `times`.
-fn permuted(times: usize, digit: u8) -> u8 {
+/// Verhoeff's permutation, applied as often as the row says.
+const PERMUTED: [[u8; 10]; 8] = {
     const ONCE: [u8; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
-    (0..times).fold(digit, |digit, _| ONCE[usize::from(digit) % 10])
-}
+    let mut table = [[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]; 8];
+    let mut at = 10;
+    while at < 80 {
+        table[at / 10][at % 10] = ONCE[table[at / 10 - 1][at % 10] as usize];
+        at += 1;
+    }
+    table
+};
 
 /// Whether month and day can be; the day's upper bound is the month's longest.
 pub(super) fn month_and_day(month: u64, day: u64) -> bool {

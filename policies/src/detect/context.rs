@@ -42,6 +42,10 @@ impl Topics {
     pub(super) const MACHINE: Self = Self(1 << 5);
     pub(super) const VERSION: Self = Self(1 << 6);
     pub(super) const SOCIAL: Self = Self(1 << 7);
+    /// Those that make a number a finding that its form alone does not.
+    pub(super) const OF_NUMBERS: Self = Self::CARD.and(Self::ID).and(Self::SOCIAL).and(Self::OF_BEFORE);
+    /// Those that count right before a number.
+    pub(super) const OF_BEFORE: Self = Self::PASSPORT.and(Self::MEDICAL).and(Self::PHONE);
 
     fn named(word: &str) -> Option<Self> {
         Some(match word {
@@ -62,7 +66,7 @@ impl Topics {
         self.0 & topic.0 != 0
     }
 
-    pub(super) fn and(self, other: Self) -> Self {
+    pub(super) const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }

@@ -27,6 +27,7 @@ mod locate;
 mod machine;
 mod national;
 mod normal;
+mod numbers;
 mod phone;
 mod places;
 mod reader;

@@ -4,13 +4,10 @@
 //! candidate is looked at once and within fixed bounds, so that work grows with the text and never faster: [`Work`] counts
 //! it, and a test holds it to that.
 
-use super::card;
-use super::chain::{self, Chain, MOST_GROUPS, Window};
+use super::chain::{self, Chain};
 use super::context::Topics;
 use super::kind::Kind;
 use super::machine::{self, Colons};
-use super::national::Proof;
-use super::phone;
 use super::skim;
 use super::token::{self, Token};
 use super::tools::Tools;
@@ -23,8 +20,6 @@ use std::ops::Range;
 const LONGEST: usize = 64;
 /// How far before a number a word counts that alone makes it a finding.
 const NEAR: usize = 48;
-/// How far before numbers with dots the word `version` counts.
-const RIGHT_BEFORE: usize = 16;
 
 /// What a scan did: the same for the same text, on every machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +44,7 @@ pub(super) struct Hit {
 
 /// A scan of all texts of a request.
 pub(super) struct Scan<'d> {
-    tools: &'d Tools,
+    pub(super) tools: &'d Tools,
     on: [bool; Kind::ALL.len()],
     /// Digests of what was found, so that what occurs twice counts once. They are forgotten with the scan.
     seen: HashSet<(Kind, u64)>,
@@ -93,7 +88,12 @@ impl<'d> Scan<'d> {
         self.work.bytes += text.len() as u64;
         self.topics = OnceCell::new();
         self.colons_from = 0;
-        if self.is_on(Kind::Secret) {
+        // Words and beginnings of credentials have letters, or a slash; long tables of numbers have none.
+        let bare = self.skims() && skim::find(text.as_bytes(), 0, |byte| !is_bare(byte)).is_none();
+        if bare {
+            self.topics = OnceCell::from(Topics::default());
+        }
+        if self.is_on(Kind::Secret) && !bare {
             for found in self.tools.secrets.find(text) {
                 self.work.checks += 1;
                 if let Some((name, span)) = found {
@@ -102,7 +102,7 @@ impl<'d> Scan<'d> {
             }
         }
         let (bytes, mut at) = (text.as_bytes(), 0);
-        while let Some(found) = skim::find(bytes, at, |byte| matches!(byte, b'0'..=b':' | b'@')) {
+        while let Some(found) = skim::mark(bytes, at) {
             at = match bytes[found] {
                 b'@' => self.email(bytes, found),
                 b':' => self.colons(text, found),
@@ -112,21 +112,29 @@ impl<'d> Scan<'d> {
     }
 
     /// Whether there can be one of these topics beside anything.
-    fn speaks_of(&self, text: &str, topics: Topics) -> bool {
+    pub(super) fn speaks_of(&self, text: &str, topics: Topics) -> bool {
         self.topics.get_or_init(|| self.tools.words.anywhere(text)).has(topics)
+    }
+
+    /// Whether it is known already that there is none of these topics: what needs one is not worth a look then.
+    pub(super) fn never(&self, topics: Topics) -> bool {
+        self.topics.get().is_some_and(|spoken| !spoken.has(topics))
     }
 
     fn around(&self, text: &str, span: &Range<usize>, topics: Topics) -> bool {
         self.speaks_of(text, topics) && self.tools.words.around(text, span).has(topics)
     }
 
-    fn before(&self, text: &str, start: usize) -> Topics {
-        let wanted = Topics::PASSPORT.and(Topics::MEDICAL).and(Topics::PHONE);
-        if self.speaks_of(text, wanted) { self.tools.words.before(text, start, NEAR) } else { Topics::default() }
+    pub(super) fn before(&self, text: &str, start: usize) -> Topics {
+        if self.speaks_of(text, Topics::OF_BEFORE) {
+            self.tools.words.before(text, start, NEAR)
+        } else {
+            Topics::default()
+        }
     }
 
     /// Whether what cannot be a finding is passed over.
-    fn skims(&self) -> bool {
+    pub(super) fn skims(&self) -> bool {
         #[cfg(test)]
         return !self.plainly;
         #[cfg(not(test))]
@@ -137,7 +145,7 @@ impl<'d> Scan<'d> {
         self.on[kind.place()]
     }
 
-    fn hit(&mut self, kind: Kind, variety: &'static str, value: &[u8], span: Range<usize>) {
+    pub(super) fn hit(&mut self, kind: Kind, variety: &'static str, value: &[u8], span: Range<usize>) {
         if let Some(hits) = self.hits.as_mut().filter(|_| self.on[kind.place()]) {
             hits.push(Hit { kind, variety, value: value.to_vec(), span });
         }
@@ -207,6 +215,9 @@ impl<'d> Scan<'d> {
         if self.skims() && chain::alone(start.checked_sub(1).map(|at| bytes[at]), word, bytes.get(end)) {
             return end;
         }
+        if self.skims() && self.never(Topics::OF_NUMBERS) && chain::wordless_alone(bytes, word, start) {
+            return end;
+        }
         if let Some(span) = machine::mac_around(bytes, start, word.len()) {
             let end = span.end;
             self.hit(Kind::MacAddress, "", &bytes[span.clone()].to_ascii_lowercase(), span);
@@ -267,119 +278,9 @@ impl<'d> Scan<'d> {
             }
         }
     }
-
-    fn numbers(&mut self, text: &str, chain: &Chain) {
-        if let Some(window) = chain.spaced_out()
-            && let Some((network, _)) = card::network(window.digits)
-        {
-            return self.hit(Kind::PaymentCard, network, window.digits, window.span);
-        }
-        let mut from = 0;
-        while from < chain.len() {
-            let mut before = None;
-            let skims = self.skims();
-            let windows = (1..=MOST_GROUPS.min(chain.len() - from)).rev();
-            let windows = windows.filter(|count| !skims || chain.worth_it(from, *count));
-            let found =
-                windows.filter_map(|count| Some((count, chain.window(from, count)?))).find_map(|(count, window)| {
-                    self.work.checks += 1;
-                    let abroad = from == 0 && chain.plus;
-                    let (kind, variety, span) =
-                        if abroad && !window.joints.contains(&b'\n') && phone::international(window.digits) {
-                            (Kind::Phone, "", after_plus(text, &window.span))
-                        } else {
-                            self.number(text, &window, &mut before)?
-                        };
-                    Some((count, kind, variety, window.digits, span))
-                });
-            match found {
-                Some((count, kind, variety, digits, span)) => {
-                    self.hit(kind, variety, digits, span);
-                    from += count;
-                }
-                None => from += 1,
-            }
-        }
-    }
-
-    /// What a window is. Topics before it are the same for all windows that begin there: they are read once.
-    fn number(
-        &self,
-        text: &str,
-        window: &Window<'_>,
-        before: &mut Option<Topics>,
-    ) -> Option<(Kind, &'static str, Range<usize>)> {
-        if !window.free {
-            return None;
-        }
-        let span = window.span.clone();
-        let around = |topic| self.around(text, &window.span, topic);
-        if let Some(octets) = machine::ipv4(window) {
-            let bytes = text.as_bytes();
-            let product = matches!(&bytes[..window.span.start], [.., letter, b'/'] if letter.is_ascii_alphabetic());
-            let version = self.tools.words.before(text, window.span.start, RIGHT_BEFORE).has(Topics::VERSION);
-            let sure = !product && !version && (!machine::like_a_version(octets) || around(Topics::MACHINE));
-            return sure.then_some((Kind::IpAddress, "ipv4", span));
-        }
-        if let Some((network, proof)) = card::network(window.digits) {
-            let sure = proof == Proof::Form && card::printed(window.lengths) && window.even() && !window.one_of_many;
-            if sure || around(Topics::CARD) {
-                return Some((Kind::PaymentCard, network, span));
-            }
-        }
-        if let Some(name) = self.tools.national(window, around) {
-            return Some((Kind::NationalId, name, span));
-        }
-        if let Some((name, span)) = lettered(text, window)
-            && (name == "es_nif" || around(Topics::ID))
-        {
-            return Some((Kind::NationalId, name, span));
-        }
-        let total = window.digits.len();
-        let single = window.lengths.len() == 1;
-        let passport = (single && matches!(total, 8 | 9)) || matches!(window.lengths, [4, 6] | [2, 2, 6]);
-        let medical = (5..=12).contains(&total) && (single || window.joints.iter().all(|joint| *joint == b'-'));
-        let phone = phone::national(window) && !window.joints.contains(&b'\n');
-        if !passport && !medical && !phone {
-            return None;
-        }
-        let topics = *before.get_or_insert_with(|| self.before(text, window.span.start));
-        if passport && topics.has(Topics::PASSPORT) {
-            Some((Kind::Passport, "", span))
-        } else if medical && topics.has(Topics::MEDICAL) {
-            Some((Kind::MedicalRecord, "", span))
-        } else {
-            (phone && topics.has(Topics::PHONE)).then(|| (Kind::Phone, "", after_plus(text, &span)))
-        }
-    }
 }
 
-/// The extent of a telephone number with the plus before it.
-fn after_plus(text: &str, span: &Range<usize>) -> Range<usize> {
-    let plus = text.as_bytes()[..span.start].ends_with(b"+");
-    span.start - usize::from(plus)..span.end
-}
-
-/// Identifiers whose letters stand apart from their digits: `12.345.678-Z`, `X-1234567-L`, `AB 12 34 56 C`. Gives their
-/// extent with the letters.
-fn lettered(text: &str, window: &Window<'_>) -> Option<(&'static str, Range<usize>)> {
-    let bytes = text.as_bytes();
-    let Range { start, end } = window.span;
-    let (before, after) = (&bytes[..start], &bytes[end..]);
-    let ends = |byte: Option<&u8>| !byte.is_some_and(u8::is_ascii_alphanumeric);
-    let last = match after {
-        [b'-', letter, rest @ ..] | [b' ', letter @ b'A'..=b'Z', rest @ ..] if ends(rest.first()) => *letter,
-        _ => return None,
-    };
-    let digits: Vec<u8> = window.digits.iter().map(|digit| digit + b'0').collect();
-    match (window.lengths, before) {
-        ([8] | [2, 3, 3], _) => token::es_nif(&[&digits[..], &[last]].concat()).then_some(("es_nif", start..end + 2)),
-        ([7], [rest @ .., first, b'-']) if ends(rest.last()) => {
-            token::es_nif(&[&[*first], &digits[..], &[last]].concat()).then_some(("es_nif", start - 2..end + 2))
-        }
-        ([2, 2, 2], [rest @ .., one, two, b' ']) if ends(rest.last()) => {
-            token::gb_nino(&[&[*one, *two], &digits[..], &[last]].concat()).then_some(("gb_nino", start - 3..end + 2))
-        }
-        _ => None,
-    }
+/// Whether a byte is in no word and no beginning of a credential that could stand alone.
+fn is_bare(byte: u8) -> bool {
+    byte.is_ascii() && !byte.is_ascii_alphabetic() && byte != b'/'
 }

@@ -230,6 +230,21 @@ fn work_grows_with_the_text_and_no_faster() {
     }
 }
 
+#[test]
+fn a_card_among_many_numbers_of_its_length_is_found_as_it_is_alone() {
+    let scanned = |text: &str| scan_parts(config(), &[text]);
+    for (text, found) in [
+        ("4111111111111111 4111111111111111", "1 payment_card"),
+        ("1234567812345678 4111111111111111 1234567812345678", "1 payment_card"),
+        // Groups that go on as they are: a table, and no word says otherwise.
+        ("4111 1111 1111 1111 4111 1111 1111 1111", ""),
+        ("card 4111 1111 1111 1111 4111 1111 1111 1111", "1 payment_card"),
+    ] {
+        assert!(said(&scanned(text)).starts_with(found), "{text}: {}", said(&scanned(text)));
+        assert_eq!(said(&scanned(text)), said(&scan_plainly(&DETECTORS, text)), "{text}");
+    }
+}
+
 /// What is found where nothing is passed over.
 fn scan_plainly(detectors: &Detectors, text: &str) -> Findings {
     let mut looking = Looking::new(detectors, Unscanned::default());
