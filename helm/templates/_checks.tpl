@@ -85,10 +85,26 @@ that renders has passed.
 {{- fail (printf "config: server.admin_listen is %q; it has to be \"0.0.0.0:8081\" (or \"[::]:8081\"), or \"127.0.0.1:8081\" when only kubectl port-forward uses it." $adminListen) -}}
 {{- end -}}
 {{- $tokenEnv := dig "server" "admin_token_env" "" $config | toString -}}
-{{- if and (not $adminLoopback) (not $tokenEnv) -}}
-{{- fail "config: server.admin_token_env is missing; Sluice does not open an admin listener to the network without a token." -}}
+{{- $signIn := dig "server" "admin_identity_header" "" $config | toString -}}
+{{- if and (not $adminLoopback) (not $tokenEnv) (not $signIn) -}}
+{{- fail "config: server.admin_token_env is missing; Sluice does not open an admin listener to the network without a token or a proxy that signs people in (server.admin_identity_header)." -}}
 {{- end -}}
-{{- if and (not $adminLoopback) (dig $tokenEnv "optional" false $values.secretEnv) -}}
+{{- if $signIn -}}
+{{- range list "admin_trusted_proxies" "admin_identities" -}}
+{{- if not (hasKey (dig "server" (dict) $config) .) -}}
+{{- fail (printf "config: server.%s is missing; without it nobody is signed in by server.admin_identity_header." .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and (not $adminLoopback) (not $tokenEnv) -}}
+{{- if not $values.admin.service.enabled -}}
+{{- fail "without server.admin_token_env only the proxy lets people in, and it needs admin.service.enabled to reach the admin listener." -}}
+{{- end -}}
+{{- if and $values.networkPolicy.enabled (not $values.networkPolicy.admin.from) -}}
+{{- fail "without server.admin_token_env only the proxy lets people in: it has to be among networkPolicy.admin.from." -}}
+{{- end -}}
+{{- end -}}
+{{- if and (not $adminLoopback) $tokenEnv (dig $tokenEnv "optional" false $values.secretEnv) -}}
 {{- fail (printf "secretEnv.%s must not be optional: without the admin token Sluice does not start." $tokenEnv) -}}
 {{- end -}}
 {{- range list "path" "url" "url_env" -}}
@@ -159,6 +175,9 @@ that renders has passed.
 {{- if $values.serviceMonitor.enabled -}}
 {{- if not $values.admin.service.enabled -}}
 {{- fail "serviceMonitor.enabled needs admin.service.enabled: metrics are on the admin listener." -}}
+{{- end -}}
+{{- if not $tokenEnv -}}
+{{- fail "serviceMonitor.enabled needs server.admin_token_env: Prometheus shows the admin token. Beside it a proxy may sign people in, too." -}}
 {{- end -}}
 {{- if and $values.networkPolicy.enabled (not $values.networkPolicy.admin.from) -}}
 {{- fail "serviceMonitor.enabled needs Prometheus among networkPolicy.admin.from, or every scrape is dropped." -}}

@@ -56,6 +56,28 @@ local = "qwen"
 mode = "offline"
 """
 
+PROXY = {"podSelector": {"matchLabels": {"app": "oauth2-proxy"}}}
+PROXY_ONLY = """
+[server]
+listen = "0.0.0.0:8080"
+admin_listen = "0.0.0.0:8081"
+admin_identity_header = "x-forwarded-email"
+admin_trusted_proxies = "10.42.0.0/16"
+admin_identities = ["*@example.com"]
+
+[providers.hosted]
+kind = "openai"
+base_url = "https://api.openai.com/v1"
+api_key_env = "OPENAI_API_KEY"
+region = "us"
+
+[models."gpt-4o"]
+provider = "hosted"
+
+[router]
+hosted = ["gpt-4o"]
+"""
+
 # What people install, and what each of it has to keep.
 VALUE_SETS: dict[str, dict] = {
     "default": {},
@@ -114,6 +136,12 @@ VALUE_SETS: dict[str, dict] = {
                 ]
             }
         },
+    },
+    "signed-in-by-a-proxy": {
+        "config": PROXY_ONLY,
+        "secretEnv": {"SLUICE_ADMIN_TOKEN": None},
+        "admin": {"service": {"enabled": True}},
+        "networkPolicy": {"admin": {"from": [PROXY]}},
     },
     "ephemeral": {"persistence": {"enabled": False, "allowEphemeralLedger": True}},
     "bare": {
@@ -659,6 +687,19 @@ def test_the_admin_token_is_not_optional():
     assert environment(render({}))["SLUICE_ADMIN_TOKEN"]["valueFrom"]["secretKeyRef"]["optional"] is False
 
 
+def test_a_proxy_that_signs_people_in_stands_for_the_admin_token():
+    manifests = render(VALUE_SETS["signed-in-by-a-proxy"])
+    assert "SLUICE_ADMIN_TOKEN" not in environment(manifests)
+    policy = only(manifests, "NetworkPolicy")["spec"]["ingress"]
+    assert [rule["from"] for rule in policy if rule["ports"][0]["port"] == "admin"] == [[PROXY]]
+    said = notes(VALUE_SETS["signed-in-by-a-proxy"])
+    assert "whom the proxy signs in" in said and "port-forward" not in said and "admin token" not in said
+    both = merged(VALUE_SETS["signed-in-by-a-proxy"], {"config": PROXY_ONLY.replace(
+        "admin_identity_header", 'admin_token_env = "SLUICE_ADMIN_TOKEN"\nadmin_identity_header')})
+    both["secretEnv"] = {}
+    assert "SLUICE_ADMIN_TOKEN" in environment(render(both))
+
+
 def test_prometheus_gets_the_admin_token_by_reference():
     endpoint = only(render(VALUE_SETS["published"]), "ServiceMonitor")["spec"]["endpoints"][0]
     assert endpoint["path"] == "/metrics" and endpoint["port"] == "admin"
@@ -916,6 +957,15 @@ def config(old: str, new: str) -> dict:
 
 
 SHARED = {"sharedStore": {"url": DATABASE, "redis": {"url": REDIS}}, "persistence": {"enabled": False}}
+BY_PROXY = VALUE_SETS["signed-in-by-a-proxy"]
+
+
+def signed_in(but: str) -> dict:
+    """Signed in by a proxy, but for one key of the configuration."""
+    kept = [line for line in PROXY_ONLY.splitlines() if not line.startswith(but)]
+    return merged(BY_PROXY, {"config": "\n".join(kept)})
+
+
 SCRAPED = {"serviceMonitor": {"enabled": True}, "admin": {"service": {"enabled": True}}}
 
 # What is given, and a word of the answer that tells the reader what to do.
@@ -972,6 +1022,11 @@ REFUSED: dict[str, tuple[dict, str]] = {
     "a data listener on another port": (config("0.0.0.0:8080", "0.0.0.0:9090"), "server.listen"),
     "an admin listener on another port": (config("0.0.0.0:8081", "0.0.0.0:9091"), "server.admin_listen"),
     "an open admin listener": (config('admin_token_env = "SLUICE_ADMIN_TOKEN"', ""), "admin_token_env is missing"),
+    "a proxy that is trusted nowhere": (signed_in("admin_trusted_proxies"), "admin_trusted_proxies is missing"),
+    "a proxy that signs nobody in": (signed_in("admin_identities"), "admin_identities is missing"),
+    "a proxy without a way in": (merged(BY_PROXY, {"admin": {"service": {"enabled": False}}}), "needs admin.service.enabled to reach"),
+    "a proxy before a closed door": (merged(BY_PROXY, {"networkPolicy": {"admin": {"from": []}}}), "has to be among networkPolicy.admin"),
+    "metrics without a token": (merged(BY_PROXY, {"serviceMonitor": {"enabled": True}}), "needs server.admin_token_env"),
     "a ledger placed twice": ({"config": CONFIG + '\n[ledger]\npath = "x.db"\n'}, "remove ledger.path"),
     "a shared ledger by the back door": ({"config": CONFIG + f'\n[ledger]\nurl = "{DATABASE}"\n'}, "remove ledger.url"),
     "a drain said twice": ({"config": CONFIG + '\n[timeouts]\ndrain = "9s"\n'}, "remove timeouts.drain"),
