@@ -37,6 +37,7 @@ mod query;
 mod record;
 mod residency;
 mod schema;
+mod series;
 mod spent;
 mod store;
 mod writer;
@@ -53,6 +54,7 @@ pub use learning::{JudgedRow, JudgementRecord, LabelRecord};
 pub use query::{GroupBy, SpendRow, SpendTable};
 pub use record::{AttemptClose, AttemptOpen, Outcome, Payer, RequestRecord, ShadowRecord};
 pub use residency::ResidencyRow;
+pub use series::{Pieces, Quantiles, SeriesRow};
 pub(crate) use spent::SpendScope;
 pub use store::{Place, PlaceError};
 

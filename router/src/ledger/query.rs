@@ -312,6 +312,6 @@ pub(super) fn dollars(nanos: Option<i64>) -> Value {
 }
 
 /// RFC 3339, UTC.
-fn time(us: i64) -> String {
+pub(super) fn time(us: i64) -> String {
     jiff::Timestamp::from_microsecond(us).map(|at| at.to_string()).unwrap_or_default()
 }

@@ -9,6 +9,7 @@ mod evidence;
 mod find;
 pub(super) mod learning;
 mod model;
+mod series;
 mod servers;
 
 on_both_stores! {
