@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use tests::upstream::Play;
 use tests::{EASY, Gateway, HARD, Upstream, chat, streamed, two_sides};
 
 async fn start() -> (Gateway, Upstream, Upstream) {
@@ -33,6 +34,32 @@ async fn the_page_comes_whole_from_the_binary_and_needs_no_network() {
     }
     assert!(files >= 2, "style and script");
     assert!(page.said("content-security-policy").contains("default-src 'self'"));
+}
+
+#[tokio::test]
+async fn what_happened_over_time_comes_to_what_was_spent() {
+    let (gateway, hosted, _house) = start().await;
+    for prompt in [EASY, HARD, EASY] {
+        gateway.tell(&chat("auto", prompt)).await;
+    }
+    hosted.play("echo", Play::status(500));
+    gateway.tell(&chat("big", HARD)).await;
+    let spend = gateway.api("/api/spend?group_by=route").await;
+    for by in ["minute", "hour", "day"] {
+        let since = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(2);
+        let series = gateway.api(&format!("/api/series?by={by}&since={since}")).await;
+        let rows = series["rows"].as_array().expect("rows");
+        let sum = |field: &str| rows.iter().map(|row| row[field].as_u64().expect("a count")).sum::<u64>();
+        assert_eq!(sum("attempts"), spend["total"]["requests"].as_u64().expect("a count"), "{by}");
+        assert_eq!((sum("ended_well"), sum("ended_well_local")), (3, 2), "{by}: {series}");
+        assert!(sum("failed") >= 1 && sum("answers") == 3 + sum("failed"), "{by}: {series}");
+        let waits = rows.iter().filter_map(|row| row["first_event_ms"].as_object());
+        assert!(waits.clone().count() > 0 && waits.clone().all(|wait| wait["p50"].as_f64() <= wait["p95"].as_f64()));
+    }
+    for (query, field) in [("by=week", "by"), ("by=minute&since=2020-01-01T00:00:00Z", "by"), ("since=noon", "since")] {
+        let told = gateway.admin_get(&format!("/api/series?{query}")).await;
+        assert_eq!((told.status, told.json()["error"]["param"].as_str()), (400, Some(field)), "{query}");
+    }
 }
 
 #[tokio::test]

@@ -142,6 +142,24 @@ async fn a_listener_that_others_can_reach_is_open_to_the_proxys_people_alone() {
 }
 
 #[tokio::test]
+async fn the_page_is_told_who_is_signed_in_and_by_what() {
+    let beside = start("127.0.0.1:0", true, SIDES).await;
+    let open = start("127.0.0.1:0", false, SIDES).await;
+    let local = ("host", "localhost");
+    for (gateway, address, headers, name, by) in [
+        (&beside, PROXY, vec![ANN], json!("ann@example.org"), "proxy"),
+        (&beside, PROXY, vec![TOKEN], Value::Null, "token"),
+        (&beside, ELSEWHERE, vec![TOKEN, ANN], Value::Null, "token"),
+        (&open, "127.0.0.1", vec![local], Value::Null, "loopback"),
+    ] {
+        let told = from(gateway, address, ("GET", "/api/operator"), &headers, &Value::Null).await;
+        assert_eq!(told.json(), json!({"name": name, "signed_in_by": by}), "{address}: {headers:?}");
+    }
+    let nobody = from(&beside, ELSEWHERE, ("GET", "/api/operator"), &[ANN], &Value::Null).await;
+    assert_eq!(nobody.status, 401);
+}
+
+#[tokio::test]
 async fn who_changed_what_is_on_record_with_the_name() {
     let (hosted, house) = (Upstream::start().await, Upstream::start().await);
     let experiment = "[experiments.x]\nkind = \"shadow\"\nshare = \"1%\"\njudge = \"normalised\"\nact = true\n";

@@ -5,6 +5,7 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import http from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -14,6 +15,9 @@ const ROOT = path.resolve(import.meta.dirname, "../..");
 // For what takes seconds on an idle machine: a busy one is no fault of the product.
 export const PATIENCE = Number(process.env.SLUICE_TEST_PATIENCE ?? 120_000);
 export const TOKEN = "the-admin-token-of-the-browser-tests";
+// Who comes in through the proxy that signs people in, and where it calls from.
+export const PERSON = "ann@example.org";
+const PROXY = "127.0.0.2";
 
 // The packages are outside of the checkout: `scripts/browser-tests` says where.
 export const load = createRequire(path.join(process.env.SLUICE_TEST_NODE ?? import.meta.dirname, "package.json"));
@@ -82,6 +86,9 @@ const config = (url, experiment) => `[server]
 listen = "127.0.0.1:0"
 admin_listen = "127.0.0.1:0"
 admin_token_env = "ADMIN_TOKEN"
+admin_identity_header = "x-forwarded-email"
+admin_trusted_proxies = "${PROXY}"
+admin_identities = ["${PERSON}"]
 ${provider("hosted", "hosted", url)}${provider("house", "local", url)}[models.big]
 provider = "hosted"
 upstream = "echo-json"
@@ -130,7 +137,8 @@ export async function gateway(experiment = SHADOW) {
       const body = { model: "auto", messages: [{ role: "user", content: prompt }], max_tokens: 50 };
       const answer = await fetch(`${data}/v1/chat/completions`, {
         method: "POST", headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(body) });
-      await answer.text();
+      const text = await answer.text();
+      if (!answer.ok) throw new Error(`asked: ${answer.status} ${text}`);
       return answer.headers.get("x-sluice-request-id");
     },
     async stop() {
@@ -143,4 +151,43 @@ export async function gateway(experiment = SHADOW) {
   };
   await eventually("the gateway is ready", async () => (await fetch(`${data}/readyz`)).ok);
   return running;
+}
+
+// A proxy before the admin listener that signs everybody in as PERSON; `cut()` ends what is under way and `down(true)` lets
+// nothing through, as when the gateway is gone.
+export async function proxy(admin) {
+  const { hostname, port } = new URL(admin);
+  const under = new Set();
+  let down = false;
+  const server = http.createServer((request, answer) => {
+    if (down) return answer.destroy();
+    const headers = { ...request.headers, "x-forwarded-email": PERSON };
+    const { method, url } = request;
+    const to = http.request({ host: hostname, port, method, path: url, headers, localAddress: PROXY }, (got) => {
+      answer.writeHead(got.statusCode, got.headers);
+      got.pipe(answer);
+    });
+    under.add(answer);
+    answer.on("close", () => {
+      under.delete(answer);
+      to.destroy();
+    });
+    to.on("error", () => answer.destroy());
+    request.pipe(to);
+  });
+  await new Promise((done) => { server.listen(0, "127.0.0.1", done); });
+  const cut = () => [...under].forEach((answer) => answer.destroy());
+  return {
+    admin: `http://127.0.0.1:${server.address().port}`,
+    cut,
+    down(now) {
+      down = now;
+      if (now) cut();
+    },
+    stop() {
+      cut();
+      server.closeAllConnections();
+      return new Promise((done) => { server.close(done); });
+    },
+  };
 }

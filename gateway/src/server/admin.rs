@@ -1,6 +1,6 @@
 //! The admin listener: the page, the API, metrics.
 //!
-//! One layer admits ([`sign_in::admit`]) everything below `/api` and `/metrics`; the page's files hold nothing
+//! One layer admits ([`sign_in::admit`]) everything below `/api` and `/metrics`; the page's files ([`page`]) hold nothing
 //! secret and are open, as health is.
 
 use super::Answered;
@@ -11,8 +11,10 @@ use super::evidence;
 use super::experiments;
 use super::fault::Fault;
 use super::openapi;
+use super::page;
 use super::playground;
 use super::routes::Shape;
+use super::series;
 use super::sign_in;
 use crate::wanted_key::{self, WantedKey, Wrong};
 use axum::Router as Routes;
@@ -20,7 +22,7 @@ use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
 use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, post};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Response, StatusCode};
 use policies::Secret;
 use router::ledger::{Find, GroupBy, KeyRecord, LedgerError, RequestFilter};
@@ -30,33 +32,8 @@ use std::sync::Arc;
 
 pub(super) type Shared = Arc<App>;
 
-/// Files of the page, embedded: no network is needed to show it.
-const PAGE: &[(&str, &str, &str)] = &[
-    ("/", "text/html; charset=utf-8", include_str!("../web/index.html")),
-    ("/app.css", "text/css; charset=utf-8", include_str!("../web/app.css")),
-    ("/icon.svg", "image/svg+xml", include_str!("../web/icon.svg")),
-    ("/app.js", SCRIPT, include_str!("../web/app.js")),
-    ("/api.js", SCRIPT, include_str!("../web/api.js")),
-    ("/kit.js", SCRIPT, include_str!("../web/kit.js")),
-    ("/overview.js", SCRIPT, include_str!("../web/overview.js")),
-    ("/requests.js", SCRIPT, include_str!("../web/requests.js")),
-    ("/models.js", SCRIPT, include_str!("../web/models.js")),
-    ("/budgets.js", SCRIPT, include_str!("../web/budgets.js")),
-    ("/residency.js", SCRIPT, include_str!("../web/residency.js")),
-    ("/compare.js", SCRIPT, include_str!("../web/compare.js")),
-    ("/ballot.js", SCRIPT, include_str!("../web/ballot.js")),
-    ("/pairs.js", SCRIPT, include_str!("../web/pairs.js")),
-    ("/interval.js", SCRIPT, include_str!("../web/interval.js")),
-    ("/playground.js", SCRIPT, include_str!("../web/playground.js")),
-    ("/decision.js", SCRIPT, include_str!("../web/decision.js")),
-    ("/request.js", SCRIPT, include_str!("../web/request.js")),
-    ("/live.js", SCRIPT, include_str!("../web/live.js")),
-];
-
 /// The longest word that is looked for, in bytes: a tag's name and value.
 const LONGEST_FIND: usize = 257;
-
-const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Something at a path of the admin listener, and what it is for.
 pub(super) struct Entry {
@@ -76,6 +53,7 @@ pub(super) fn table() -> Vec<Entry> {
         entry("GET", "/api/spend", "What was spent, by model, provider, route, key, team, tag or day", get(spend)),
         entry("GET", "/api/savings", "What routing saved, measured and counted", get(savings)),
         entry("GET", "/api/overview", "Requests, tokens and cost of each route", get(overview)),
+        entry("GET", "/api/series", "What happened over time: money, answers, failures, waits", get(series::show)),
         entry("GET", "/api/requests", "Requests, the latest first", get(requests)),
         entry("GET", "/api/requests/{id}", "All that is known of one request", get(request)),
         entry("GET", "/api/models", "The configured models, their state and prices", get(models)),
@@ -94,6 +72,7 @@ pub(super) fn table() -> Vec<Entry> {
         entry("GET", "/api/events", "Requests as they end, as server-sent events", get(events::stream)),
         entry("POST", "/api/playground", "An answer for the page's playground", post(playground::answer)),
         entry("POST", "/api/playground/decision", "The decision on the same", post(playground::decision)),
+        entry("GET", "/api/operator", "Who is signed in, and by what", get(sign_in::whoami)),
         entry("GET", "/api/config", "The configuration in force, secrets redacted", get(config)),
         entry("GET", "/api/evidence", "The state of the evidence log", get(evidence_state)),
         entry("GET", "/api/evidence/export", "The evidence log, signed", get(evidence::download)),
@@ -110,31 +89,13 @@ pub(super) fn routes(app: Shared) -> Routes {
         api = api.route(entry.path, entry.handler);
     }
     let api = api.layer(middleware::from_fn_with_state(app.clone(), sign_in::admit));
-    let mut open =
+    let open =
         Routes::new().route("/livez", get(|| async { plain(StatusCode::OK, "ok") })).route("/readyz", get(ready));
-    for (path, kind, text) in PAGE {
-        open = open.route(path, get(move || async move { page(kind, text) }));
-    }
-    api.merge(open).fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(app)
+    api.merge(open).merge(page::routes()).fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(app)
 }
 
 pub(super) fn refuse(fault: Fault) -> Answered {
     fault.response(Shape::OpenAi)
-}
-
-fn page(kind: &'static str, text: &'static str) -> Answered {
-    let mut response = Response::new(Body::from(text));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    for (name, value) in [
-        ("content-security-policy", "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"),
-        ("x-content-type-options", "nosniff"),
-        ("referrer-policy", "no-referrer"),
-    ] {
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-    }
-    response
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -151,14 +112,13 @@ struct Span {
     place: Option<String>,
 }
 
-impl Span {
-    fn moment(text: Option<&str>, name: &str, default: i64) -> Result<i64, Fault> {
-        let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(default) };
-        // A `+` of a time zone arrives as a space when the client did not escape it.
-        let moment = text.replace(' ', "+").parse::<jiff::Timestamp>();
-        let moment = moment.map_err(|_| Fault::invalid(format!("`{name}` is not a time in RFC 3339"), Some(name)))?;
-        Ok(moment.as_microsecond())
-    }
+/// A time in a query, in microseconds since 1970.
+pub(super) fn moment(text: Option<&str>, name: &str, default: i64) -> Result<i64, Fault> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(default) };
+    // A `+` of a time zone arrives as a space when the client did not escape it.
+    let moment = text.replace(' ', "+").parse::<jiff::Timestamp>();
+    let moment = moment.map_err(|_| Fault::invalid(format!("`{name}` is not a time in RFC 3339"), Some(name)))?;
+    Ok(moment.as_microsecond())
 }
 
 /// Runs a query of the ledger off the threads that serve.
@@ -194,8 +154,8 @@ async fn spend(State(app): State<Shared>, query: SpanQuery) -> Answered {
         let by = GroupBy::parse(word).ok_or_else(|| {
             Fault::invalid("`group_by` must be model, provider, route, key, team, tag or day", Some("group_by"))
         })?;
-        let since = Span::moment(span.since.as_deref(), "since", 0)?;
-        let until = Span::moment(span.until.as_deref(), "until", i64::MAX)?;
+        let since = moment(span.since.as_deref(), "since", 0)?;
+        let until = moment(span.until.as_deref(), "until", i64::MAX)?;
         let table = ask(&app, move |app| app.ledger.spend(by, since, until)).await?;
         serde_json::to_value(table).map_err(|_| Fault::internal())
     };
@@ -205,8 +165,8 @@ async fn spend(State(app): State<Shared>, query: SpanQuery) -> Answered {
 async fn savings(State(app): State<Shared>, query: SpanQuery) -> Answered {
     let told = async {
         let span = read_span(query)?;
-        let since = Span::moment(span.since.as_deref(), "since", 0)?;
-        let until = Span::moment(span.until.as_deref(), "until", i64::MAX)?;
+        let since = moment(span.since.as_deref(), "since", 0)?;
+        let until = moment(span.until.as_deref(), "until", i64::MAX)?;
         let savings = ask(&app, move |app| app.ledger.savings(since, until)).await?;
         serde_json::to_value(savings).map_err(|_| Fault::internal())
     };
@@ -216,7 +176,7 @@ async fn savings(State(app): State<Shared>, query: SpanQuery) -> Answered {
 async fn overview(State(app): State<Shared>, query: SpanQuery) -> Answered {
     let overview = async {
         let span = read_span(query)?;
-        let since = Span::moment(span.since.as_deref(), "since", 0)?;
+        let since = moment(span.since.as_deref(), "since", 0)?;
         let routes = ask(&app, move |app| app.ledger.overview(since)).await?;
         Ok(json!({
             "routes": routes, "started": app.started.to_string(), "version": env!("CARGO_PKG_VERSION"),
@@ -229,9 +189,8 @@ async fn requests(State(app): State<Shared>, query: SpanQuery) -> Answered {
     let list = async {
         let span = read_span(query)?;
         let limit = span.limit.unwrap_or(50).clamp(1, 1_000);
-        let moment = |text: Option<&str>, name| {
-            Span::moment(text, name, i64::MIN).map(|at| Some(at).filter(|at| *at != i64::MIN))
-        };
+        let given =
+            |text: Option<&str>, name| moment(text, name, i64::MIN).map(|at| Some(at).filter(|at| *at != i64::MIN));
         if let Some(route) = &span.route
             && !matches!(route.as_str(), "local" | "hosted" | "none")
         {
@@ -246,8 +205,8 @@ async fn requests(State(app): State<Shared>, query: SpanQuery) -> Answered {
         }
         let filter = RequestFilter {
             find: find.map(|word| (place, word.to_owned())),
-            since_us: moment(span.since.as_deref(), "since")?,
-            before_us: moment(span.before.as_deref(), "before")?,
+            since_us: given(span.since.as_deref(), "since")?,
+            before_us: given(span.before.as_deref(), "before")?,
             route: span.route,
             limit,
         };
@@ -268,8 +227,8 @@ async fn request(State(app): State<Shared>, Path(id): Path<String>) -> Answered 
 async fn residency(State(app): State<Shared>, query: SpanQuery) -> Answered {
     let table = async {
         let span = read_span(query)?;
-        let since = Span::moment(span.since.as_deref(), "since", 0)?;
-        let until = Span::moment(span.until.as_deref(), "until", i64::MAX)?;
+        let since = moment(span.since.as_deref(), "since", 0)?;
+        let until = moment(span.until.as_deref(), "until", i64::MAX)?;
         let rows = ask(&app, move |app| app.ledger.residency(since, until)).await?;
         let settings = app.settings.load();
         let rules = settings.classes.rules().iter().map(|rule| {

@@ -16,7 +16,7 @@ use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use policies::{Location, RequestId};
 use router::compare::judge::left_comes_first;
-use router::compare::{Side, Slice};
+use router::compare::{Look, Side, Slice};
 use router::ledger::{LedgerError, PairRecord, PairRow, Step, Texts, Vote};
 use router::{Experiment, Trial, assess, split};
 use serde::Deserialize;
@@ -84,7 +84,7 @@ fn told(app: &super::app::App, experiment: &Experiment, whole: bool) -> Result<V
         None => Value::Null,
     };
     if whole {
-        told["course"] = json!(summary.course);
+        told["course"] = course(&rows, &summary.course, summary.whole.pairs);
         let steps = app.ledger.steps_of(&spec.name)?;
         let steps = steps.iter().map(|step| {
             json!({"time": time(step.at_us), "slice": step.slice, "opened": step.opened, "by": step.by, "why": step.why})
@@ -97,6 +97,19 @@ fn told(app: &super::app::App, experiment: &Experiment, whole: bool) -> Result<V
         told["pairs"] = Value::Array(pairs);
     }
     Ok(told)
+}
+
+/// The course of the interval, with the time of the pair after which each look was taken. The pairs of this era are the last
+/// ones that count.
+fn course(rows: &[PairRow], looks: &[Look], pairs: u64) -> Value {
+    let counts = |row: &&PairRow| row.pair.difference.is_some() || row.human.is_some();
+    let times: Vec<i64> = rows.iter().filter(counts).map(|row| row.pair.at_us).collect();
+    let before = times.len().saturating_sub(usize::try_from(pairs).unwrap_or(usize::MAX));
+    let looks = looks.iter().map(|look| {
+        let at = usize::try_from(look.pairs).ok().and_then(|pairs| times.get(before + pairs.checked_sub(1)?));
+        json!({"pairs": look.pairs, "time": at.map(|at| time(*at)), "mean": look.mean, "low": look.low, "high": look.high})
+    });
+    looks.collect()
 }
 
 /// The texts of a pair, where the page may tell them.

@@ -121,16 +121,12 @@ impl Wanted {
     }
 }
 
-/// The decision on a request, and the rule by which the page may not tell what is in it.
-async fn decided(app: &Shared, ask: &Ask) -> Result<(Value, Option<String>), Fault> {
-    let text = app.router.load_full().explain(ask).await.map_err(|by| Fault::denied(&by))?;
-    let decision: Value = serde_json::from_str(&text).map_err(|_| Fault::internal())?;
-    let settings = app.settings.load();
-    let class = decision["facts"]["class"].as_str().and_then(|name| settings.classes.named(name).ok());
-    // A class that nobody knows is told nowhere.
-    let class = class.unwrap_or_else(|| settings.classes.highest());
-    let withheld = settings.classes.permit_sink(class, Sink::Page).err();
-    Ok((decision, withheld))
+/// The rule by which the page may not tell what is in a request, where there is one. Nobody judges the request for that: the
+/// judgement belongs to its answer, and is taken once.
+async fn withheld(app: &Shared, ask: &Ask) -> Result<Option<String>, router::DeniedBy> {
+    let router = app.router.load_full();
+    let class = router.class_of(ask).await?;
+    Ok(router.config().classes.permit_sink(class, Sink::Page).err())
 }
 
 /// `POST /api/playground/decision`: what `POST /v1/route` says.
@@ -138,8 +134,10 @@ pub(super) async fn decision(State(app): State<Shared>, headers: HeaderMap, body
     let id = Id::of(&app, &HeaderMap::new());
     let told = async {
         let ask = Wanted::read(&headers, &body)?.ask(&id, Instant::now())?;
-        let (mut decision, withheld) = decided(&app, &ask).await?;
-        if let (Some(rule), Some(fields)) = (withheld, decision.as_object_mut()) {
+        let text = app.router.load_full().explain(&ask).await.map_err(|by| Fault::denied(&by))?;
+        let mut decision: Value = serde_json::from_str(&text).map_err(|_| Fault::internal())?;
+        let rule = withheld(&app, &ask).await.map_err(|by| Fault::denied(&by))?;
+        if let (Some(rule), Some(fields)) = (rule, decision.as_object_mut()) {
             // Names and rules only: what was found in the content is the content's.
             fields.retain(|field, _| {
                 ["route", "model", "reason", "plan", "candidates", "refusal"].contains(&field.as_str())
@@ -163,7 +161,7 @@ pub(super) async fn answer(State(app): State<Shared>, headers: HeaderMap, body: 
         Err(fault) => return refuse(fault),
     };
     // What no rule would let pass is refused by the router, and on record.
-    if let Ok((_, Some(rule))) = decided(&app, &ask).await {
+    if let Ok(Some(rule)) = withheld(&app, &ask).await {
         return refuse(Fault::withheld(&rule));
     }
     let router = app.router.load_full();
@@ -188,5 +186,5 @@ pub(super) async fn answer(State(app): State<Shared>, headers: HeaderMap, body: 
 fn denied(router: &router::Router, ask: &Ask, by: &router::Denied) -> Answered {
     let response = Fault::response_to(by, Shape::OpenAi);
     router.note_denied(ask, by, response.status().as_u16());
-    response
+    with_id(response, &ask.id)
 }

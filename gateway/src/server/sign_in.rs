@@ -20,12 +20,14 @@
 use super::Answered;
 use super::admin::{Shared, refuse};
 use super::auth;
+use super::data::json_response;
 use super::fault::Fault;
 use crate::config::{ServerSettings, SignIn};
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::middleware::Next;
 use http::header::{HOST, ORIGIN};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::json;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -86,6 +88,16 @@ pub(super) async fn admit(State(app): State<Shared>, mut request: Request, next:
     let answer = next.run(request).await;
     tracing::info!(operator = %operator, %method, path, status = answer.status().as_u16(), "asked of the admin API");
     answer
+}
+
+/// `GET /api/operator`: who is signed in, so that the page asks nobody for a name that it has.
+pub(super) async fn whoami(Extension(operator): Extension<Operator>) -> Answered {
+    let by = match &operator {
+        Operator::Token => "token",
+        Operator::Machine => "loopback",
+        Operator::Person(_) => "proxy",
+    };
+    json_response(StatusCode::OK, &json!({"name": operator.name(), "signed_in_by": by}))
 }
 
 /// Who asks, or why nobody may.

@@ -68,16 +68,24 @@ export async function download(path, name) {
   setTimeout(() => URL.revokeObjectURL(address), 1_000);
 }
 
-// An answer that is read while it comes, for as long as it takes: `{headers, pieces}`, the pieces as text.
+// An answer that is read while it comes, for as long as it takes: `{headers, pieces}`, the pieces as text. The error of a
+// refusal has `headers`, too.
 export async function stream(method, path, body, signal) {
   const answer = await admitted(async (used) => {
     const answer = await dial(method, path, body, signal, used).catch((error) => {
       if (signal?.aborted) throw error;
       throw new ApiError(0, "The gateway cannot be reached.");
     });
-    return answer.ok ? answer : { status: answer.status, text: await answer.text() };
+    return answer.ok ? answer : { status: answer.status, headers: answer.headers, text: await answer.text() };
   });
-  if (answer.status >= 400) read(answer);
+  if (answer.status >= 400) {
+    try {
+      read(answer);
+    } catch (error) {
+      error.headers = answer.headers;
+      throw error;
+    }
+  }
   return { headers: answer.headers, pieces: pieces(answer.body) };
 }
 
@@ -147,8 +155,9 @@ function read({ status, text }) {
   }
   if (status < 400) return value;
   const said = value?.error?.message ?? value?.message ?? value?.error;
-  const why = typeof said === "string" ? `: ${said}` : "";
-  throw new ApiError(status, `The gateway answered with status ${status}${why}.`);
+  const told = typeof said === "string" && said !== "";
+  throw new ApiError(status, told ? `${said[0].toUpperCase()}${said.slice(1)} (status ${status}).`
+    : `The gateway answered with status ${status}.`);
 }
 
 // === The question for the token ===

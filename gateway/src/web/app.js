@@ -87,11 +87,8 @@ function turn() {
   document.title = `${page.title} · Sluice`;
   for (const link of document.querySelectorAll("nav a")) {
     const here = link.dataset.page === (ENTRY[name] ?? name);
-    if (here) {
-      link.setAttribute("aria-current", "page");
-      // On a narrow screen the entries are a strip that scrolls.
-      link.scrollIntoView({ block: "nearest", inline: "nearest" });
-    } else link.removeAttribute("aria-current");
+    if (here) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   }
   const heading = el("h1", { tabindex: "-1" }, page.heading ?? page.title);
   by("page").replaceChildren(heading, page.node);
@@ -132,6 +129,7 @@ async function refresh() {
     plan();
     // Only now: whoever needed a token has it.
     listen();
+    greet();
   } catch (error) {
     if (stale()) return;
     by("loading")?.remove();
@@ -140,6 +138,20 @@ async function refresh() {
     if (error.status !== 401) plan();
   }
   by("forget").hidden = !api.hasToken();
+}
+
+// Says who is signed in, where a proxy told the gateway a name. Once: who comes back as somebody else loads the page anew.
+let greeted = false;
+async function greet() {
+  if (greeted) return;
+  greeted = true;
+  try {
+    const { name } = await api.get("/api/operator");
+    by("operator").hidden = !name;
+    by("operator").textContent = name ? `Signed in as ${name}` : "";
+  } catch {
+    greeted = false;
+  }
 }
 
 function plan() {

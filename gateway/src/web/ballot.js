@@ -1,14 +1,14 @@
 // The blind vote: two answers as A and B, without names, in an order that was drawn.
 
-import { get, post } from "./api.js";
+import { gather, get, post } from "./api.js";
 import { count, el } from "./kit.js";
 import { prompt } from "./pairs.js";
 
 const CHOICES = [["a", "A is better", "A"], ["tie", "Neither", "T"], ["b", "B is better", "B"]];
 const SLOT = "sluice-voter";
 
-export function vote(app, { id: name }) {
-  const path = `/api/experiments/${encodeURIComponent(name)}/votes`;
+export function vote(app, { id: experiment }) {
+  const path = `/api/experiments/${encodeURIComponent(experiment)}/votes`;
   let pair = null;
   let busy = false;
   let votes = 0;
@@ -20,6 +20,8 @@ export function vote(app, { id: name }) {
   const none = el("p", { class: "empty" }, "There is no pair to vote on: every pair has a vote, or its answers are the same.");
   const voter = el("input", { id: "voter", maxlength: "128", autocomplete: "name", value: kept(),
     on: { change: () => keep(voter.value.trim()) } });
+  const name = el("div", { class: "field" }, el("label", { for: "voter" }, "Your name (optional)"), voter);
+  const signed = el("p", { id: "votes-as" });
   const keys = el("input", { type: "checkbox", id: "keys", checked: true });
   const buttons = CHOICES.map(([word, text, key]) => el("button", { type: "button", id: `vote-${word}`, class: "choice",
     on: { click: () => cast(word) } }, text, " ", el("kbd", { "aria-hidden": "true" }, key)));
@@ -54,14 +56,20 @@ export function vote(app, { id: name }) {
   };
   addEventListener("keydown", press);
   return {
-    title: `Vote on ${name}`,
-    node: el("div", {}, el("p", {}, el("a", { href: `#/compare/${encodeURIComponent(name)}` }, "Back to the experiment")),
-      el("div", { class: "filters" }, el("div", { class: "field" }, el("label", { for: "voter" }, "Your name"), voter),
+    title: `Vote on ${experiment}`,
+    node: el("div", {}, el("p", {}, el("a", { href: `#/compare/${encodeURIComponent(experiment)}`, id: "back" }, "Back to the experiment")),
+      signed, el("div", { class: "filters" }, name,
         el("label", { class: "check", for: "keys" }, keys, "Keys A, T and B vote")), open, failed, none, body),
     every: 0,
     leave: () => removeEventListener("keydown", press),
-    load: (signal) => get(path, {}, signal),
-    show(found) {
+    load: (signal) => gather({ ballot: get(path, {}, signal), operator: get("/api/operator", {}, signal) }),
+    show({ ballot: { data: found, error }, operator }) {
+      if (error) throw error;
+      // Who is signed in by name votes under it, whatever is typed.
+      const known = operator.data?.name ?? null;
+      name.hidden = known !== null;
+      signed.hidden = known === null;
+      signed.replaceChildren("You vote as ", el("strong", {}, known ?? ""), ".");
       pair = found.request_id === null ? null : found;
       none.hidden = pair !== null;
       body.hidden = pair === null;

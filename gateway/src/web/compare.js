@@ -3,7 +3,7 @@
 // A verdict is said in words, with its interval; a mean without one is never shown, nor a bare percentage.
 
 import { download, get, post } from "./api.js";
-import { count, el, facts, fixed, nanos, plain, quiet, reconcile, section, table, time, usd } from "./kit.js";
+import { count, el, exactly, facts, fixed, nanos, plain, quiet, reconcile, section, table, time, usd } from "./kit.js";
 import { course, strip, words } from "./interval.js";
 import { article, fromShadow, signed } from "./pairs.js";
 
@@ -84,17 +84,18 @@ function standing(row) {
 const forecast = ({ still_needed: more }) => (more === null || more === undefined ? "nobody can tell yet"
   : `about ${count(more)} ${more === 1 ? "pair" : "pairs"}, if they go on like this`);
 
+// After the verdict: what it is about.
 function sentence(row) {
-  const [, text] = VERDICTS[row.verdict] ?? [];
-  const sides = [el("strong", {}, row.left), " is ", text === "not yet known" ? "not yet known to be not worse" : text,
-    " than ", el("strong", {}, row.right)];
-  return [...sides, ` by a margin of ${fixed(row.question.margin, 3)} of a score of 0 to 1.`];
+  const [left, right] = [row.left, row.right].map((side) => el("strong", {}, side));
+  const margin = ` by a margin of ${fixed(row.question.margin, 3)} of a score of 0 to 1.`;
+  if (row.verdict === "not_yet_known") return ["whether ", left, " is not worse than ", right, margin];
+  return [left, ` is ${VERDICTS[row.verdict]?.[1] ?? plain(row.verdict)} than `, right, margin];
 }
 
 function money(row) {
   if (row.kind === "split") return null;
   const spent = usd(nanos(row.spent_today_usd));
-  return row.max_usd_per_day === null ? spent : [spent, " of ", usd(nanos(row.max_usd_per_day))];
+  return row.max_usd_per_day === null ? spent : [spent, " of ", exactly(nanos(row.max_usd_per_day))];
 }
 
 // === One experiment ===
@@ -118,7 +119,7 @@ export function experiment(app, { id: name }) {
     }
   } } }, "Export as JSON Lines");
   const vote = el("a", { href: `#/vote/${encodeURIComponent(name)}`, id: "to-vote" }, "Vote blind");
-  const shadow = [section("The mean difference over the pairs", chart.node), section("Slices", slices.node)];
+  const shadow = [section("The mean difference", chart.node), section("Slices", slices.node)];
   const acted = section("What was opened and closed", steps.node);
   const pairs = section("Pairs", el("div", { class: "filters" },
     el("label", { class: "check", for: "marking" }, marking, "Mark differing words"), vote, save), none, list);
@@ -151,7 +152,7 @@ export function experiment(app, { id: name }) {
   return {
     title: `Compare ${name}`,
     heading: name,
-    node: el("div", {}, el("p", {}, el("a", { href: "#/compare" }, "Back to all experiments")), failed, top, trust,
+    node: el("div", {}, el("p", {}, el("a", { href: "#/compare", id: "back" }, "Back to all experiments")), failed, top, trust,
       ...shadow, acted, pairs),
     every: 10_000,
     leave: chart.leave,
@@ -175,7 +176,7 @@ function head(row) {
   const { interval, mean, pairs, still } = standing(row);
   const [won, tied, lost] = row.whole?.tally ?? [];
   return [
-    el("p", { class: "lead" }, verdict(row.verdict), " ", sentence(row)),
+    el("p", { class: "lead" }, verdict(row.verdict), ": ", sentence(row)),
     row.reopened ? el("p", { class: "wait" }, "The question was opened again ", time(row.reopened.time), ": ",
       plain(row.reopened.why), ". Only later pairs count.") : "",
     facts([

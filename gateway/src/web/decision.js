@@ -13,6 +13,10 @@ export const REASONS = {
   only: "only one side is configured",
   fallback: "an earlier target failed before its first byte",
   cascade: "the first answer was not good enough",
+  session: "its conversation is on this side, and the need has not moved enough to change it",
+  tool_loop: "the same call of a tool failed again and again",
+  exploration: "drawn to take the other side than the judgement says",
+  experiment: "an experiment, or its result, put it on this side",
   holdout: "drawn for the control group that measures savings",
   health: "what else could answer is down or loading",
   first_token: "what else could answer would take too long to begin",
@@ -24,7 +28,6 @@ export const REASONS = {
   residency: "the data may go nowhere else",
   route: "the choice was narrowed",
 };
-
 
 // The decision in a sentence.
 export function verdict(story, chosen = "was chosen") {

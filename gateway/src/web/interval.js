@@ -1,8 +1,9 @@
-// Intervals as pictures: one over the number of pairs, and a small one for a row of a table.
+// Intervals as pictures: one as it became what it is, over pairs or over time, and a small one for a row of a table.
 //
-// Both show zero, where the sides are alike, and the margin: right of it the left side is not worse.
+// Both show zero, where the sides are alike, and the margin: above it the left side is not worse.
 
-import { count, el, svg, table } from "./kit.js";
+import { chart, decimalsOf, moment } from "./chart.js";
+import { choice, count, el, fixed, svg, table, time } from "./kit.js";
 import { signed } from "./pairs.js";
 
 // An interval on a line from -1 to 1, or nearer where that suffices.
@@ -21,76 +22,91 @@ export function strip({ low, high }, mean, margin, reach = 1) {
 
 export const words = ({ low, high }) => `between ${signed(low)} and ${signed(high)}`;
 
-// The interval as it became what it is: `show(course, margin)` draws it for the width there is.
+const AXES = [["pairs", "the number of pairs"], ["time", "time"]];
+// Where an interval is cut when it knows nothing yet, as a multiple of the margin; the values themselves are never changed.
+const SHOWN_MARGINS = 1.5;
+
+// The interval as it became what it is: `show(course, margin)`.
 export function course() {
-  const canvas = el("div", { class: "chart" });
+  let looks = [];
+  let margin = 0;
+  let over = "pairs";
+  const place = el("div");
   const rows = table({
     caption: "The interval over the number of pairs",
     empty: "",
     key: (look) => look.pairs,
     columns: [
       { head: "Pairs", num: true, row: true, cell: (look) => count(look.pairs) },
+      { head: "When", wide: true, cell: (look) => time(look.time) },
       { head: "Mean difference", num: true, cell: (look) => signed(look.mean) },
       { head: "Lower end", num: true, cell: (look) => signed(look.low) },
       { head: "Upper end", num: true, cell: (look) => signed(look.high) },
     ],
   });
-  const legend = el("p", { class: "legend", "aria-hidden": "true" },
-    el("span", { class: "swatch band" }), "Interval", el("span", { class: "swatch mean" }), "Mean",
-    el("span", { class: "swatch margin" }), "Margin: above it the left side is not worse");
   const empty = el("p", { class: "empty" }, "There is no judged pair yet.");
   const numbers = el("details", {}, el("summary", {}, "The same as a table"), rows.node);
-  let looks = [];
-  let margin = 0;
-  let drawn = "";
-  const draw = () => {
-    const width = Math.floor(canvas.clientWidth);
-    const seen = JSON.stringify([width, looks, margin]);
-    if (width === 0 || looks.length === 0 || seen === drawn) return;
-    drawn = seen;
-    canvas.replaceChildren(picture(looks, margin, width));
-  };
-  const watch = new ResizeObserver(draw);
-  watch.observe(canvas);
+  const axis = el("div", { class: "filters" }, choice("over", "Over", AXES, over, (value) => {
+    over = value;
+    build();
+    draw();
+  }));
+  let picture = null;
+
+  // The two axes are of different kinds, so each has a chart of its own.
+  function build() {
+    picture?.leave();
+    const clock = over === "time" ? 1 : null;
+    const when = (at) => `after ${count(looks[at].pairs)} ${looks[at].pairs === 1 ? "pair" : "pairs"}`;
+    picture = chart({
+      label: `The mean difference and its interval over ${AXES.find(([word]) => word === over)[1]}`,
+      height: 220,
+      clock,
+      x: (value, at) => (at === undefined ? count(value) : clock ? `${moment(value, 1)} UTC, ${when(at)}` : when(at)),
+      y: { say: (value, step) => (value === 0 ? "0" : `${value < 0 ? "−" : "+"}${fixed(Math.abs(value), decimalsOf(step))}`),
+        limits: () => reach() },
+      series: [
+        { label: "Interval", look: "edge", ink: "soft", say: (value, at) => words(looks[at]) },
+        { look: "edge", ink: "soft" },
+        { label: "Mean", look: "line", ink: "accent", say: signed },
+        { label: "Margin: above it the left side is not worse", look: "dashes", ink: "bad", say: null },
+        { look: "edge", ink: "quiet" },
+      ],
+    });
+    place.replaceChildren(picture.node);
+  }
+
+  // The first looks know nothing: the picture is cut where the later half of them lies.
+  function reach() {
+    const later = looks.slice(Math.floor(looks.length / 2));
+    const most = Math.max(margin * SHOWN_MARGINS, ...later.map((look) => Math.max(Math.abs(look.low), Math.abs(look.high))));
+    const edge = Math.min(1, [0.1, 0.2, 0.5, 1].find((step) => step >= most) ?? 1) * 1.04;
+    return [-edge, edge];
+  }
+
+  function draw() {
+    if (looks.length === 0) return;
+    const last = looks[looks.length - 1];
+    const column = (pick) => looks.map(pick);
+    picture.show([
+      column((look) => (over === "time" ? Date.parse(look.time) / 1_000 : look.pairs)),
+      column((look) => look.high), column((look) => look.low), column((look) => look.mean),
+      column(() => -margin), column(() => 0),
+    ], `after ${count(last.pairs)} pairs the mean difference is ${signed(last.mean)}, ${words(last)}; `
+      + `the margin is at ${signed(-margin)}.`, over === "time" ? 1 : null);
+  }
+
+  build();
   return {
-    node: el("div", {}, empty, legend, canvas, numbers),
-    leave: () => watch.disconnect(),
+    node: el("div", {}, empty, axis, place, numbers),
+    leave: () => picture.leave(),
     show(found, asked) {
+      const seen = JSON.stringify([found, asked]) === JSON.stringify([looks, margin]);
       [looks, margin] = [found, asked];
       empty.hidden = looks.length > 0;
-      for (const node of [legend, canvas, numbers]) node.hidden = looks.length === 0;
+      for (const node of [axis, place, numbers]) node.hidden = looks.length === 0;
       rows.show([...looks].reverse());
-      draw();
+      if (!seen) draw();
     },
   };
-}
-
-function picture(looks, margin, width) {
-  const [top, height, foot, left, right] = [8, 190, 34, 52, 8];
-  const last = looks[looks.length - 1];
-  // The first looks know nothing: the picture is cut where the later half of them lies.
-  const later = looks.slice(Math.floor(looks.length / 2));
-  const most = Math.max(margin * 1.5, ...later.map((look) => Math.max(Math.abs(look.low), Math.abs(look.high))));
-  const reach = Math.min(1, [0.1, 0.2, 0.5, 1].find((step) => step >= most) ?? 1);
-  const x = (pairs) => left + (width - left - right) * (pairs / last.pairs);
-  const y = (value) => top + height * (1 - (Math.max(-reach, Math.min(reach, value)) + reach) / (2 * reach));
-  const points = (pick) => looks.map((look) => `${x(look.pairs).toFixed(1)},${y(pick(look)).toFixed(1)}`);
-  const band = [...points((look) => look.high), ...points((look) => look.low).reverse()].join(" ");
-  const chart = svg("svg", { width, height: top + height + foot, role: "img",
-    "aria-label": `After ${count(last.pairs)} pairs the mean difference is ${signed(last.mean)}, `
-      + `${words(last)}; the margin is at ${signed(-margin)}.` });
-  for (const line of [-1, -0.5, 0, 0.5, 1].map((part) => part * reach)) {
-    chart.append(svg("line", { class: line === 0 ? "zero" : "grid", x1: left, x2: width - right, y1: y(line), y2: y(line) }),
-      svg("text", { x: left - 6, y: y(line) + 4, "text-anchor": "end" }, line === 0 ? "0" : signed(line).replace(/\.?0+$/, "")));
-  }
-  chart.append(svg("polygon", { class: "band", points: band }),
-    svg("polyline", { class: "mean", points: points((look) => look.mean).join(" ") }),
-    svg("line", { class: "margin", x1: left, x2: width - right, y1: y(-margin), y2: y(-margin) }));
-  if (looks.length === 1) chart.append(svg("circle", { class: "mean", cx: x(last.pairs), cy: y(last.mean), r: 3 }));
-  for (const pairs of [0, last.pairs / 2, last.pairs].map(Math.round)) {
-    const anchor = pairs === 0 ? "start" : pairs === last.pairs ? "end" : "middle";
-    chart.append(svg("text", { x: x(pairs), y: top + height + 16, "text-anchor": anchor }, count(pairs)));
-  }
-  chart.append(svg("text", { x: left + (width - left - right) / 2, y: top + height + 31, "text-anchor": "middle" }, "pairs"));
-  return chart;
 }

@@ -29,10 +29,10 @@ function fill(node, { on = {}, ...attributes }, children) {
 export const quiet = (text) => el("span", { class: "quiet" }, text);
 export const hidden = (text) => el("span", { class: "hidden" }, text);
 
-// A definition list of [label, value] pairs; pairs without a value are left out.
-export function facts(pairs) {
+// A definition list of [label, value] pairs; pairs without a value are left out. A `look` of roomy has longer labels.
+export function facts(pairs, look = "") {
   const shown = pairs.filter(([, value]) => value !== null && value !== undefined && value !== false && value !== "");
-  return el("dl", { class: "facts" },
+  return el("dl", { class: `facts ${look}`.trim() },
     shown.map(([label, value]) => el("div", {}, el("dt", {}, label), el("dd", {}, value))));
 }
 

@@ -1,18 +1,27 @@
 // Overview: what was spent and saved, how much stayed local, how fast, how well, and where the money went.
 //
-// Days are UTC days, as on the ledger; the three spans sum the rows of one answer, so they agree with the chart.
+// Days are UTC days, as on the ledger; the three cards sum the rows of one answer.
 
 import { gather, get } from "./api.js";
-import { add, amount, choice, count, decimals, dollars, el, facts, fixed, ms, nanos, percent, quiet, reconcile, route,
-  section, svg, table, usd, utcDay } from "./kit.js";
+import { add, amount, choice, count, decimals, el, facts, ms, nanos, percent, quiet, reconcile, route, section, svg,
+  table, usd, utcDay } from "./kit.js";
+import { load as series, trends } from "./trends.js";
 
 const SPANS = [["today", "Today", 1], ["week", "Last 7 days", 7], ["month", "Last 30 days", 30]];
+// What can be looked at below the cards.
+const SHOWN = [["hour", "Last hour"], ...SPANS.map(([word, title]) => [word, title])];
+const HOUR_MS = 3_600_000;
 const GROUPS = [["model", "Model"], ["provider", "Provider"], ["route", "Route"], ["key", "Key"], ["team", "Team"],
   ["tag", "Tag"], ["day", "Day"]];
 const MOST_ROWS = 100;
 const SAVINGS_EVERY = 300_000;
 
 const since = (days) => utcDay(days - 1).toISOString();
+// When a span begins; the last hour at a whole minute.
+function begin(word) {
+  const span = SPANS.find(([name]) => name === word);
+  return span ? since(span[2]) : new Date(Math.floor((Date.now() - HOUR_MS) / 60_000 + 1) * 60_000).toISOString();
+}
 const saved = (row) => nanos(row.baseline_usd) - nanos(row.cost_usd) - (nanos(row.local_cost_usd) ?? 0n);
 const LOCAL = "Energy and hardware of the local machine; – where [local_cost] is not set";
 
@@ -22,24 +31,24 @@ export function overview(app, words) {
   follow(words);
 
   const cards = el("div", { class: "cards" });
-  const chart = dayChart();
+  const chart = trends();
   const quality = qualityTable();
   const spend = spendTable();
   const savings = savingsPanel();
   const problem = el("p", { class: "bad" });
-  const spans = SPANS.map(([word, text]) => el("label", {},
+  const spans = SHOWN.map(([word, text]) => el("label", {},
     el("input", { type: "radio", name: "span", value: word, checked: word === span,
       on: { change: () => app.say({ span: word }) } }), text));
   const grouping = choice("group-by", "By", GROUPS, by, (value) => app.say({ by: value }));
   const node = el("div", {}, problem, cards,
-    section("Spend per day", chart.node),
-    el("fieldset", { class: "segments" }, el("legend", {}, "Tables below for"), spans),
+    el("fieldset", { class: "segments" }, el("legend", {}, "Show"), spans),
+    section("Over time", chart.node),
     section("Savings", savings.node),
     section("Routes", quality.node),
     section("Where the money went", grouping, spend.node));
 
   function follow(words) {
-    span = SPANS.some(([word]) => word === words.span) ? words.span : "week";
+    span = SHOWN.some(([word]) => word === words.span) ? words.span : "week";
     by = GROUPS.some(([word]) => word === words.by) ? words.by : "model";
     for (const input of document.getElementsByName("span")) input.checked = input.value === span;
     const select = document.getElementById("group-by");
@@ -53,12 +62,14 @@ export function overview(app, words) {
     follow,
     leave: chart.leave,
     load(signal) {
-      const [, , days] = SPANS.find(([word]) => word === span);
-      const counts = SPANS.map(([word, , days]) => [word, get("/api/overview", { since: since(days) }, signal)]);
+      const from = begin(span);
+      const counts = SHOWN.filter(([word]) => word !== "hour" || span === "hour")
+        .map(([word]) => [word, get("/api/overview", { since: begin(word) }, signal)]);
       return gather({
         days: get("/api/spend", { group_by: "day", since: since(30) }, signal),
-        savings: savings.load(days, signal),
-        groups: get("/api/spend", { group_by: by, since: since(days) }, signal),
+        series: series(span, from, signal),
+        savings: savings.load(span, from, signal),
+        groups: get("/api/spend", { group_by: by, since: from }, signal),
         ...Object.fromEntries(counts),
       }).then((ends) => ({ ends, span, by }));
     },
@@ -69,7 +80,7 @@ export function overview(app, words) {
       const drawn = SPANS.map(([word, title, length]) => ({ word, title, routes: ends[word].data?.routes ?? null,
         days: ends.days.data && days.filter((row) => row.group >= since(length).slice(0, 10)) }));
       reconcile(cards, drawn, { key: (card) => card.word, build: card });
-      chart.show(days);
+      if (ends.series.data) chart.show(ends.series.data);
       quality.show(ends[span].data?.routes ?? []);
       spend.show(ends.groups.data, by);
       savings.show(ends.savings.data ?? null);
@@ -170,12 +181,12 @@ function qualityTable() {
 // Every session of the span is read for it, so it is asked for now and then, and not with everything else.
 function savingsPanel() {
   const node = el("div", {});
-  let kept = { days: 0, at: 0, data: null };
+  let kept = { span: "", at: 0, data: null };
   return {
     node,
-    async load(days, signal) {
-      if (kept.days !== days || Date.now() - kept.at > SAVINGS_EVERY) {
-        kept = { days, at: Date.now(), data: await get("/api/savings", { since: since(days) }, signal) };
+    async load(span, from, signal) {
+      if (kept.span !== span || Date.now() - kept.at > SAVINGS_EVERY) {
+        kept = { span, at: Date.now(), data: await get("/api/savings", { since: from }, signal) };
       }
       return kept.data;
     },
@@ -183,21 +194,20 @@ function savingsPanel() {
       if (!data) return node.replaceChildren();
       const { measured, repriced } = data;
       const money = (text, digits) => usd(nanos(text), digits);
-      const span = ({ low, high }) => [money(low), " to ", money(high)];
-      const figure = (found) => [money(found.savings_usd), " ", quiet(["(", span(found.interval_usd), ")"])];
+      const between = ({ low, high }) => [money(low), " to ", money(high)];
+      const figure = (found) => [money(found.savings_usd), " ", quiet(["(", between(found.interval_usd), ")"])];
       const sessions = (arm) => `${count(arm.sessions)} sessions, ${count(arm.requests)} requests`;
       node.replaceChildren(
         facts([
           [`Measured, ${percent(measured.confidence, 1)} interval`,
-            measured.savings_usd ? figure(measured) : quiet(measured.message)],
+            measured.savings_usd ? figure(measured) : quiet("not yet")],
           ["Adjusted for the first request's size", measured.adjusted && figure(measured.adjusted)],
           ["Re-priced, the weaker figure", money(repriced.savings_usd)],
           ["Routed as usual", measured.treatment.sessions > 0 && sessions(measured.treatment)],
           ["Held out", measured.holdout.sessions > 0 && sessions(measured.holdout)],
           ["In neither arm", measured.excluded.sessions > 0 && sessions(measured.excluded)],
-        ]),
-        el("p", { class: "quiet" }, measured.savings_usd ? `${measured.message}. ` : "",
-          "Re-priced: ", repriced.note, "."));
+        ], "roomy"),
+        el("p", { class: "quiet" }, `Measured: ${measured.message}. Re-priced: ${repriced.note}.`));
     },
   };
 }
@@ -243,96 +253,4 @@ function spendTable() {
         .filter(Boolean).join(" ");
     },
   };
-}
-
-// === The chart ===
-
-// Two bars a day, one in front of the other: the baseline, and what was spent of it. Drawn for the width there is.
-function dayChart() {
-  const legend = el("p", { class: "legend", "aria-hidden": "true" },
-    el("span", { class: "swatch cost" }), "Spent", el("span", { class: "swatch baseline" }), "Baseline");
-  const canvas = el("div", { class: "chart" });
-  const rows = table({
-    caption: "Spend per day",
-    empty: "",
-    key: (row) => row.group,
-    columns: [
-      { head: "Day (UTC)", row: true, cell: (row) => row.group },
-      { head: "Attempts", num: true, cell: (row) => count(row.requests) },
-      { head: "Spent, $", num: true, cell: (row) => amount(nanos(row.cost_usd)) },
-      { head: "Baseline, $", num: true, cell: (row) => amount(nanos(row.baseline_usd)) },
-    ],
-  });
-  const numbers = el("details", {}, el("summary", {}, "The same as a table"), rows.node);
-  const empty = el("p", { class: "empty" },
-    "Nothing was spent in the last 30 days. The first request to the data listener appears here.");
-  let data = [];
-  let drawn = "";
-  const draw = () => {
-    const width = Math.floor(canvas.clientWidth);
-    const seen = JSON.stringify([width, data, since(1)]);
-    if (width === 0 || seen === drawn) return;
-    drawn = seen;
-    canvas.replaceChildren(bars(data, width));
-  };
-  const watch = new ResizeObserver(draw);
-  watch.observe(canvas);
-  return {
-    node: el("div", {}, empty, legend, canvas, numbers),
-    leave: () => watch.disconnect(),
-    show(days) {
-      data = days;
-      empty.hidden = days.length > 0;
-      for (const node of [legend, canvas, numbers]) node.hidden = days.length === 0;
-      rows.show([...days].sort((one, other) => (one.group < other.group ? 1 : -1)));
-      draw();
-    },
-  };
-}
-
-function bars(rows, width) {
-  const days = Array.from({ length: 30 }, (_, at) => utcDay(29 - at).toISOString().slice(0, 10));
-  const found = new Map(rows.map((row) => [row.group, row]));
-  const [top, height, foot] = [8, 150, 20];
-  const values = rows.flatMap((row) => [nanos(row.cost_usd), nanos(row.baseline_usd)]);
-  const most = values.reduce((most, value) => (value > most ? value : most), 1n);
-  const step = nice(Number(most) / 3);
-  const peak = step * Math.ceil(Number(most) / step);
-  const y = (value) => top + height * (1 - Number(value) / peak);
-  const digits = Math.min(9, Math.max(0, 9 - Math.floor(Math.log10(step))));
-  const label = (value) => `$${fixed(value / 1e9, value && digits)}`;
-  const left = 14 + 8 * label(peak).length;
-  const slot = (width - left) / days.length;
-  const wide = Math.max(2, slot - Math.max(1, slot * 0.25));
-  const total = add(rows.map((row) => nanos(row.cost_usd)));
-  const would = add(rows.map((row) => nanos(row.baseline_usd)));
-  const chart = svg("svg", { width, height: top + height + foot, role: "img",
-    "aria-label": `Spend per day over 30 days: $${dollars(total)} spent, $${dollars(would)} at the baseline.` });
-  for (let line = 0; line <= peak; line += step) {
-    chart.append(svg("line", { class: "grid", x1: left, x2: width, y1: y(line), y2: y(line) }),
-      svg("text", { x: left - 6, y: y(line) + 4, "text-anchor": "end" }, label(line)));
-  }
-  const every = Math.ceil(48 / slot);
-  days.forEach((day, at) => {
-    const x = left + at * slot;
-    const row = found.get(day);
-    if ((days.length - 1 - at) % every === 0) {
-      const middle = Math.min(x + wide / 2, width - 18);
-      chart.append(svg("text", { x: middle, y: top + height + 15, "text-anchor": "middle" }, day.slice(5)));
-    }
-    if (!row) return;
-    const [cost, baseline] = [nanos(row.cost_usd), nanos(row.baseline_usd)];
-    const rect = (kind, value, inset) => svg("rect", { class: kind, x: x + inset, width: wide - 2 * inset, y: y(value),
-      height: Math.max(value > 0n ? 1 : 0, top + height - y(value)) });
-    chart.append(svg("g", {}, svg("title", {}, `${day}: $${dollars(cost)} spent, $${dollars(baseline)} baseline`),
-      rect("baseline", baseline, 0), rect("cost", cost, cost > baseline ? wide * 0.2 : 0),
-      svg("rect", { class: "target", x, y: top, width: slot, height })));
-  });
-  return chart;
-}
-
-// 1, 2 or 5 times a power of ten, at least `least`.
-function nice(least) {
-  const power = 10 ** Math.floor(Math.log10(least));
-  return [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= least);
 }

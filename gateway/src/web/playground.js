@@ -20,7 +20,7 @@ export function playground(app) {
   const ask = el("button", { class: "main", id: "ask" }, "Ask both");
   const stop = el("button", { type: "button", id: "stop", disabled: true, on: { click: () => abort?.abort() } }, "Stop");
   const decision = el("div");
-  const decided = section("What the router would do", decision);
+  const decided = section("The decision", decision);
   decided.hidden = true;
   const field = (id, label, input) => el("div", { class: "field" }, el("label", { for: id }, label), input);
   let abort = null;
@@ -48,22 +48,29 @@ export function playground(app) {
     if (system.value.trim() !== "") messages.unshift({ role: "system", content: system.value });
     const body = { messages, max_tokens: Number(most.value) || 512, ...(classes.value && { data_class: classes.value }) };
     app.announce("Both sides are asked.");
-    const told = decide(body, mine.signal);
-    const ends = await Promise.all([told, ...sides.map((side) => side.ask(body, mine.signal))]);
+    const answers = sides.map((side) => side.ask(body, mine.signal));
+    // Where the router is asked to choose it decides by that; it is not asked to judge the same a second time.
+    const free = sides.findIndex((side) => side.free());
+    const told = decide(mine.signal, async () => {
+      const answer = free < 0 ? null : await answers[free];
+      if (!answer?.request || answer.failed) return post("/api/playground/decision", body);
+      return { ...await get(`/api/requests/${encodeURIComponent(answer.request)}`), decided: true };
+    });
+    const [left, right] = await Promise.all([...answers, told]);
     if (abort !== mine) return;
     [ask.disabled, stop.disabled] = [false, true];
-    app.announce(`Left: ${ends[1]} Right: ${ends[2]}`);
+    app.announce(`Left: ${left.said} Right: ${right.said}`);
   }
 
-  async function decide(body, signal) {
+  async function decide(signal, question) {
     decided.hidden = false;
     decision.replaceChildren(quiet("Deciding…"));
     try {
-      const found = await post("/api/playground/decision", body);
+      const found = await question();
       if (signal.aborted) return;
       decision.replaceChildren(...judgement(found));
     } catch (error) {
-      decision.replaceChildren(el("p", { class: "bad" }, error.message));
+      if (!signal.aborted) decision.replaceChildren(el("p", { class: "bad" }, error.message));
     }
   }
 
@@ -97,7 +104,7 @@ function pane(name, id, first) {
   const said = el("div", { class: "said answer", id: `${id}-answer`, tabindex: "0", role: "region", "aria-label": `${name} answer` });
   const known = el("div", { id: `${id}-facts` });
   const failed = el("p", { class: "bad", id: `${id}-failed` });
-  const node = el("section", { class: "side", "aria-label": name }, el("h2", {}, name), known, failed, said);
+  const node = el("section", { class: "side", "aria-label": name }, el("h2", {}, name), failed, said, known);
   const offer = (models) => {
     const others = [LOCAL, HOSTED, AUTO].filter((option) => option !== first);
     const options = [first, ...others, ...models.map((model) => [`model:${model}`, model])];
@@ -105,7 +112,7 @@ function pane(name, id, first) {
   };
   offer([]);
 
-  // Asks, shows what comes as it comes, and returns a sentence on how it ended.
+  // Asks, shows what comes as it comes, and returns a sentence on how it ended with the id on the ledger.
   async function ask(body, signal) {
     const [kind, word] = [select.value.slice(0, select.value.indexOf(":")), select.value.slice(select.value.indexOf(":") + 1)];
     const began = performance.now();
@@ -121,16 +128,18 @@ function pane(name, id, first) {
       for await (const frame of frames(pieces)) take(frame, got, began, said);
       if (got.error) failed.textContent = got.error;
     } catch (error) {
+      got.head ??= error.headers ?? null;
       got.error = signal.aborted ? "Stopped." : error.message;
       failed.textContent = got.error;
     }
     node.setAttribute("aria-busy", "false");
     const took = performance.now() - began;
     known.replaceChildren(ending(got, took));
-    return got.error ?? `answered in ${ms(took)} milliseconds.`;
+    return { said: got.error ?? `answered in ${ms(took)} milliseconds.`, failed: got.error !== null,
+      request: got.head?.get("x-sluice-request-id") ?? null };
   }
 
-  return { node, chooser, offer, ask };
+  return { node, chooser, offer, ask, free: () => select.value === AUTO[0] };
 }
 
 // A frame of the stream: a piece of the answer, the usage, the cost in a comment, or an error.
@@ -179,8 +188,9 @@ function ending({ head, first, cost, usage, finish }, took) {
 function judgement(found) {
   const score = typeof found.score === "number" ? fixed(found.score, 4) : quiet("not judged");
   const threshold = typeof found.threshold === "number" ? ` (threshold ${fixed(found.threshold, 4)})` : "";
+  const chosen = found.decided ? "was chosen" : "would be chosen";
   return [
-    el("p", { class: "lead" }, found.refusal || found.model ? verdict(found, "would be chosen") : "Nothing was decided."),
+    el("p", { class: "lead" }, found.refusal || found.model ? verdict(found, chosen) : "Nothing was decided."),
     facts([["Reason", plain(found.reason)], ["Score", [score, threshold]], ["Data class", found.facts?.class],
       ["Plan", (found.plan ?? []).join(", then ")]]),
     found.withheld ? el("p", { class: "wait" }, `More is not told here: ${found.withheld}.`) : inWords(found.explanation),

@@ -5,7 +5,8 @@
 
 import { download, get, text } from "./api.js";
 import { candidates, factList, inWords, scale, signalList, verdict } from "./decision.js";
-import { add, amount, count, decimals, el, facts, hidden, ms, nanos, plain, quiet, route, section, table, time } from "./kit.js";
+import { add, amount, count, decimals, el, facts, hidden, ms, nanos, plain, quiet, route, section, table, time,
+  usd } from "./kit.js";
 import { listed, status } from "./requests.js";
 
 export function request(app, { id }) {
@@ -15,7 +16,7 @@ export function request(app, { id }) {
   const page = {
     title: `Request ${id}`,
     heading: [hidden("Request "), el("code", {}, id)],
-    node: el("div", {}, el("p", {}, el("a", { href: listed }, "Back to requests")), body),
+    node: el("div", {}, el("p", {}, el("a", { href: listed, id: "back" }, "Back to requests")), body),
     every: 2_000,
     async load(signal) {
       const story = await get(`/api/requests/${encodeURIComponent(id)}`, {}, signal);
@@ -37,7 +38,7 @@ export function request(app, { id }) {
         section("Evidence", evidenceOf(id, evidence)),
         el("div", { class: "pair" }, section("Facts", factList(story.facts)),
           section("Signals", signalList(story.signals))),
-        el("details", {}, el("summary", {}, "The whole record as JSON"),
+        el("details", { id: "record" }, el("summary", {}, "The whole record as JSON"),
           el("pre", { tabindex: "0" }, JSON.stringify(story, null, 2))));
     },
   };
@@ -97,7 +98,7 @@ function evidenceOf(id, { rows, error }) {
       { head: "Class", cell: (row) => row.class ?? "" },
       { head: "Set by", cell: (row) => plain(row.class_by) },
       { head: "To", cell: (row) => [row.model ?? row.sink ?? "", row.provider && el("span", { class: "under" }, row.provider)] },
-      { head: "Where", cell: (row) => [route(row.location), row.region ? `, ${row.region}` : ""] },
+      { head: "Where", cell: (row) => row.location && [route(row.location), row.region ? `, ${row.region}` : ""] },
       { head: "Rule", cell: (row) => row.rule ?? "" },
     ],
   });
@@ -115,10 +116,15 @@ function evidenceOf(id, { rows, error }) {
 // === What happened ===
 
 function summary(story, attempts) {
-  const tokens = (name) => story[name] ?? attempts.reduce((all, attempt) => all + (attempt[name] ?? 0), 0);
-  const paid = attempts.map((attempt) => nanos(attempt.cost_usd));
-  const summed = paid.includes(null) ? null : add(paid);
-  const cost = story.cost_usd === undefined ? summed : nanos(story.cost_usd);
+  // What an experiment did beside the answer was not for the client, and is said by itself.
+  const [own, beside] = [true, false].map((is) => attempts.filter((row) => (row.purpose === "answer") === is));
+  const tokens = (rows) => ["input_tokens", "output_tokens"].map((name) =>
+    count(rows.reduce((all, row) => all + (row[name] ?? 0), 0)));
+  const both = (rows) => tokens(rows).map((size, at) => `${size} ${["in", "out"][at]}`).join(", ");
+  const paid = (rows) => {
+    const sums = rows.map((row) => nanos(row.cost_usd));
+    return sums.includes(null) ? quiet("unpriced") : usd(add(sums));
+  };
   const ends = attempts.map((attempt) => Date.parse(attempt.ended)).filter(Number.isFinite);
   const took = story.duration_ms ?? (ends.length ? Math.max(...ends) - Date.parse(story.time) : null);
   const tags = Object.entries(story.tags ?? {}).map(([key, value]) => `${key}=${value}`).join(", ");
@@ -127,11 +133,14 @@ function summary(story, attempts) {
     ["Route", route(story.route)], ["Model", story.model ?? quiet("none")], ["Asked for", story.asked],
     ["Endpoint", story.endpoint], ["Reason", plain(story.reason)],
     ["Score", scale(story)], ["Data class", story.class],
-    ["Cost", attempts.length === 0 ? null : cost === null ? quiet("unpriced") : ["$", amount(cost)]],
-    ["Tokens", attempts.length > 0 && `${count(tokens("input_tokens"))} in, ${count(tokens("output_tokens"))} out`],
+    ["Cost", own.length > 0 && paid(own)], ["Tokens", own.length > 0 && both(own)],
+    ["Beside it, for comparing", beside.length > 0 && [paid(beside), `, ${both(beside)}`]],
     ["Key", story.key], ["Team", story.team], ["User", story.user], ["Session", story.session], ["Tags", tags],
   ]));
 }
+
+// Attempts from this number on are an experiment's.
+const EXPERIMENTS = 1_000;
 
 function attemptTable(attempts) {
   const sums = attempts.flatMap((row) => [row.cost_usd, row.baseline_usd, row.ceiling_usd]);
@@ -143,7 +152,7 @@ function attemptTable(attempts) {
     stack: true,
     key: (row) => row.attempt,
     columns: [
-      { head: "No.", num: true, cell: (row) => String(row.attempt) },
+      { head: "No.", num: true, cell: (row) => (row.attempt < EXPERIMENTS ? String(row.attempt) : quiet("–")) },
       { head: "Model", row: true, cell: (row) => [row.model, el("span", { class: "under" },
         [row.provider, row.upstream_model !== row.model && row.upstream_model].filter(Boolean).join(" · "))] },
       { head: "For", cell: (row) => row.purpose },

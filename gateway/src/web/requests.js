@@ -43,7 +43,7 @@ export function requests(app, words) {
       { head: "Key or team", wide: true, cell: (row) => row.key ?? row.team ?? "" },
       { head: "In", num: true, wide: true, title: "Input tokens", cell: (row) => count(row.input_tokens) },
       { head: "Out", num: true, wide: true, title: "Output tokens", cell: (row) => count(row.output_tokens) },
-      { head: "Cost, $", num: true, cell: cost },
+      { head: "Cost, $", num: true, title: "With what was spent beside the answer, for comparing", cell: cost },
       { head: "ms", num: true, wide: true, title: "Duration", cell: (row) => ms(row.duration_ms) },
     ],
   });
@@ -56,8 +56,8 @@ export function requests(app, words) {
     event.preventDefault();
     search();
   } } }, el("label", { for: "find" }, "Search"), el("div", { class: "joined" }, find, el("button", { id: "search" }, "Search")));
-  const newer = el("button", { type: "button", on: { click: () => go(null) } }, "Newest");
-  const older = el("button", { type: "button", on: { click: () => go(older.value) } }, "Older");
+  const newer = el("button", { type: "button", id: "newest", on: { click: () => go(null) } }, "Newest");
+  const older = el("button", { type: "button", id: "older", on: { click: () => go(older.value) } }, "Older");
   const go = (before) => {
     app.say({ before });
     scrollTo(0, 0);

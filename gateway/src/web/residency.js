@@ -14,14 +14,11 @@ export function residency(app, words) {
   const view = table({
     caption: "Attempts and refusals by day, class and destination",
     empty: "Nothing went anywhere in this time.",
-    stack: true,
     key: (row) => [row.day, row.class, row.masked, row.route, row.provider, row.region, row.purpose].join(" "),
     columns: [
       { head: "Day", row: true, cell: (row) => row.day },
       { head: "Class", cell: (row) => [row.class, row.masked && el("span", { class: "under" }, `masked: ${row.masked}`)] },
-      { head: "Where", cell: (row) => (row.route === "refused" ? el("span", { class: "bad" }, "refused") : route(row.route)) },
-      { head: "Provider", cell: (row) => row.provider ?? "" },
-      { head: "Region", cell: (row) => row.region ?? quiet({ hosted: "unknown", local: "in the house" }[row.route] ?? "") },
+      { head: "Where", cell: where },
       { head: "For", cell: (row) => plain(row.purpose ?? "") },
       { head: "Count", num: true, cell: (row) => count(row.count) },
     ],
@@ -52,6 +49,13 @@ export function residency(app, words) {
   }
   offer();
   return page;
+}
+
+// The side, and below it the provider and its region.
+function where(row) {
+  if (row.route === "refused") return el("span", { class: "bad" }, "refused");
+  const region = row.region ?? { hosted: "region unknown", local: "in the house" }[row.route];
+  return [route(row.route), el("span", { class: "under" }, [row.provider, region].filter(Boolean).join(", "))];
 }
 
 function since(days) {

@@ -8,8 +8,8 @@ use crate::classify::{Classifier, Control, Evidence};
 use crate::ledger::ArmRecord;
 use crate::look::look;
 use policies::{
-    BudgetView, Choice, Exploration, Facts, Pricing, Refusal, RoutingDecision, Side, Sink, Steering, World, admit,
-    decide,
+    BudgetView, Choice, DataClass, Exploration, Facts, Pricing, Refusal, RoutingDecision, Side, Sink, Steering, World,
+    admit, decide,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +52,16 @@ impl Seat {
 // === impl Router ===
 
 impl Router {
+    /// The data class of a request: it is looked at, and neither judged nor decided on. What was found is kept in the
+    /// [`Ask`], so that whoever goes on with it does not look again.
+    ///
+    /// # Errors
+    /// A class that nobody configured.
+    pub async fn class_of(&self, ask: &Ask) -> Result<DataClass, DeniedBy> {
+        look(ask, self.config.detectors.as_ref(), self.config.masking.as_ref()).await;
+        Ok(self.facts(ask).await?.class)
+    }
+
     /// Decides on a request: facts, constraints, judgement, plan.
     pub(super) async fn consider(&self, ask: &Ask, exploration: Exploration) -> Result<Considering, DeniedBy> {
         look(ask, self.config.detectors.as_ref(), self.config.masking.as_ref()).await;

@@ -1,11 +1,16 @@
-//! What the router remembers of a conversation, with a local and a hosted model that play scripts.
+//! What the router remembers of a conversation, and what it knows of a request before it judges it, with a local and a hosted
+//! model that play scripts.
 
 use super::bench::{self, HOSTED, LOCAL, chunk, config, half, model};
 use adapters::scripted::{Play, Scripted};
-use policies::Location;
-use router::{Ask, RouterConfig};
+use adapters::{Backend, BackendError, Call, Description, Events, Question};
+use async_trait::async_trait;
+use policies::{Location, Readiness};
+use router::{Ask, Classifier, RouterConfig};
 use serde_json::json;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Prompts of growing need, as the heuristic reads them.
 const GROWING: [&str; 3] = [
@@ -53,4 +58,48 @@ async fn a_conversation_that_creeps_is_judged_anew_once_it_is_far_from_where_it_
     // From there on it is with the hosted model, counted from the need that put it there.
     let (_, route, reason) = bench.ask("r3", GROWING[1], "one").await;
     assert_eq!((route.as_str(), reason.as_str()), ("hosted", "session"));
+}
+
+/// A local model that is asked for its opinion, and counts how often.
+struct Judge(AtomicUsize);
+
+#[async_trait]
+impl Backend for Judge {
+    async fn call(&self, _: Call) -> Result<Events, BackendError> {
+        unreachable!("it judges, and answers nothing")
+    }
+
+    fn readiness(&self) -> Readiness {
+        Readiness::Ready
+    }
+
+    fn describe(&self) -> Description {
+        Scripted::new([]).describe()
+    }
+
+    async fn ask(&self, _: Question) -> Result<f32, BackendError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(0.1)
+    }
+}
+
+/// The page's playground has to know whether it may tell an answer before anybody is asked for one.
+#[tokio::test]
+async fn the_class_of_a_request_is_known_without_asking_the_judge_who_is_asked_once_for_its_answer() {
+    let judge = Arc::new(Judge(AtomicUsize::new(0)));
+    let played = |name: &str, location| {
+        let script = vec![Play::Stream(vec![chunk(name, Some("stop"))], None)];
+        model(name, location, Arc::new(Scripted::new(script)))
+    };
+    let classifier = Classifier::Slm { backend: judge.clone(), deadline: Duration::from_secs(5) };
+    let models = vec![played(LOCAL, Location::Local), played(HOSTED, Location::Hosted)];
+    let bench = bench::Bench::new(RouterConfig { classifier, ..config() }, models, half());
+    let ask = Ask { class: Some("confidential".into()), ..bench::ask("r", GROWING[0], &json!({})) };
+    let class = bench.router.class_of(&ask).await.unwrap();
+    assert_eq!(bench.router.config().classes.name(class), "confidential");
+    assert_eq!(judge.0.load(Ordering::SeqCst), 0);
+    bench.answer(ask).await;
+    assert_eq!(judge.0.load(Ordering::SeqCst), 1);
+    let unknown = Ask { class: Some("secret".into()), ..bench::ask("s", GROWING[0], &json!({})) };
+    assert!(bench.router.class_of(&unknown).await.is_err());
 }
