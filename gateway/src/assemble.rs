@@ -12,11 +12,12 @@ use anyhow::Context;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use policies::{Capabilities, ModelName, NanoDollars, Readiness};
+use router::compare::Side;
 use router::ledger::{KeyBudget, Ledger, LedgerError, NewKey};
 use router::{
-    Affinity, Breaker, BudgetSpec, Budgets, Cascade, Classifier, Control, Drains, Experiment, ExperimentSpec, Fleet,
-    Holdout, Idle, Lane, LimitSpecs, Live, Masking, Model, MoneyRate, Names, Observer, Provider, Risk, RiskGoal,
-    Router, RouterConfig, Scope, Second, Share, Spender, Taint,
+    Affinity, Again, ArmGoal, Breaker, BudgetSpec, Budgets, Cascade, Classifier, Control, Drains, Experiment,
+    ExperimentSpec, Fleet, Holdout, Idle, Lane, LimitSpecs, Live, Masking, Model, MoneyRate, Names, Observer, Provider,
+    Risk, RiskGoal, Router, RouterConfig, Scope, Second, Share, Spender, Taint,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub struct Parts {
     cascade: Arc<Cascade>,
     affinity: Arc<Affinity>,
     taint: Arc<Taint>,
+    again: Arc<Again>,
     /// What experiments remember, by name.
     experiments: Mutex<HashMap<String, Arc<Live>>>,
     names: Arc<Names>,
@@ -47,6 +49,7 @@ pub struct Parts {
 enum Goal {
     Share(f32),
     Risk(RiskGoal),
+    Cut(f32),
 }
 
 /// What a router is put together from, besides settings.
@@ -113,6 +116,7 @@ impl Parts {
         let fresh = Arc::new(match goal {
             Goal::Share(hosted) => Control::from(Share::new(hosted, cold)),
             Goal::Risk(risk) => Control::from(Risk::new(risk, cold)),
+            Goal::Cut(cut) => Control::Cut(cut),
         });
         controls.insert(judge, (goal, fresh.clone()));
         (fresh, true)
@@ -215,7 +219,15 @@ impl Ground {
         for spec in &settings.experiments {
             let key = self.ledger.salt().context("cannot read the key of the experiments from the ledger")?;
             let experiment = self.parts.experiment(&self.ledger, spec, key);
-            experiments.push(Arc::new(experiment.context("cannot read the experiments from the ledger")?));
+            let experiment = experiment.context("cannot read the experiments from the ledger")?;
+            let controls = [Side::Left, Side::Right].map(|arm| {
+                let goal = match spec.kind.arm(arm)?.goal? {
+                    ArmGoal::Share(hosted) => Goal::Share(hosted),
+                    ArmGoal::Cut(cut) => Goal::Cut(cut),
+                };
+                Some(self.parts.control(goal, &format!("experiment {} {arm:?}", spec.name), &classifier).0)
+            });
+            experiments.push(Arc::new(experiment.steered(controls)));
         }
         let config = RouterConfig {
             local,
@@ -240,6 +252,7 @@ impl Ground {
             switch_cost,
             exploration,
             keep_prompts: settings.keep_prompts,
+            again: settings.implicit.map(|spec| (spec, self.parts.again.clone())),
             experiments,
             baseline,
             local_cost: settings.local_cost,

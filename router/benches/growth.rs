@@ -82,6 +82,7 @@ fn request(open: &AttemptOpen) -> RequestRecord {
         cascade: None,
         judgement: None,
         arm: None,
+        placed: None,
     }
 }
 

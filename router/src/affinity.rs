@@ -13,7 +13,7 @@
 use crate::ask::Ask;
 use adapters::wire::Role;
 use parking_lot::Mutex;
-use policies::{Facts, Kept};
+use policies::Kept;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -48,19 +48,24 @@ pub(crate) struct Conversation {
 
 impl Conversation {
     /// The conversation that a request belongs to; `None` where it has no beginning.
-    pub(crate) fn of(ask: &Ask, facts: &Facts) -> Option<Self> {
-        let tenant = facts.principal.key.as_ref().map_or("", |key| key.as_str());
+    pub(crate) fn of(ask: &Ask) -> Option<Self> {
+        let tenant = ask.principal.key.as_ref().map_or("", |key| key.as_str());
         let seed = XxHash3_64::oneshot(tenant.as_bytes());
-        if let Some(session) = &facts.session {
+        if let Some(session) = &ask.session {
             let digest = XxHash3_64::oneshot_with_seed(seed ^ 1, session.as_str().as_bytes());
             return Some(Self { digest, under_way: true });
         }
-        let messages = ask.request.view.messages();
+        let messages = ask.came().view.messages();
         let first = messages.iter().position(|message| message.role == Role::User)?;
         let digest = messages[..=first].iter().fold(seed, |digest, message| {
             XxHash3_64::oneshot_with_seed(digest.wrapping_add(message.role as u64), message.text.0.as_bytes())
         });
         Some(Self { digest, under_way: messages[first..].iter().any(|message| message.role == Role::Assistant) })
+    }
+
+    /// Whether there may be an earlier answer in it.
+    pub(crate) fn is_under_way(self) -> bool {
+        self.under_way
     }
 
     /// What tells it from others.

@@ -60,6 +60,11 @@ impl Ask {
         estimate(&self.request, messages.len() as u64, pictures).likely
     }
 
+    /// The request as the client sent it: without the system prompt that an experiment put into it.
+    pub(crate) fn came(&self) -> &Arc<WireRequest> {
+        self.looked.came().unwrap_or(&self.request)
+    }
+
     /// The tokens that it counts for at a rate limit until its answer has ended.
     pub fn tokens_wanted(&self) -> TokensWanted {
         let view = &self.request.view;
@@ -82,7 +87,10 @@ pub(crate) fn facts(
     (default_class, matchers): (&str, &[ClassMatcher]),
 ) -> Result<Facts, ResidencyError> {
     let view = &ask.request.view;
-    let meant = matchers.iter().filter(|matcher| matcher.takes(&ask.principal, &ask.tags, view.instructions()));
+    // What the client's own instructions mean goes on holding where an experiment put others in their place.
+    let own = ask.looked.came().map(|came| &came.view);
+    let instructions = || view.instructions().chain(own.iter().flat_map(|own| own.instructions()));
+    let meant = matchers.iter().filter(|matcher| matcher.takes(&ask.principal, &ask.tags, instructions()));
     // Names are checked with the configuration; one that is unknown all the same is as sensitive as can be.
     let floor = meant.map(|matcher| classes.named(&matcher.class).unwrap_or_else(|_| classes.highest())).max();
     let named = ask.class.as_deref().map(|name| classes.named(name)).transpose()?;

@@ -46,9 +46,9 @@ impl Holdout {
     }
 
     /// The session of a request, with its draw.
-    pub(crate) fn draw(&self, ask: &Ask, facts: &Facts) -> Drawn {
-        let tenant = facts.principal.key.as_ref().map_or("", |key| key.as_str());
-        match (&facts.session, Conversation::of(ask, facts)) {
+    pub(crate) fn draw(&self, ask: &Ask) -> Drawn {
+        let tenant = ask.principal.key.as_ref().map_or("", |key| key.as_str());
+        match (&ask.session, Conversation::of(ask)) {
             (Some(session), _) => self.drawn(b's', tenant, session.as_str().as_bytes()),
             (None, Some(conversation)) => self.drawn(b'c', tenant, &conversation.digest().to_le_bytes()),
             (None, None) => self.drawn(b'r', tenant, ask.id.as_str().as_bytes()),
@@ -56,8 +56,8 @@ impl Holdout {
     }
 
     /// The session of a request, as a keyed digest.
-    pub(crate) fn session_of(&self, ask: &Ask, facts: &Facts) -> String {
-        self.draw(ask, facts).session
+    pub(crate) fn session_of(&self, ask: &Ask) -> String {
+        self.draw(ask).session
     }
 
     fn drawn(&self, kind: u8, tenant: &str, whom: &[u8]) -> Drawn {

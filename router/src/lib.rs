@@ -6,6 +6,7 @@
 //! **What it does not know.** No HTTP server, no status codes, no configuration files.
 
 mod affinity;
+mod again;
 mod ask;
 pub mod audit;
 mod budgets;
@@ -33,6 +34,7 @@ mod taint;
 mod tool_loop;
 
 pub use affinity::Affinity;
+pub use again::{Again, AgainSpec, REASK, REGENERATE};
 pub use ask::{Ask, endpoint_word};
 pub use budgets::{BudgetSpec, BudgetState, Budgets, Calendar, Keeper, Scope, Window};
 pub use classify::{
@@ -43,7 +45,10 @@ pub use execute::{
     Answer, AnswerBody, AnswerStream, Cascade, CascadeConfig, Denied, DeniedBy, Drains, Explanation, Head, Piece,
     Router, RouterConfig, Side, SideAnswer, SideFailure,
 };
-pub use experiment::{AT_ONCE, Assessment, Experiment, ExperimentSpec, Live, PairJudge, Trial, assess, split};
+pub use experiment::{
+    AT_ONCE, ArmGoal, ArmSpec, Assessment, Experiment, ExperimentSpec, Live, PairJudge, SystemPrompt, Trial, assess,
+    split,
+};
 pub use fleet::{Fleet, Model, Provider};
 pub use health::Breaker;
 pub use holdout::Holdout;

@@ -8,6 +8,7 @@
 //! known to be harmless.
 
 use crate::ask::Ask;
+use crate::experiment::{Drawn, Enrolled};
 use crate::masking::{self, Mask, Masking, mask};
 use crate::taint::Left;
 use adapters::wire::{Content, WireRequest};
@@ -32,6 +33,10 @@ struct Seen {
     mask: OnceLock<Arc<Mask>>,
     /// The class that earlier turns of its session left to it.
     before: OnceLock<Left>,
+    /// What an experiment makes of it, once somebody asked.
+    enrolled: OnceLock<Option<Enrolled>>,
+    /// The request as it came, where an experiment put another system prompt into it.
+    came: OnceLock<Arc<WireRequest>>,
 }
 
 // === impl Looked ===
@@ -85,6 +90,28 @@ impl Looked {
     /// What takes the values out of it.
     pub(crate) fn mask(&self) -> Option<&Arc<Mask>> {
         self.0.mask.get()
+    }
+
+    /// For a request that an experiment made of the one that came; `drawn`: the arm that it is in already.
+    pub(crate) fn of(came: Arc<WireRequest>, drawn: Option<Drawn>) -> Self {
+        let seen = Seen { enrolled: OnceLock::from(drawn.map(Enrolled::already)), ..Seen::default() };
+        seen.came.get_or_init(|| came);
+        Self(Arc::new(seen))
+    }
+
+    /// The request as it came, where it was changed.
+    pub(crate) fn came(&self) -> Option<&Arc<WireRequest>> {
+        self.0.came.get()
+    }
+
+    /// What an experiment makes of it; `make` is asked once.
+    pub(crate) fn enrolled(&self, make: impl FnOnce() -> Option<Enrolled>) -> Option<&Enrolled> {
+        self.0.enrolled.get_or_init(make).as_ref()
+    }
+
+    /// The arm that it was drawn for, where somebody drew.
+    pub(crate) fn drawn(&self) -> Option<&Drawn> {
+        self.0.enrolled.get()?.as_ref().map(Enrolled::drawn)
     }
 
     /// Notes the class that earlier turns left to it.

@@ -15,7 +15,7 @@
 use crate::ask::Ask;
 use crate::budgets::Hold;
 use crate::compare::Side;
-use crate::execute::Router;
+use crate::execute::{Later, Router};
 use crate::experiment::{Experiment, Held, PairJudge, judged, slices_of};
 use crate::fleet::{Model, local_cost};
 use crate::learn::traffic::{SHADOW, SHADOW_BY_MODEL};
@@ -62,12 +62,22 @@ struct Copied {
 }
 
 /// A shadow that will run when the client has its answer; dropped without running it costs nothing.
-pub(crate) struct ShadowSeed {
+pub(crate) enum ShadowSeed {
+    /// Everything that it takes is set aside.
+    Prepared(Box<Prepared>),
+    /// It is another request, under another system prompt, and prepared when it runs.
+    Later(Box<Later>),
+}
+
+/// A copy that may be made.
+pub(crate) struct Prepared {
     pub(crate) experiment: Arc<Experiment>,
     pub(crate) router: Arc<Router>,
     /// The model in question and the one that it is compared with; one of them served.
     pub(crate) sides: [ModelName; 2],
     pub(crate) served: ModelName,
+    /// The digest of the system prompt that the model in question gets in place of the request's own.
+    pub(crate) prompt: Option<String>,
     pub(crate) ask: Ask,
     pub(crate) facts: Facts,
     /// Money of the experiment's day.
@@ -114,7 +124,29 @@ impl Ended {
 
 // === impl ShadowSeed ===
 
-impl Drop for ShadowSeed {
+impl ShadowSeed {
+    /// Answers in the background.
+    pub(crate) fn run(self, served_text: String) {
+        match self {
+            Self::Prepared(prepared) => {
+                let tasks = prepared.tasks.clone();
+                tasks.spawn(async move { prepared.answer(served_text).await });
+            }
+            Self::Later(later) => {
+                let tasks = later.tasks();
+                tasks.spawn(async move {
+                    if let Some(prepared) = later.prepare().await {
+                        Box::pin(prepared.answer(served_text)).await;
+                    }
+                });
+            }
+        }
+    }
+}
+
+// === impl Prepared ===
+
+impl Drop for Prepared {
     fn drop(&mut self) {
         if let Some(hold) = self.hold.take() {
             hold.settle(Amount::default());
@@ -125,13 +157,7 @@ impl Drop for ShadowSeed {
     }
 }
 
-impl ShadowSeed {
-    /// Answers in the background.
-    pub(crate) fn run(self, served_text: String) {
-        let tasks = self.tasks.clone();
-        tasks.spawn(async move { self.answer(served_text).await });
-    }
-
+impl Prepared {
     async fn answer(mut self, served_text: String) {
         if !self.in_turn().await || !self.model.provider.breaker.enter() {
             return;
@@ -179,8 +205,12 @@ impl ShadowSeed {
         };
         self.observer.attempt(&closed, worked);
         self.ledger.close_later(closed, None);
-        pair.version = version;
-        let kept = self.mask.as_ref().map_or(&self.request, |mask| &mask.request);
+        // Another prompt is another model, as far as the question is concerned.
+        pair.version = match &self.prompt {
+            Some(prompt) => Some(format!("{} system {prompt}", version.as_deref().unwrap_or("-"))),
+            None => version,
+        };
+        let kept = self.mask.as_ref().map_or(self.ask.came(), |mask| &mask.request);
         let raw = &kept.raw;
         let (served_text, shadow_text) = (Arc::<str>::from(served_text), Arc::<str>::from(seen.text));
         let (served_kept, shadow_kept) = self.concealed(&served_text, &shadow_text).await;

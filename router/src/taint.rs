@@ -66,7 +66,7 @@ impl Taint {
     /// The class that earlier turns left to this one; `None`: nobody knows of any.
     pub(crate) async fn left_to(&self, ask: &Ask, facts: &Facts, classes: &Classes, ledger: &Ledger) -> Option<Left> {
         let session = facts.session.clone()?;
-        let conversation = Conversation::of(ask, facts)?;
+        let conversation = Conversation::of(ask)?;
         if let Some(known) = self.known.lock().get(conversation.digest()) {
             return Some(known.left(classes));
         }
@@ -82,7 +82,7 @@ impl Taint {
 
     /// Takes over the class of a turn that is about to be answered, or refused.
     pub(crate) fn turn(&self, ask: &Ask, facts: &Facts, classes: &Classes) {
-        let Some(conversation) = facts.session.as_ref().and_then(|_| Conversation::of(ask, facts)) else { return };
+        let Some(conversation) = facts.session.as_ref().and_then(|_| Conversation::of(ask)) else { return };
         let masked = facts.classed.masked.as_ref().map_or(facts.class, |masked| masked.class);
         let mut known = self.known.lock();
         let before = known.get(conversation.digest()).map(|names| names.left(classes));

@@ -155,6 +155,7 @@ impl Bench {
             switch_cost: 0.15,
             exploration: 0.5,
             keep_prompts: false,
+            again: None,
             experiments: vec![],
             baseline: None,
             local_cost: None,

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod admin;
+mod arms;
 mod bad_input;
 mod bad_start;
 mod budgets;

@@ -17,6 +17,7 @@ mod seen;
 pub mod sse;
 mod sure;
 mod surface;
+mod system;
 mod walk;
 
 pub use chat::{Format, Message, Prompt, Role, Sampling, Tool, ToolChoice, View, WireRequest};
@@ -31,6 +32,7 @@ pub(crate) use restore::in_error as restored_error;
 pub use seen::{Certainty, Seen, error_in, seen_in_chunk, seen_in_whole, version_in};
 pub(crate) use sure::{ALTERNATIVES, certainty_in, without_logprobs};
 pub use surface::{Door, Face, Telling};
+pub use system::{prompted, under_system};
 
 /// Something in the request is wrong: the client's to mend.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -189,16 +189,21 @@ fn experiment(spec: &ExperimentSpec) -> String {
             let act =
                 spec.act.map_or("results do not act".into(), |slices| format!("opens at most {slices} slices a day"));
             format!(
-                "experiment {name}: shadows {}%, judged by {}, {most}, {act}",
+                "experiment {name}: shadows {}%{}, judged by {}, {most}, {act}",
                 shown(share * 100.0),
+                spec.system.as_ref().map_or(String::new(), |own| format!(" under the system prompt {}", own.digest())),
                 spec.judge.name()
             )
         }
-        Trial::Split { local, ramp, .. } => {
+        Trial::Split { left, arms, ramp, .. } => {
             let ramp = ramp.map_or(String::new(), |(from, over)| {
                 format!(", growing since {from} for {}", humantime::format_duration(over))
             });
-            format!("experiment {name}: {}% of sessions go to the local side{ramp}", shown((local * 100.0) as f32))
+            let [one, other] = arms.each_ref().map(router::ArmSpec::what);
+            let part = shown((left * 100.0) as f32);
+            format!(
+                "experiment {name}: {part}% of sessions are in the left arm ({one}), others in the right one ({other}){ramp}"
+            )
         }
     }
 }

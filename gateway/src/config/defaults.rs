@@ -85,6 +85,10 @@ pub const PROBE_DEADLINE: Duration = Duration::from_millis(60);
 /// The least time that evidence is kept, where it is not kept for ever.
 pub const EVIDENCE_LEAST_AGE: Duration = Duration::from_secs(3_600);
 
+/// `[learning.implicit] window`
+pub const IMPLICIT_WINDOW: Duration = Duration::from_secs(600);
+/// `[learning.implicit] likeness`
+pub const IMPLICIT_LIKENESS: f32 = 0.7;
 /// `[learning.roll_out] part`
 pub const ROLL_OUT_PART: f32 = 0.1;
 /// `[learning.roll_out] margin`

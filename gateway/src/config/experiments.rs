@@ -1,12 +1,15 @@
 //! `[experiments.NAME]`: from what was typed to what it means.
 
+use super::arms::{named_arms, read_arms, read_system};
 use super::providers::Findings;
 use super::settings::{ModelSettings, RouterSettings};
 use super::spec::ExperimentSpec as Typed;
 use policies::{Location, ModelName, Pricing};
 use router::compare::{Question, Rule, judge::RUBRIC};
-use router::{ExperimentSpec, PairJudge, Trial};
+use router::{AgainSpec, ExperimentSpec, PairJudge, Trial};
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
 
 /// The margin where none is typed.
 const MARGIN: f64 = 0.05;
@@ -15,22 +18,31 @@ const ERROR: f64 = 0.05;
 /// The most tokens of a judge where none are typed.
 const JUDGE_TOKENS: u64 = 256;
 
+/// What experiments have to fit to.
+pub(super) struct Beside<'a> {
+    /// All models.
+    pub(super) models: &'a [ModelSettings],
+    /// `[router]`
+    pub(super) router: &'a RouterSettings,
+    /// Where files are named from.
+    pub(super) folder: &'a Path,
+    /// `[learning.implicit]`
+    pub(super) implicit: Option<AgainSpec>,
+    /// Heads are tried on parts of the sessions.
+    pub(super) tries_heads: bool,
+}
+
 pub(super) fn read_experiments(
     specs: &BTreeMap<String, Typed>,
-    models: &[ModelSettings],
-    router: &RouterSettings,
+    beside: &Beside<'_>,
     found: &mut Findings,
 ) -> Vec<ExperimentSpec> {
     let experiments: Vec<ExperimentSpec> = specs
         .iter()
         .filter_map(|(name, typed)| {
             let mut wrong = Vec::new();
-            let read = read(name, typed, models, &mut wrong);
+            let read = read(name, typed, beside, &mut wrong);
             found.problems.extend(wrong.into_iter().map(|what| format!("`experiments.{name}`: {what}")));
-            let kind = &read.as_ref()?.kind;
-            if matches!(kind, Trial::Split { .. }) && (router.local.is_empty() || router.hosted.is_empty()) {
-                found.problems.push(format!("`experiments.{name}`: a split needs models on both sides of `[router]`"));
-            }
             read
         })
         .collect();
@@ -46,7 +58,8 @@ pub(super) fn read_experiments(
     experiments
 }
 
-fn read(name: &str, typed: &Typed, models: &[ModelSettings], wrong: &mut Vec<String>) -> Option<ExperimentSpec> {
+fn read(name: &str, typed: &Typed, beside: &Beside<'_>, wrong: &mut Vec<String>) -> Option<ExperimentSpec> {
+    let models = beside.models;
     let question = Question {
         margin: typed.margin.map_or(MARGIN, |share| f64::from(share.0)),
         error: typed.error.map_or(ERROR, |share| f64::from(share.0)),
@@ -61,9 +74,9 @@ fn read(name: &str, typed: &Typed, models: &[ModelSettings], wrong: &mut Vec<Str
         wrong.push("`share` is missing".into());
         return None;
     };
-    let kind = match typed.kind.as_str() {
-        "shadow" => Trial::Shadow(share),
-        "split" => Trial::Split { local: f64::from(share), by_user: typed.by_user, ramp: ramp(typed, wrong) },
+    let is_split = match typed.kind.as_str() {
+        "shadow" => false,
+        "split" => true,
         "interleave" => {
             wrong.push("`kind`: `interleave` is for evaluation sets; `sluice compare` does it on a file".into());
             return None;
@@ -73,19 +86,18 @@ fn read(name: &str, typed: &Typed, models: &[ModelSettings], wrong: &mut Vec<Str
             return None;
         }
     };
-    let is_split = matches!(kind, Trial::Split { .. });
-    let only_shadow = typed.left.is_some()
-        || typed.right.is_some()
-        || typed.judge.is_some()
-        || typed.max_usd_per_day.is_some()
-        || typed.act
-        || typed.opens_per_day.is_some();
+    let only_shadow =
+        typed.judge.is_some() || typed.max_usd_per_day.is_some() || typed.act || typed.opens_per_day.is_some();
     if is_split && only_shadow {
-        let what = "`left`, `right`, `judge`, `max_usd_per_day`, `act` and `opens_per_day` go with `kind = \"shadow\"`";
-        wrong.push(what.into());
+        wrong.push("`judge`, `max_usd_per_day`, `act` and `opens_per_day` go with `kind = \"shadow\"`".into());
     }
-    if !is_split && (typed.by_user || typed.ramp.is_some() || typed.ramp_from.is_some()) {
-        wrong.push("`by_user`, `ramp` and `ramp_from` go with `kind = \"split\"`".into());
+    if !is_split && (typed.by_user || typed.ramp.is_some() || typed.ramp_from.is_some() || typed.labels.is_some()) {
+        wrong.push("`by_user`, `ramp`, `ramp_from` and `labels` go with `kind = \"split\"`".into());
+    }
+    if !is_split && named_arms(typed) {
+        let what = "`right_system` and thresholds go with `kind = \"split\"`: in a shadow the client's answer is made as \
+                    without it, and two thresholds differ only in who answers";
+        wrong.push(what.into());
     }
     let mut model = |name: &str, key: &str| -> Option<ModelName> {
         let known = models.iter().find(|model| model.name.as_str() == name);
@@ -103,7 +115,7 @@ fn read(name: &str, typed: &Typed, models: &[ModelSettings], wrong: &mut Vec<Str
         }
     };
     if let Some([left, right]) = &sides {
-        if left == right {
+        if left == right && typed.left_system.is_none() && typed.right_system.is_none() {
             wrong.push(format!("`{left}` would be compared with itself"));
         }
         let place = |name: &ModelName| models.iter().find(|model| model.name == *name).map(|model| model.location);
@@ -112,6 +124,15 @@ fn read(name: &str, typed: &Typed, models: &[ModelSettings], wrong: &mut Vec<Str
         }
     }
     let judge = judge(typed, is_split, models, wrong)?;
+    if typed.act && typed.left_system.is_some() {
+        wrong.push("`act` opens slices to the local side as it is, not under `left_system`".into());
+    }
+    let (kind, system) = if is_split {
+        let arms = read_arms(typed, sides.as_ref(), beside, wrong);
+        (Trial::Split { left: f64::from(share), arms, by_user: typed.by_user, ramp: ramp(typed, wrong) }, None)
+    } else {
+        (Trial::Shadow(share), read_system("left_system", typed.left_system.as_deref(), beside.folder, wrong))
+    };
     if typed.act && judge == PairJudge::Nobody {
         wrong.push("`act` needs a `judge`".into());
     }
@@ -123,10 +144,28 @@ fn read(name: &str, typed: &Typed, models: &[ModelSettings], wrong: &mut Vec<Str
         question,
         daily: typed.max_usd_per_day.map(|dollars| dollars.0),
         act: typed.act.then(|| typed.opens_per_day.unwrap_or(1)),
+        system,
+        quiet: quiet(typed, beside.implicit, wrong),
     })
 }
 
-fn ramp(typed: &Typed, wrong: &mut Vec<String>) -> Option<(jiff::Timestamp, std::time::Duration)> {
+/// How long nobody may have asked again, where that counts.
+fn quiet(typed: &Typed, implicit: Option<AgainSpec>, wrong: &mut Vec<String>) -> Option<Duration> {
+    let names = typed.labels.as_ref()?;
+    for name in names.0.iter().filter(|name| !["feedback", "implicit"].contains(&name.as_str())) {
+        wrong.push(format!("`labels`: `{name}` cannot count: known are feedback, implicit"));
+    }
+    if !names.0.iter().any(|name| name == "feedback") {
+        wrong.push("`labels`: `feedback` always counts: a person's word is the measure".into());
+    }
+    let wanted = names.0.iter().any(|name| name == "implicit");
+    if wanted && implicit.is_none() {
+        wrong.push("`labels`: `implicit` needs the section `[learning.implicit]`".into());
+    }
+    implicit.filter(|_| wanted).map(|spec| spec.window)
+}
+
+fn ramp(typed: &Typed, wrong: &mut Vec<String>) -> Option<(jiff::Timestamp, Duration)> {
     match (&typed.ramp_from, typed.ramp) {
         (None, None) => None,
         (Some(from), Some(over)) => match from.parse() {

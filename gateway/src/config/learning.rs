@@ -3,11 +3,12 @@
 use super::defaults;
 use super::providers::Findings;
 use super::settings::RouterSettings;
-use super::spec::{RollOutSpec, RouterSpec};
+use super::spec::{ImplicitSpec, RollOutSpec, RouterSpec};
 use policies::Unsure;
-use router::RiskGoal;
 use router::compare::Question;
 use router::rollout::Bounds;
+use router::{AgainSpec, REASK, REGENERATE, RiskGoal};
+use std::time::Duration;
 
 /// Whose word on answers can be compared.
 const LABELS: [&str; 3] = ["feedback", "shadow", "shadow-model"];
@@ -22,6 +23,7 @@ fn risk_labels(spec: &RouterSpec, found: &mut Findings) -> bool {
                 "a second look is there only for requests near a threshold, and is a guess itself: no risk can be shown by it"
             }
             "shadow-model" => "a model's word is not known to agree with people's: no risk can be shown by it",
+            REASK | REGENERATE | "implicit" => "what a client did next is no word of his: no risk can be shown by it",
             _ => "known are feedback, shadow",
         };
         found.problems.push(format!("`router.risk_labels`: `{name}` cannot count: {why}"));
@@ -48,6 +50,30 @@ pub(super) fn check_shadows(router: &RouterSettings, experiments: &[router::Expe
             capped.name
         ));
     }
+}
+
+/// Reads `[learning.implicit]`.
+pub(super) fn read_implicit(spec: Option<&ImplicitSpec>, found: &mut Findings) -> Option<AgainSpec> {
+    let spec = spec?;
+    let mut wrong = |what: String| found.problems.push(format!("`learning.implicit{what}"));
+    let likeness = spec.likeness.map_or(defaults::IMPLICIT_LIKENESS, |share| share.0);
+    if !(0.3..=1.0).contains(&likeness) {
+        wrong(".likeness` must lie between 30% and 100%: below that any two questions of one subject are alike".into());
+    }
+    let window = spec.window.map_or(defaults::IMPLICIT_WINDOW, |time| time.0);
+    if window.is_zero() || window > Duration::from_secs(86_400) {
+        wrong(".window` must be above 0 and at most 1 day".into());
+    }
+    let names = spec.signals.as_ref().map(|names| names.0.as_slice());
+    for name in names.unwrap_or_default().iter().filter(|name| ![REASK, REGENERATE].contains(&name.as_str())) {
+        wrong(format!(".signals`: `{name}` is unknown; known are {REASK}, {REGENERATE}"));
+    }
+    let wanted = |signal: &str| names.is_none_or(|names| names.iter().any(|name| name == signal));
+    let (reask, regenerate) = (wanted(REASK), wanted(REGENERATE));
+    if !reask && !regenerate {
+        wrong(".signals` names nothing: leave the section out".into());
+    }
+    Some(AgainSpec { window, likeness, reask, regenerate })
 }
 
 /// Reads `[learning.roll_out]`.
@@ -78,6 +104,7 @@ pub(super) fn read_roll_out(
     for label in labels.iter().filter(|label| !LABELS.contains(&label.as_str())) {
         let why = match label.as_str() {
             "cascade" => "a second look speaks only of answers that one of the heads was unsure of".to_owned(),
+            REASK | REGENERATE | "implicit" => "it is only ever a bad mark, so it compares nothing".to_owned(),
             _ => format!("known are {}", LABELS.join(", ")),
         };
         wrong(format!(".labels`: `{label}` cannot count: {why}"));

@@ -6,6 +6,7 @@
 //!
 //! **Failure behaviour.** Every problem that can be found is reported at once; nothing is opened before all is well.
 
+mod arms;
 pub mod budgets;
 mod cascade;
 pub mod defaults;

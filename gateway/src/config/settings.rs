@@ -4,8 +4,8 @@ use super::budgets::read_budgets;
 use super::defaults;
 use super::detectors::read_detectors;
 use super::environment::{Environment, misnamed};
-use super::experiments::read_experiments;
-use super::learning::{check_shadows, read_roll_out};
+use super::experiments::{Beside, read_experiments};
+use super::learning::{check_shadows, read_implicit, read_roll_out};
 use super::load::ConfigError;
 use super::masking::read_masking;
 use super::prices::{PriceSettings, read_prices};
@@ -28,7 +28,7 @@ use policies::{
 use router::ledger::EvidenceRetention;
 use router::probe::Head;
 use router::rollout::Bounds;
-use router::{BudgetSpec, CascadeConfig, ExperimentSpec, LaneRule, MoneyRate, RiskGoal, SharedSpec};
+use router::{AgainSpec, BudgetSpec, CascadeConfig, ExperimentSpec, LaneRule, MoneyRate, RiskGoal, SharedSpec};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -89,6 +89,8 @@ pub struct Settings {
     pub roll_out: Option<Bounds>,
     /// The price table in force.
     pub prices: PriceSettings,
+    /// Whether, and how, a client who asks again is heard.
+    pub implicit: Option<AgainSpec>,
     /// Experiments.
     pub experiments: Vec<ExperimentSpec>,
     /// What the machine of the local models costs.
@@ -280,12 +282,15 @@ impl Settings {
             found.problems.push(format!("`telemetry.otlp_endpoint`: {why}"));
         }
         let local_cost = read_local_cost(&local_cost, &mut found);
-        let experiments = read_experiments(&experiments, &models, &router, &mut found);
+        let implicit = read_implicit(learning.implicit.as_ref(), &mut found);
+        let beside = Beside { models: &models, router: &router, folder, implicit, tries_heads: roll_out.is_some() };
+        let experiments = read_experiments(&experiments, &beside, &mut found);
         check_shadows(&router, &experiments, &mut found);
         let settings = Self {
             server,
             holdout: read_holdout(&savings, local_cost, &mut found),
             budgets,
+            implicit,
             experiments,
             prices,
             local_cost,

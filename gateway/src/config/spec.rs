@@ -11,7 +11,7 @@ pub use router::HeadEntry;
 pub use router::{CascadeMode, CascadeSpec, RouterSpec, RuleSpec, SecondOpinion};
 
 use super::budgets::BudgetEntry;
-use super::units::{Dollars, Names, PerMillion, Share, Size, Thousandths, Time};
+use super::units::{Dollars, Names, Need, PerMillion, Share, Size, Thousandths, Time};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -177,6 +177,20 @@ pub struct LearningSpec {
     pub keep_prompts: Option<bool>,
     /// New heads are promoted and taken back by themselves.
     pub roll_out: Option<RollOutSpec>,
+    /// A client who asks again is heard.
+    pub implicit: Option<ImplicitSpec>,
+}
+
+/// `[learning.implicit]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImplicitSpec {
+    /// How long after an answer its session is listened to; default: 10 minutes.
+    pub window: Option<Time>,
+    /// What is a label: `reask` and `regenerate`; default: both.
+    pub signals: Option<Names>,
+    /// From which resemblance on two turns are nearly the same; default: 70%.
+    pub likeness: Option<Share>,
 }
 
 /// `[learning.roll_out]`
@@ -275,12 +289,26 @@ pub struct PricesSpec {
 pub struct ExperimentSpec {
     /// `shadow` or `split`.
     pub kind: String,
-    /// shadow: the share of requests that the other side answers, too. split: the share of sessions that goes to the local side.
+    /// shadow: the share of requests that are answered twice. split: the share of sessions in the left arm.
     pub share: Option<Share>,
-    /// shadow: the model in question; default: the local side's.
+    /// The model in question; default: the local side's.
     pub left: Option<String>,
-    /// shadow: the model that it is compared with; default: the hosted side's.
+    /// The model that it is compared with; default: the hosted side's.
     pub right: Option<String>,
+    /// A file with the system prompt of the left side; `{system}` in it stands for the request's own. shadow: what the copy gets.
+    pub left_system: Option<PathBuf>,
+    /// split: the same of the right arm; default: the request as it came.
+    pub right_system: Option<PathBuf>,
+    /// split: the share of the left arm's judged requests that goes hosted.
+    pub left_hosted_share: Option<Share>,
+    /// split: the same of the right arm; default: what `[router]` says.
+    pub right_hosted_share: Option<Share>,
+    /// split: from this score on a request of the left arm goes hosted.
+    pub left_cut: Option<Need>,
+    /// split: the same of the right arm.
+    pub right_cut: Option<Need>,
+    /// split: whose word on answers counts: `feedback` (default), and `implicit`.
+    pub labels: Option<Names>,
     /// shadow: `exact`, `normalised`, `numeric`, `schema`, `embedding` (default), `people`, or `model:NAME`.
     pub judge: Option<String>,
     /// What a model judges by.

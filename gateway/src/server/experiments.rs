@@ -17,7 +17,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use policies::{Location, RequestId};
 use router::compare::judge::left_comes_first;
 use router::compare::{Look, Side, Slice};
-use router::ledger::{LedgerError, PairRecord, PairRow, Step, Texts, Vote};
+use router::ledger::{ArmFigures, LedgerError, PairRecord, PairRow, Placed, Step, Texts, Vote};
 use router::{Experiment, Trial, assess, split};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -32,6 +32,10 @@ fn time(us: i64) -> String {
     jiff::Timestamp::from_microsecond(us).map(|at| at.to_string()).unwrap_or_default()
 }
 
+fn micros(time: std::time::Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+}
+
 fn find(app: &Shared, name: &str) -> Result<Arc<Experiment>, Fault> {
     let router = app.router.load();
     let found = router.config().experiments.iter().find(|experiment| experiment.spec.name == name);
@@ -43,17 +47,19 @@ fn head(experiment: &Experiment) -> Value {
     let spec = &experiment.spec;
     let (kind, share) = match &spec.kind {
         Trial::Shadow(share) => ("shadow", f64::from(*share)),
-        Trial::Split { local, .. } => ("split", *local),
+        Trial::Split { left, .. } => ("split", *left),
     };
-    let [left, right] = match &spec.sides {
-        Some([left, right]) => [left.as_str(), right.as_str()],
-        None => [Location::Local.word(), Location::Hosted.word()],
+    let [left, right] = match (&spec.kind, &spec.sides) {
+        (Trial::Split { arms, .. }, _) => arms.each_ref().map(router::ArmSpec::what),
+        (Trial::Shadow(_), Some(sides)) => sides.each_ref().map(ToString::to_string),
+        (Trial::Shadow(_), None) => [Location::Local, Location::Hosted].map(|side| side.word().to_owned()),
     };
     json!({
         "name": spec.name, "kind": kind, "share": share, "left": left, "right": right, "judge": spec.judge.name(),
         "question": spec.question, "max_usd_per_day": spec.daily,
         "spent_today_usd": experiment.live().spent_today(), "act": spec.act.is_some(),
         "opened": experiment.live().opened(),
+        "left_system": spec.system.as_ref().map(router::SystemPrompt::digest),
     })
 }
 
@@ -62,13 +68,19 @@ fn told(app: &super::app::App, experiment: &Experiment, whole: bool) -> Result<V
     let spec = &experiment.spec;
     let mut told = head(experiment);
     if matches!(spec.kind, Trial::Split { .. }) {
-        let marks = app.ledger.marks_of_split()?;
-        let [left, right] = [Location::Local, Location::Hosted]
-            .map(|side| marks.iter().filter(|(of, _)| *of == side).map(|(_, mark)| *mark).collect::<Vec<f64>>());
-        let (verdict, interval) = split(spec.question, &left, &right);
+        let quiet = spec.quiet.map(|window| jiff::Timestamp::now().as_microsecond() - micros(window));
+        let figures = |arm: Side| {
+            let what = spec.kind.arm(arm).map(router::ArmSpec::what).unwrap_or_default();
+            app.ledger.arm_figures(&Placed { experiment: spec.name.clone(), arm, what }, quiet)
+        };
+        let (left, right) = (figures(Side::Left)?, figures(Side::Right)?);
+        let (verdict, interval) = split(spec.question, &left.marks, &right.marks);
         told["verdict"] = json!(verdict);
         told["interval"] = json!(interval);
-        told["labels"] = json!({"left": left.len(), "right": right.len()});
+        told["labels"] = json!({"left": left.marks.len(), "right": right.marks.len()});
+        told["counts"] = json!(if spec.quiet.is_some() { vec!["feedback", "implicit"] } else { vec!["feedback"] });
+        let shown = |arm: ArmFigures| json!({"requests": arm.requests, "hosted": arm.hosted, "cost_usd": arm.cost});
+        told["arms"] = json!({"left": shown(left), "right": shown(right)});
         return Ok(told);
     }
     let rows = app.ledger.pairs_of(&spec.name)?;

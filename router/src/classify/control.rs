@@ -1,4 +1,4 @@
-//! What sets the threshold: a share to keep, or a risk to stay under.
+//! What sets the threshold: a share to keep, a risk to stay under, or a score.
 
 use super::{Label, Risk, RiskState, Share};
 
@@ -9,6 +9,8 @@ pub enum Control {
     Share(Share),
     /// `[router] risk`.
     Risk(Risk),
+    /// A score that an experiment's arm is given.
+    Cut(f32),
 }
 
 // === impl Control ===
@@ -19,6 +21,7 @@ impl Control {
         match self {
             Self::Share(share) => share.threshold(),
             Self::Risk(risk) => risk.threshold(),
+            Self::Cut(cut) => *cut,
         }
     }
 
@@ -28,7 +31,7 @@ impl Control {
     pub fn uncertain(&self, width: f32) -> Option<(f32, f32)> {
         match self {
             Self::Share(share) => share.uncertain(width),
-            Self::Risk(_) => None,
+            Self::Risk(_) | Self::Cut(_) => None,
         }
     }
 
@@ -36,16 +39,16 @@ impl Control {
     pub fn observe(&self, score: f32, hosted: bool) {
         match self {
             Self::Share(share) => share.observe(score, hosted),
-            // A risk is learnt from labels, not from scores.
-            Self::Risk(_) => {}
+            // A risk is learnt from labels, not from scores, and a cut not at all.
+            Self::Risk(_) | Self::Cut(_) => {}
         }
     }
 
-    /// Aims at another share (0 to 1); a risk aims at none.
+    /// Aims at another share (0 to 1); a risk and a cut aim at none.
     pub fn aim(&self, goal: f32) {
         match self {
             Self::Share(share) => share.aim(goal),
-            Self::Risk(_) => {}
+            Self::Risk(_) | Self::Cut(_) => {}
         }
     }
 
@@ -62,7 +65,7 @@ impl Control {
     /// Takes a label into account; gives the new state where a risk is kept.
     pub fn learn(&self, label: Label) -> Option<RiskState> {
         match self {
-            Self::Share(_) => None,
+            Self::Share(_) | Self::Cut(_) => None,
             Self::Risk(risk) => Some(risk.learn(label)),
         }
     }
@@ -70,7 +73,7 @@ impl Control {
     /// Where the risk stands, if one is kept.
     pub fn risk(&self) -> Option<RiskState> {
         match self {
-            Self::Share(_) => None,
+            Self::Share(_) | Self::Cut(_) => None,
             Self::Risk(risk) => Some(risk.state()),
         }
     }

@@ -1,15 +1,19 @@
 //! What is thought of a request before anything is dialled.
 
 use super::answer::DeniedBy;
+use super::settings::RouterConfig;
+use super::story;
 use super::walk::Router;
 use crate::affinity::Conversation;
 use crate::ask::{Ask, facts};
 use crate::classify::{Classifier, Control, Evidence};
-use crate::ledger::ArmRecord;
+use crate::compare;
+use crate::experiment::{Drawn, enrolled};
+use crate::ledger::{ArmRecord, Placed};
 use crate::look::look;
 use policies::{
-    BudgetView, Choice, DataClass, Exploration, Facts, Pricing, Refusal, RoutingDecision, Side, Sink, Steering, World,
-    admit, decide,
+    BudgetView, Choice, DataClass, Exploration, Facts, Location, ModelName, Pricing, Refusal, RoutingDecision, Side, Sink,
+    Steering, World, admit, decide,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +42,8 @@ pub(super) struct Considering {
     pub(super) near: Option<String>,
     /// The arm that the request is in, where sessions are held out.
     pub(super) arm: Option<Box<ArmRecord>>,
+    /// The arm of an experiment that it counts for.
+    pub(super) placed: Option<Placed>,
 }
 
 // === impl Seat ===
@@ -46,6 +52,13 @@ impl Seat {
     pub(super) fn new(classifier: Classifier, share: Arc<Control>, lane: &str) -> Self {
         let judge = format!("{classifier:?}").into();
         Self { classifier, share, judge, lane: lane.into() }
+    }
+
+    /// Who judges, outside of lanes, in the arms of a split that have thresholds of their own.
+    pub(super) fn of_arms(config: &RouterConfig) -> Vec<(compare::Side, Arc<Self>)> {
+        let control = |arm| config.experiments.iter().find_map(|experiment| experiment.control(arm)).cloned();
+        let seat = |arm| Some((arm, Arc::new(Self::new(config.classifier.clone(), control(arm)?, ""))));
+        [compare::Side::Left, compare::Side::Right].into_iter().filter_map(seat).collect()
     }
 }
 
@@ -62,6 +75,15 @@ impl Router {
         Ok(self.facts(ask).await?.class)
     }
 
+    /// The decision for a request: nothing is dialled but the judge, nothing charged, nothing remembered.
+    ///
+    /// The text is JSON, the same that the record keeps ([`story::Explanation`]).
+    pub async fn explain(&self, ask: &Ask) -> Result<String, DeniedBy> {
+        let ask = &*enrolled(&self.config.experiments, ask);
+        let Considering { facts, outcome, placed, .. } = self.consider(ask, Exploration::default()).await?;
+        Ok(story::Explanation::new(&facts, &self.config.classes, &outcome, placed.as_ref()).text())
+    }
+
     /// Decides on a request: facts, constraints, judgement, plan.
     pub(super) async fn consider(&self, ask: &Ask, exploration: Exploration) -> Result<Considering, DeniedBy> {
         look(ask, self.config.detectors.as_ref(), self.config.masking.as_ref()).await;
@@ -72,20 +94,29 @@ impl Router {
             return Err(DeniedBy::UnknownModel(model.to_string()));
         }
         let lane = self.lanes.iter().find(|(rule, _)| rule.takes(&facts, &ask.id));
-        let seat = lane.map_or(&self.usual, |(_, seat)| seat);
+        let drawn_arm = ask.looked.drawn();
+        let own = drawn_arm.and_then(|drawn| self.arms.iter().find(|(of, _)| *of == drawn.arm));
+        let usual = own.map_or(&self.usual, |(_, seat)| seat);
+        let seat = lane.map_or(usual, |(_, seat)| seat);
         // A side that is kept whatever the score says would not be what a risk was tested for.
         let remembered = self.config.switch_cost > 0.0 && facts.choice == Choice::Auto && !seat.share.keeps_a_risk();
-        let conversation = remembered.then(|| Conversation::of(ask, &facts)).flatten();
+        let conversation = remembered.then(|| Conversation::of(ask)).flatten();
         let mut world = self.world(&facts, &seat.share);
         world.steering.exploration = exploration;
         world.steering.kept =
             conversation.and_then(|conversation| self.config.affinity.kept(conversation, Instant::now()));
-        let drawn = self.config.holdout.as_ref().map(|holdout| holdout.draw(ask, &facts));
+        let drawn = self.config.holdout.as_ref().map(|holdout| holdout.draw(ask));
         world.steering.holdout = drawn.as_ref().is_some_and(|drawn| drawn.held_out);
         let experiments = &self.config.experiments;
-        let split = experiments.iter().find_map(|experiment| experiment.arm(ask, &facts));
+        let arm = drawn_arm.map(Drawn::spec);
+        let split = arm.and_then(|arm| arm.side);
         let opened = || experiments.iter().any(|experiment| experiment.opens(ask, &facts)).then_some(Side::Local);
         world.steering.experiment = split.or_else(opened);
+        if let Some(model) = arm.and_then(|arm| arm.model.as_ref()) {
+            for list in [&mut world.local, &mut world.hosted] {
+                put_first(list, model);
+            }
+        }
         let admission = admit(&facts, &world);
         let judging = Instant::now();
         let judgement = if admission.needs_judgement() {
@@ -104,12 +135,30 @@ impl Router {
         };
         // An upper bound: the machine may have done something else meanwhile.
         let judging = judgement.as_ref().and(self.config.local_cost).and_then(|cost| cost.of(judging.elapsed()).ok());
-        let arm = drawn.map(|drawn| drawn.arm(admission.closed(), &facts, judging));
+        let held_out = drawn.map(|drawn| drawn.arm(admission.closed(), &facts, judging));
         let (signals, evidence) = judgement.map(|judgement| (judgement.signals, judgement.evidence)).unzip();
         let looked_from = world.steering.uncertain.map(|(from, _)| from);
         let near = nearest(&world.budgets);
         let (outcome, evidence) = (decide(admission, signals), evidence.flatten());
-        Ok(Considering { outcome, facts, seat: seat.clone(), conversation, evidence, looked_from, near, arm })
+        let decision = outcome.as_ref().ok();
+        let placed = drawn_arm.zip(decision);
+        let placed = placed.and_then(|(drawn, decision)| drawn.placed(ask, &facts, decision, lane.is_none()));
+        Ok(Considering {
+            outcome,
+            facts,
+            seat: seat.clone(),
+            conversation,
+            evidence,
+            looked_from,
+            near,
+            arm: held_out,
+            placed,
+        })
+    }
+
+    /// Where the model's provider runs; `None` for an unknown one.
+    pub fn location_of(&self, model: &ModelName) -> Option<Location> {
+        self.fleet.get(model).map(|model| model.provider.location)
     }
 
     /// The facts, with the class that earlier turns left.
@@ -172,6 +221,14 @@ impl Router {
                 experiment: None,
             },
         }
+    }
+}
+
+/// Brings a model to the front of a list that it is in.
+fn put_first(list: &mut Arc<[ModelName]>, model: &ModelName) {
+    if list.contains(model) && list.first() != Some(model) {
+        let others = list.iter().filter(|other| *other != model);
+        *list = std::iter::once(model).chain(others).cloned().collect();
     }
 }
 

@@ -6,6 +6,7 @@ use super::story;
 use super::walk::Router;
 use crate::ask::{Ask, facts};
 use crate::audit::Entry;
+use crate::experiment::enrolled;
 use crate::ledger::RequestRecord;
 use crate::limits::OverLimit;
 use policies::{Constraint, Refusal, admit, decide};
@@ -68,6 +69,7 @@ impl Router {
 
     /// Puts a request that got no answer on record, with the status that the client gets.
     pub fn note_denied(&self, ask: &Ask, denied: &Denied, status: u16) {
+        let ask = &*enrolled(&self.config.experiments, ask);
         let classes = &self.config.classes;
         let read = facts(ask, classes, self.config.least_class());
         // A class that nobody knows: the request is on record under the default one.
@@ -81,7 +83,7 @@ impl Router {
             let admission = admit(&facts, &self.world(&facts, &self.usual.share));
             decide(admission, None)
         });
-        let mut record: RequestRecord = story::record(&ask.id, &facts, &self.config.classes, &outcome);
+        let mut record: RequestRecord = story::record(&ask.id, &facts, &self.config.classes, &outcome, None);
         record.reason = denied.head.reason.clone();
         record.arm = denied.head.arm.clone();
         record.attempts = denied.head.attempts;

@@ -3,9 +3,9 @@
 use super::walk::Router;
 use crate::ask::Ask;
 use crate::classify::{Control, Evidence, RiskState};
-use crate::ledger::{JudgementRecord, LedgerError};
+use crate::ledger::{JudgementRecord, LabelRecord, LedgerError};
 use crate::probe::Reading;
-use policies::{Exploration, Facts, Reason, RoutingDecision, Sink};
+use policies::{Exploration, Facts, Reason, RequestId, RoutingDecision, Sink};
 use std::sync::Arc;
 
 impl Router {
@@ -45,6 +45,21 @@ impl Router {
             evidence: evidence.filter(|_| keep),
             prompt: (keep && self.config.keep_prompts).then(prompt),
         }))
+    }
+
+    /// Keeps what a request says of the answer before it. It counts for no risk, so nobody has to learn from it now.
+    pub(super) fn heard(&self, said: Option<(RequestId, &'static str)>) {
+        let Some((request, source)) = said else { return };
+        self.desk.ledger.label_later(LabelRecord {
+            request,
+            source,
+            at_us: super::story::now_us(),
+            kind: "implicit",
+            value: 0.0,
+            corrected: false,
+            correction: None,
+            comment: None,
+        });
     }
 
     /// What sets the threshold.

@@ -30,6 +30,7 @@ mod words;
 pub(crate) use agree::words;
 pub use answer::{Answer, AnswerBody, AnswerStream, Denied, DeniedBy, Head, Piece};
 pub use cascade::{Cascade, CascadeConfig};
+pub(crate) use copies::Later;
 pub use drain::Drains;
 pub use settings::RouterConfig;
 pub use side::{Side, SideAnswer, SideFailure};

@@ -2,6 +2,7 @@
 
 use super::cascade::CascadeConfig;
 use crate::affinity::Affinity;
+use crate::again::{Again, AgainSpec};
 use crate::classify::{Classifier, Lane, Second, Spender};
 use crate::experiment::Experiment;
 use crate::holdout::Holdout;
@@ -59,6 +60,8 @@ pub struct RouterConfig {
     pub exploration: f32,
     /// The text that was judged is kept on the ledger, to learn from.
     pub keep_prompts: bool,
+    /// Whether, and how, a client who asks again is heard; what was asked outlives a reload.
+    pub again: Option<(AgainSpec, Arc<Again>)>,
     /// Experiments.
     pub experiments: Vec<Arc<Experiment>>,
     /// The hosted model that local answers are compared with; default: the first of `hosted` that has a price.

@@ -3,7 +3,7 @@
 use super::classed::{self, ClassedShown};
 use super::words;
 use crate::ask::endpoint_word;
-use crate::ledger::{Payer, RequestRecord};
+use crate::ledger::{Payer, Placed, RequestRecord};
 use policies::{
     Classes, Considered, Constraint, Facts, Location, ModelName, NanoDollars, Needs, ProviderName, Refusal, RequestId,
     RouteWish, RoutingDecision, SessionId, Signals, Strike, TokenEstimate,
@@ -32,6 +32,8 @@ pub struct Explanation<'a> {
     signals: Option<&'a Signals>,
     facts: FactsShown<'a>,
     refusal: Option<RefusalShown<'a>>,
+    /// The arm that it counts for.
+    experiment: Option<&'a Placed>,
 }
 
 #[derive(Debug, Serialize)]
@@ -80,10 +82,16 @@ struct FactsShown<'a> {
 
 impl<'a> Explanation<'a> {
     /// Tells a decision or a refusal.
-    pub fn new(facts: &'a Facts, classes: &'a Classes, outcome: &'a Result<RoutingDecision, Box<Refusal>>) -> Self {
+    pub fn new(
+        facts: &'a Facts,
+        classes: &'a Classes,
+        outcome: &'a Result<RoutingDecision, Box<Refusal>>,
+        experiment: Option<&'a Placed>,
+    ) -> Self {
         let (told, facts) = (facts, FactsShown::new(facts, classes));
         let mut explanation = words::told(outcome);
         explanation.extend(classed::told(told, classes));
+        explanation.extend(experiment.map(words::placed));
         match outcome {
             Ok(decision) => Self {
                 route: decision.considered.iter().find(|seen| seen.rank == Some(0)).map(|seen| seen.candidate.location),
@@ -97,6 +105,7 @@ impl<'a> Explanation<'a> {
                 signals: decision.signals.as_ref(),
                 facts,
                 refusal: None,
+                experiment,
             },
             Err(refusal) => Self {
                 route: None,
@@ -110,6 +119,7 @@ impl<'a> Explanation<'a> {
                 signals: refusal.signals.as_ref(),
                 facts,
                 refusal: Some(RefusalShown { by: refusal.by, message: &refusal.message }),
+                experiment: None,
             },
         }
     }
@@ -193,6 +203,7 @@ pub(super) fn record(
     facts: &Facts,
     classes: &Classes,
     outcome: &Result<RoutingDecision, Box<Refusal>>,
+    placed: Option<&Placed>,
 ) -> RequestRecord {
     let (reason, signals) = match outcome {
         Ok(decision) => (decision.reason.word(), decision.signals.as_ref()),
@@ -211,10 +222,11 @@ pub(super) fn record(
         score: score(signals),
         status: 0,
         attempts: 0,
-        record: Explanation::new(facts, classes, outcome).text(),
+        record: Explanation::new(facts, classes, outcome, placed).text(),
         cascade: None,
         judgement: None,
         arm: None,
+        placed: None,
     }
 }
 

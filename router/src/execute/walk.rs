@@ -9,14 +9,17 @@ use super::hedge::{Hedge, TakenUp, beside};
 use super::reserve::Entered;
 use super::settings::RouterConfig;
 use super::story;
+use crate::again::Asked;
 use crate::ask::Ask;
 use crate::budgets::{Budgets, Hold};
 use crate::classify::{Control, Lane, LaneRule};
+use crate::compare;
+use crate::experiment::enrolled;
 use crate::fleet::{Fleet, Model};
 use crate::ledger::{AttemptOpen, Ledger, Outcome};
 use crate::observe::Observer;
 use adapters::{BackendError, Call, Kind};
-use policies::{Considered, Exploration, Facts, Location, ModelName, Pricing, Reason, RoutingDecision, Sink};
+use policies::{Considered, Facts, Location, ModelName, Pricing, Reason, RoutingDecision, Sink};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -51,6 +54,8 @@ pub struct Router {
     pub(super) usual: Arc<Seat>,
     /// Who judges in the lanes.
     pub(super) lanes: Vec<(LaneRule, Arc<Seat>)>,
+    /// Who judges, outside of lanes, in the arms of a split that have thresholds of their own.
+    pub(super) arms: Vec<(compare::Side, Arc<Seat>)>,
     pub(super) cascade: Arc<Cascade>,
     pub(super) budgets: Arc<Budgets>,
     pub(super) desk: Desk,
@@ -76,10 +81,11 @@ impl Router {
             (rule, Arc::new(seat))
         });
         let lanes = lanes.collect();
+        let arms = Seat::of_arms(&config);
         let usual = Arc::new(Seat::new(config.classifier.clone(), share, ""));
         let local_cost = config.local_cost;
         let desk = Desk { ledger, observer, tasks, spender, budgets: budgets.clone(), local_cost };
-        Self { config, fleet, usual, lanes, cascade, budgets, desk }
+        Self { config, fleet, usual, lanes, arms, cascade, budgets, desk }
     }
 
     /// Everybody who judges.
@@ -107,19 +113,17 @@ impl Router {
         &self.config
     }
 
-    /// The decision for a request: nothing is dialled but the judge, nothing charged, nothing remembered.
-    ///
-    /// The text is JSON, the same that the record keeps ([`story::Explanation`]).
-    pub async fn explain(&self, ask: &Ask) -> Result<String, DeniedBy> {
-        let considering = self.consider(ask, Exploration::default()).await?;
-        Ok(story::Explanation::new(&considering.facts, &self.config.classes, &considering.outcome).text())
-    }
-
     /// Answers a request.
     ///
     /// # Cancel safety
     /// Dropping the future ends the running attempt as `disconnected`.
     pub async fn answer(self: &Arc<Self>, ask: Ask) -> Result<Answer, Box<Denied>> {
+        let ask = enrolled(&self.config.experiments, &ask).into_owned();
+        let asked = self.config.again.as_ref().and_then(|(spec, again)| {
+            let asked = Asked::of(&ask, Instant::now())?;
+            self.heard(again.heard(*spec, &asked));
+            Some(asked)
+        });
         let until = Instant::now() + WAIT_FOR_HELD;
         let exploration = self.draw();
         let mut refusals = Some(());
@@ -169,7 +173,12 @@ impl Router {
                     self.budgets.released(until.saturating_duration_since(Instant::now())).await;
                 }
                 Err(denied) => return Err(denied),
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    if let (Some((_, again)), Some(asked)) = (&self.config.again, asked) {
+                        again.answered(asked, Instant::now());
+                    }
+                    return Ok(answer);
+                }
             }
         }
     }
@@ -177,9 +186,10 @@ impl Router {
     /// Goes along the plan until somebody answers. Each request's future is moved into its place whole, so that what few
     /// requests need is boxed here, and in what is called.
     async fn walk(self: &Arc<Self>, ask: &Ask, considering: Considering) -> Result<Answer, Box<Denied>> {
-        let Considering { facts, outcome, seat, conversation, evidence, looked_from, near, arm } = considering;
-        let mut record = story::record(&ask.id, &facts, &self.config.classes, &outcome);
+        let Considering { facts, outcome, seat, conversation, evidence, looked_from, near, arm, placed } = considering;
+        let mut record = story::record(&ask.id, &facts, &self.config.classes, &outcome, placed.as_ref());
         record.arm = arm.clone();
+        record.placed = placed.map(Box::new);
         let decision = match outcome {
             Ok(decision) => decision,
             Err(refusal) => {
@@ -376,7 +386,7 @@ impl Router {
             region: model.provider.region.clone(),
             traces: self.config.classes.permit_sink(facts.class, Sink::Traces).ok(),
             masked: masked.map(|masked| self.config.classes.name(masked.class).to_owned()),
-            content: self.desk.ledger.fingerprint(ask.request.raw.body()),
+            content: self.desk.ledger.fingerprint(ask.came().raw.body()),
         }
     }
 
@@ -395,12 +405,4 @@ impl Router {
 /// The targets in order; at the end, for when everybody after a rejected answer fails, the local one again, unwatched.
 fn places(decision: &RoutingDecision) -> impl Iterator<Item = &ModelName> {
     decision.plan.targets().iter().chain(decision.watch.then(|| decision.plan.first()))
-}
-
-/// Which side a model stands on, for those who only know its name.
-impl Router {
-    /// Where the model's provider runs; `None` for an unknown one.
-    pub fn location_of(&self, model: &ModelName) -> Option<Location> {
-        self.fleet.get(model).map(|model| model.provider.location)
-    }
 }

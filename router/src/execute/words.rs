@@ -4,6 +4,8 @@
 //! Made from the decision alone, so that `POST /v1/route`, `sluice explain` and the record say the same; where nothing was
 //! weighed there is nothing to tell but one fixed sentence.
 
+use crate::compare;
+use crate::ledger::Placed;
 use policies::{Considered, Constraint, JudgedBy, Location, Reason, Refusal, RoutingDecision, Signals, Steering};
 use std::borrow::Cow;
 
@@ -75,6 +77,13 @@ fn reason(decision: &RoutingDecision) -> Sentence {
         (Reason::Cascade, _) => "The local answer was looked at, and not found good enough.".into(),
         (Reason::Constraint(constraint), _) => format!("`{}` leaves only {}.", constraint.word(), side(first)).into(),
     }
+}
+
+/// The arm of an experiment that a request is in.
+pub(super) fn placed(placed: &Placed) -> Sentence {
+    let Placed { experiment, arm, what } = placed;
+    let arm = if *arm == compare::Side::Left { "left" } else { "right" };
+    format!("Experiment `{experiment}` has put the session in its {arm} arm: {what}.").into()
 }
 
 /// How a score met the threshold.

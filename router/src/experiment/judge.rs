@@ -77,7 +77,7 @@ pub(crate) async fn judged(
         PairJudge::Nobody => unjudged("people judge"),
         PairJudge::Rule(rule) => {
             let answer = |text: &str| Answer { text: text.to_owned(), tool_calls: None };
-            let schema = match &ask.request.view.format {
+            let schema = match &ask.came().view.format {
                 Format::JsonSchema(schema) => Some(schema.clone()),
                 Format::Text | Format::JsonObject | Format::Regex(_) => None,
             };
@@ -100,7 +100,8 @@ pub(crate) async fn judged(
             if left.trim() == right.trim() {
                 return differ(0.0);
             }
-            let text = ask.request.view.texts().collect::<Vec<_>>().join("\n");
+            // Whatever the sides were told, the question is the client's.
+            let text = ask.came().view.texts().collect::<Vec<_>>().join("\n");
             let mut words = [None; 2];
             let first = usize::from(!left_comes_first(experiment.key(), ask.id.as_str()));
             for (nth, at) in [first, 1 - first].into_iter().enumerate() {

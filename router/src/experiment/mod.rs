@@ -3,8 +3,8 @@
 //! **Shadow.** A share of requests is answered by a second model, too, after the client has its answer ([`crate::shadow`]); the
 //! pair is judged in the background and goes on record.
 //!
-//! **Split.** Sessions are put on a side by a keyed draw ([`crate::compare::arm`]), where every constraint admits both; what
-//! clients say of the answers (`POST /v1/feedback`) compares the sides.
+//! **Split.** Sessions are put in an arm by a keyed draw ([`crate::compare::arm`]); arms differ by side, model, system prompt or
+//! threshold ([`arms`]); what clients say of the answers (`POST /v1/feedback`) compares them.
 //!
 //! **Promise.** The money of an experiment's own calls is capped by the day (UTC) and to the nano-dollar: their most is set aside
 //! before they are dialled, and what a crash left in doubt counts in full. No more than [`AT_ONCE`] calls of an experiment run
@@ -13,19 +13,23 @@
 //! **What acts.** Only with `act = true`: see [`act`].
 
 mod act;
+mod arms;
 mod judge;
 
 pub use act::{Assessment, assess, split};
+pub use arms::{ArmGoal, ArmSpec, SystemPrompt};
+pub(crate) use arms::{Drawn, Enrolled, enrolled};
 pub use judge::PairJudge;
 pub(crate) use judge::judged;
 
 use crate::ask::Ask;
-use crate::compare::{Arm, Asked, Purse, Question, Slice, arm};
+use crate::classify::Control;
+use crate::compare::{Asked, Purse, Question, Side, Slice};
 use crate::holdout::Holdout;
 use crate::ledger::{Ledger, LedgerError, Step};
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use policies::{Facts, Location, ModelName, NanoDollars};
+use policies::{Facts, ModelName, NanoDollars};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +56,11 @@ pub struct ExperimentSpec {
     pub daily: Option<NanoDollars>,
     /// How many slices a day may be opened by themselves; `None`: results do not act.
     pub act: Option<u32>,
+    /// Shadow: the system prompt of the model in question.
+    pub system: Option<SystemPrompt>,
+    /// Split: an answer after which so long nobody asked again counts as good, and one after which somebody did as bad, where
+    /// no client said anything of it ([`crate::again`]); `None`: only what clients say counts.
+    pub quiet: Option<Duration>,
 }
 
 /// What an experiment does.
@@ -59,10 +68,12 @@ pub struct ExperimentSpec {
 pub enum Trial {
     /// A share (0 to 1) of requests is answered twice.
     Shadow(f32),
-    /// Sessions are put on a side.
+    /// Sessions are put in an arm.
     Split {
-        /// The share (0 to 1) of sessions that goes to the local side.
-        local: f64,
+        /// The share (0 to 1) of sessions that is in the left one.
+        left: f64,
+        /// What the left and the right one do.
+        arms: Box<[ArmSpec; 2]>,
         /// Users, where they are known, in place of sessions.
         by_user: bool,
         /// Since when, and for how long, the share grows from nothing.
@@ -79,6 +90,8 @@ pub struct Experiment {
     /// The key of its draws.
     draw: Holdout,
     key: [u8; 32],
+    /// What sets the thresholds of its arms, left and right, where they have one of their own.
+    controls: [Option<Arc<Control>>; 2],
 }
 
 /// What an experiment remembers.
@@ -203,7 +216,22 @@ impl Experiment {
     /// An experiment; `key` is the ledger's ([`Ledger::salt`]).
     pub fn new(spec: ExperimentSpec, live: Arc<Live>, key: [u8; 32]) -> Self {
         live.purse.lock().1.set_cap(spec.daily);
-        Self { draw: Holdout::new(0.0, key), spec, live, key }
+        Self { draw: Holdout::new(0.0, key), spec, live, key, controls: [None, None] }
+    }
+
+    /// The same with what sets the thresholds of its arms, left and right; it outlives a reload.
+    #[must_use]
+    pub fn steered(self, controls: [Option<Arc<Control>>; 2]) -> Self {
+        Self { controls, ..self }
+    }
+
+    /// What sets an arm's threshold, where it has one of its own.
+    pub(crate) fn control(&self, arm: Side) -> Option<&Arc<Control>> {
+        match arm {
+            Side::Left => self.controls.first()?.as_ref(),
+            Side::Right => self.controls.last()?.as_ref(),
+            Side::Tie => None,
+        }
     }
 
     /// What it remembers.
@@ -221,22 +249,6 @@ impl Experiment {
         matches!(self.spec.kind, Trial::Shadow(share) if rand::random::<f32>() < share)
     }
 
-    /// The side that a request's session is put on, where this is a split.
-    pub(crate) fn arm(&self, ask: &Ask, facts: &Facts) -> Option<Location> {
-        let Trial::Split { local, by_user, ramp } = &self.spec.kind else { return None };
-        let user = facts.principal.user.as_ref().filter(|_| *by_user);
-        let session = user.map_or_else(|| self.draw.session_of(ask, facts), |user| format!("user {user}"));
-        let grown = ramp.map_or(1.0, |(since, over)| {
-            let gone = Timestamp::now().duration_since(since).as_secs_f64();
-            (gone / over.as_secs_f64().max(1.0)).clamp(0.0, 1.0)
-        });
-        let local = local * grown;
-        let arms = [(Location::Local, local), (Location::Hosted, 1.0 - local)];
-        let named = arms.map(|(side, weight)| Arm { name: format!("{} {side}", self.spec.name), weight });
-        let drawn = arm(&named, &self.key, &session)?;
-        arms.iter().zip(&named).find(|(_, arm)| *arm == drawn).map(|((side, _), _)| *side)
-    }
-
     /// Whether what was shown puts a request on the left side.
     pub(crate) fn opens(&self, ask: &Ask, facts: &Facts) -> bool {
         if self.spec.act.is_none() || self.live.slices.lock().opened.is_empty() {
@@ -251,9 +263,10 @@ impl Experiment {
 
 /// The slices that a request is in.
 pub(crate) fn slices_of(ask: &Ask, facts: &Facts) -> Vec<Slice> {
-    let text = ask.request.view.texts().collect::<Vec<_>>().join("\n");
+    let request = ask.came();
+    let text = request.view.texts().collect::<Vec<_>>().join("\n");
     let key = facts.principal.key_name.as_deref();
-    Asked::of(&ask.request, &text, key, &facts.tags).slices()
+    Asked::of(request, &text, key, &facts.tags).slices()
 }
 
 #[cfg(test)]
@@ -269,6 +282,8 @@ mod tests {
             question: Question { margin: 0.05, error: 0.05 },
             daily: daily.map(NanoDollars),
             act: None,
+            system: None,
+            quiet: None,
         }
     }
 

@@ -5,10 +5,11 @@
 //! | `feedback` | a client rated a local answer (`POST /v1/feedback`): the strong model was needed as much as that was bad. A rating of a hosted answer tells nothing of the local one | a person's word |
 //! | `shadow` | both sides answered, and a rule or the likeness of both texts judged the local answer by the hosted one | a machine's word, of requests drawn whatever their score was |
 //! | `shadow-model` | the same, and a model judged | as good as that model; whether it agrees with people is not looked at here |
+//! | `reask`, `regenerate` | the session asked nearly the same, or the same, again after a local answer ([`crate::again`]) | weak: a guess about a client, and only ever a bad one |
 //! | `cascade` | a second look found the local answer so probably wrong | weak: the guess of a small head, of requests near the threshold only |
 //!
 //! Of a request that several have spoken of the first of the wanted sources counts ([`SOURCES`] is their order of strength). All
-//! but `cascade` are wanted where nobody says otherwise.
+//! but the weak ones are wanted where nobody says otherwise.
 //!
 //! **How likely it was known.** A rated answer is a local one, and the judgement sends the easy ones there: what is known of
 //! hard ones comes from exploration. So rows of `feedback` and `cascade` say with which `propensity` the local side was
@@ -20,6 +21,7 @@
 //! **What it does not do.** No row says that the hosted answer was wrong, too: it is taken as the measure. Such rows are *graded*
 //! (field `need`), and a head that was adapted to them passes the same gate as any other.
 
+use crate::again::{REASK, REGENERATE};
 use crate::ledger::JudgedRow;
 use policies::Location;
 use serde_json::{Value, json};
@@ -50,7 +52,7 @@ pub const SHADOW_BY_MODEL: &str = "shadow-model";
 /// What a second look said.
 pub const CASCADE: &str = "cascade";
 /// All sources of labels, the strongest first.
-pub const SOURCES: [&str; 4] = [FEEDBACK, SHADOW, SHADOW_BY_MODEL, CASCADE];
+pub const SOURCES: [&str; 6] = [FEEDBACK, SHADOW, SHADOW_BY_MODEL, REGENERATE, REASK, CASCADE];
 
 /// Cosines at which a local answer counts as another one altogether, and as the same.
 const OTHER: f32 = 0.5;
@@ -101,8 +103,8 @@ impl Known {
         sources.iter().find_map(|source| {
             let said = || judged.labels.iter().find(|(known, _)| known == source).map(|(_, value)| *value);
             let (value, propensity) = match *source {
-                FEEDBACK if local => (said()?, chance),
-                FEEDBACK => return None,
+                FEEDBACK | REASK | REGENERATE if local => (said()?, chance),
+                FEEDBACK | REASK | REGENERATE => return None,
                 CASCADE => (1.0 - judged.doubt?, chance),
                 _ => (said()?, 1.0),
             };
@@ -237,7 +239,7 @@ mod tests {
 
     #[test]
     fn the_strongest_wanted_word_counts_and_says_how_likely_it_was_to_be_known() {
-        let both = [("feedback", 0.0), ("shadow", 1.0)];
+        let both = [("feedback", 0.0), ("shadow", 1.0), ("reask", 0.0)];
         for (side, sources, expected) in [
             (Location::Local, &SOURCES[..], Some(("feedback", 1.0, 0.125))),
             (Location::Hosted, &SOURCES[..], Some(("shadow", 0.0, 1.0))),
@@ -245,6 +247,8 @@ mod tests {
             (Location::Local, &[CASCADE][..], Some(("cascade", 0.75, 0.125))),
             (Location::Hosted, &[FEEDBACK][..], None),
             (Location::Local, &[SHADOW_BY_MODEL][..], None),
+            (Location::Local, &[REASK, REGENERATE][..], Some(("reask", 1.0, 0.125))),
+            (Location::Hosted, &[REASK][..], None),
         ] {
             let known = Known::of(&judged(side, &both), sources);
             let known = known.map(|known| (known.source, known.need, known.propensity));

@@ -10,7 +10,7 @@ use super::store::{Db, Row, cells};
 use super::writer::Op;
 use super::{Ledger, LedgerError};
 use crate::compare::{Ballot, Side, Slice};
-use policies::{Location, ModelName, NanoDollars, RequestId};
+use policies::{ModelName, NanoDollars, RequestId};
 use serde::Serialize;
 
 /// The tables, as a step of the schema.
@@ -198,21 +198,6 @@ impl Ledger {
                    WHERE p.experiment = ?1 AND a.at_us >= ?2";
         let spent = self.read(|db| db.one(sql, cells![experiment, since_us, FIRST_ATTEMPT], |row| row.get::<u64>(0)));
         spent.map(NanoDollars)
-    }
-
-    /// What was said (0 to 1) of answers that a split put on their side, the oldest first.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub fn marks_of_split(&self) -> Result<Vec<(Location, f64)>, LedgerError> {
-        let sql = "SELECT r.route, min(l.value) FROM labels l JOIN requests r ON r.id = l.request \
-                   WHERE r.reason = 'experiment' AND r.route IS NOT NULL GROUP BY l.request, r.route ORDER BY min(l.at_us)";
-        self.read(|db| {
-            db.query(sql, &[], |row| {
-                let local = row.get::<String>(0)? == Location::Local.word();
-                Ok((if local { Location::Local } else { Location::Hosted }, row.get(1)?))
-            })
-        })
     }
 
     /// Both texts of a pair; `None` where they are not kept any longer.

@@ -51,11 +51,12 @@ pub struct JudgementRecord {
 pub struct LabelRecord {
     /// The request.
     pub request: RequestId,
-    /// Who says so: `feedback`; `shadow` or `shadow-model`, a shadow experiment's judge: by a rule or an embedding, or a model.
+    /// Who says so: `feedback`; `shadow` or `shadow-model`, a shadow experiment's judge: by a rule or an embedding, or a model;
+    /// `reask` or `regenerate`: what the session did next ([`crate::again`]).
     pub source: &'static str,
     /// When it was said, microseconds since 1970.
     pub at_us: i64,
-    /// `up`, `down`, `score` or `correction`; a judge's word is a `verdict`.
+    /// `up`, `down`, `score` or `correction`; a judge's word is a `verdict`, a guess `implicit`.
     pub kind: &'static str,
     /// How good the answer was, 0 to 1; a judge speaks of the local one, beside the hosted one.
     pub value: f32,
@@ -113,6 +114,11 @@ impl Ledger {
     /// Once called, the label is written even if the future is dropped.
     pub async fn label(&self, label: LabelRecord) -> Result<(), LedgerError> {
         self.writer.commit(Op::Label(Box::new(label))).await
+    }
+
+    /// Keeps a label, without waiting.
+    pub fn label_later(&self, label: LabelRecord) {
+        self.writer.push(Op::Label(Box::new(label)), None);
     }
 
     /// The newest labels of local answers that this judge sent there, the oldest first; with `shadows`, what judges of shadow

@@ -1,7 +1,7 @@
 //! What goes when it is too old, or when the file is too large.
 
 use super::store::{Db, cells};
-use super::{LedgerError, Retention, answers, arms, claims, compared, instances, learning};
+use super::{LedgerError, Retention, answers, arms, claims, compared, instances, learning, placed};
 
 /// `kept`: bytes of the file that are never pruned.
 pub(super) fn prune(db: &mut Db, retention: Retention, kept: u64) -> Result<(), LedgerError> {
@@ -41,6 +41,7 @@ fn drop_before(db: &mut Db, at_us: i64) -> Result<(), LedgerError> {
     db.put("DELETE FROM attempts WHERE at_us < ?1 AND outcome IS NOT NULL", cells![at_us])?;
     learning::drop_before(db, at_us)?;
     arms::drop_before(db, at_us)?;
+    placed::drop_before(db, at_us)?;
     compared::drop_before(db, at_us)?;
     db.put("DELETE FROM requests WHERE at_us < ?1", cells![at_us])?;
     db.put("DELETE FROM shadows WHERE at_us < ?1", cells![at_us])

@@ -162,6 +162,7 @@ impl Ledger {
             let (arm, why) = super::arms::shown(db, id)?;
             shown.insert("arm".into(), arm);
             shown.insert("arm_excluded_by".into(), why);
+            shown.insert("experiment".into(), super::placed::shown(db, id)?);
             Ok(Some(Value::Object(shown)))
         })
     }
@@ -212,7 +213,8 @@ impl Ledger {
     pub fn pairs(&self, since_us: i64) -> Result<Vec<Pair>, LedgerError> {
         let sql = "SELECT s.request, s.at_us, r.team, s.prompt, s.served_model, s.served_text, s.shadow_model, \
                    s.shadow_text, a.route FROM shadows s JOIN attempts a ON a.request = s.request AND a.purpose = 'shadow' \
-                   LEFT JOIN requests r ON r.id = s.request WHERE s.shadow_error IS NULL AND s.at_us >= ?1 ORDER BY s.at_us";
+                   JOIN requests r ON r.id = s.request WHERE s.shadow_error IS NULL AND s.at_us >= ?1 \
+                   AND r.route <> a.route ORDER BY s.at_us";
         self.read(|db| {
             db.query(sql, cells![since_us], |row| {
                 let (served, shadow) = ((row.get(4)?, row.get(5)?), (row.get(6)?, row.get(7)?));

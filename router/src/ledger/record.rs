@@ -2,6 +2,7 @@
 
 use super::arms::ArmRecord;
 use super::learning::JudgementRecord;
+use super::placed::Placed;
 use crate::audit::Hash;
 use policies::{
     ClassedBy, Counted, KeyId, ModelName, NanoDollars, Permit, Price, ProviderName, RequestId, SessionId, Usage,
@@ -147,6 +148,8 @@ pub struct RequestRecord {
     pub judgement: Option<Box<JudgementRecord>>,
     /// The arm it is in, where sessions are held out.
     pub arm: Option<Box<ArmRecord>>,
+    /// The arm of an experiment that it counts for.
+    pub placed: Option<Box<Placed>>,
 }
 
 /// Both answers of a shadowed request.

@@ -9,6 +9,7 @@ mod evidence;
 mod find;
 pub(super) mod learning;
 mod model;
+mod placed;
 mod series;
 mod servers;
 

@@ -6,7 +6,7 @@ use super::late::Late;
 use super::learning::{self, LabelRecord};
 use super::record::{AttemptClose, AttemptOpen, Payer, RequestRecord, ShadowRecord};
 use super::store::{Cell, Db, Patience, cells};
-use super::{EvidenceRetention, LedgerError, Retention, arms, claims, compared, instances, prune};
+use super::{EvidenceRetention, LedgerError, Retention, arms, claims, compared, instances, placed, prune};
 use crate::audit;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use policies::{Amount, NanoDollars};
@@ -386,8 +386,11 @@ fn put_request(db: &mut Db, request: &RequestRecord) -> Result<(), LedgerError> 
     if let Some(judgement) = &request.judgement {
         learning::put_judgement(db, request, judgement)?;
     }
-    match &request.arm {
-        Some(arm) => arms::put(db, request, arm),
+    if let Some(arm) = &request.arm {
+        arms::put(db, request, arm)?;
+    }
+    match &request.placed {
+        Some(placed) => placed::put(db, request, placed),
         None => Ok(()),
     }
 }

@@ -186,6 +186,7 @@ pub(crate) fn config() -> RouterConfig {
         switch_cost: 0.0,
         exploration: 0.0,
         keep_prompts: false,
+        again: None,
         experiments: vec![],
         baseline: None,
         local_cost: None,

@@ -237,6 +237,8 @@ impl Stage {
             question: Question { margin: 0.05, error: 0.05 },
             daily: None,
             act: None,
+            system: None,
+            quiet: None,
         });
         let (models, limits) = (vec![local, first, second], limits.into_iter().collect());
         let bench = Bench::shadowed(config, models, half(), limits, shadow);

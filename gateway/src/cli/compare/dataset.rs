@@ -1,6 +1,7 @@
 //! The rows of a dataset: JSON Lines, one request each.
 
 use crate::cli::Failure;
+use adapters::wire::under_system;
 use policies::Endpoint;
 use router::compare::{Expected, Side};
 use serde::Deserialize;
@@ -127,41 +128,19 @@ impl Row {
         Ok(read)
     }
 
-    /// The chat request for a model; `system` is what a side says in place of the row's system prompt ([`prompted`]).
+    /// The chat request for a model; `system` is what a side says in place of the row's system prompt ([`under_system`]).
     pub fn body(&self, model: &str, system: Option<&str>, max_tokens: u64, temperature: Option<f64>) -> Value {
         let mut body = Map::new();
         body.insert("model".into(), model.into());
         body.extend(self.fields.clone());
         if let (Some(system), Some(messages)) = (system, body.get_mut("messages")) {
-            prompted(messages, system);
+            // What could be asked as it stands is a list of messages.
+            let changed = under_system(&messages.to_string(), system).ok();
+            *messages = changed.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         }
         body.insert("max_tokens".into(), max_tokens.into());
         body.extend(temperature.map(|temperature| ("temperature".to_owned(), temperature.into())));
         Value::Object(body)
-    }
-}
-
-/// Where a row's own system prompt goes in a side's.
-const OWN: &str = "{system}";
-
-/// Puts a side's system prompt in place of the messages' own; [`OWN`] in it stands for what they said.
-fn prompted(messages: &mut Value, system: &str) {
-    let Some(messages) = messages.as_array_mut() else { return };
-    let is_system = |message: &Value| matches!(message["role"].as_str(), Some("system" | "developer"));
-    let own: Vec<String> = messages.iter().filter(|message| is_system(message)).map(said).collect();
-    messages.retain(|message| !is_system(message));
-    let text = system.replace(OWN, &own.join("\n"));
-    if !text.trim().is_empty() {
-        messages.insert(0, json!({"role": "system", "content": text.trim()}));
-    }
-}
-
-/// The text of a message: a string, or the text of its parts.
-fn said(message: &Value) -> String {
-    match &message["content"] {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join("\n"),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => String::new(),
     }
 }
 
@@ -219,24 +198,5 @@ mod tests {
             let said = Row::read(line).unwrap_err();
             assert!(said.contains(says), "{line}: {said}");
         }
-    }
-
-    #[test]
-    fn a_sides_system_prompt_takes_the_place_of_the_rows_own_or_contains_it() {
-        let own = json!([
-            {"role": "system", "content": "One."}, {"role": "user", "content": "Hi"},
-            {"role": "developer", "content": [{"type": "text", "text": "Two."}]},
-        ]);
-        let with = |messages: &Value, system: &str| {
-            let mut messages = messages.clone();
-            prompted(&mut messages, system);
-            messages
-        };
-        let system = |text: &str| json!([{"role": "system", "content": text}, {"role": "user", "content": "Hi"}]);
-        assert_eq!(with(&own, "Other."), system("Other."));
-        assert_eq!(with(&own, "First. {system}\n"), system("First. One.\nTwo."));
-        let bare = json!([{"role": "user", "content": "Hi"}]);
-        assert_eq!(with(&bare, "{system}"), bare, "nothing to say is not said");
-        assert_eq!(with(&bare, "Other."), system("Other."));
     }
 }

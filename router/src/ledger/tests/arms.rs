@@ -26,6 +26,7 @@ async fn in_arm(ledger: &Ledger, id: &str, at_us: i64, arm: ArmRecord, cost: u64
         cascade: None,
         judgement: None,
         arm: Some(Box::new(arm)),
+        placed: None,
     };
     let open = Arc::new(AttemptOpen { at_us, ..(*attempt(id, 1)).clone() });
     ledger.close(closed(open, cost), Some(record)).await.unwrap();

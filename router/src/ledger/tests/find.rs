@@ -32,6 +32,7 @@ fn sought(id: &str, at_us: i64, payer: Payer, model: Option<&str>, reason: &str)
         cascade: None,
         judgement: None,
         arm: None,
+        placed: None,
     }
 }
 

@@ -36,6 +36,7 @@ pub(in crate::ledger) async fn judged(
         cascade: None,
         judgement: judgement.map(Box::new),
         arm: None,
+        placed: None,
     };
     let open = Arc::new(AttemptOpen { at_us, payer, route: side, ..(*attempt(id, 1)).clone() });
     ledger.close(closed(open, 1), Some(record)).await.unwrap();
@@ -108,6 +109,10 @@ async fn of_labels_the_last_counts_and_only_those_of_local_answers_speak_of_the_
         ledger.label(label(id, n as i64, 1.0)).await.unwrap();
     }
     ledger.label(label("a", 9, 0.25)).await.unwrap();
+    // Whoever asked again has said nothing.
+    for (source, id) in [(crate::REASK, "d"), (crate::REGENERATE, "a")] {
+        ledger.label(LabelRecord { source, kind: "implicit", ..label(id, 10, 0.0) }).await.unwrap();
+    }
     let expected =
         |id: &str, score, wrong| crate::classify::Label::new(id, score, f32::INFINITY, Some(0.75), 0.125, wrong);
     let labels = ledger.labels("Probe(need-1)", false, 10).unwrap();
