@@ -106,7 +106,9 @@ pub fn start_logs(settings: &TelemetrySettings) -> WorkerGuard {
         .finish(BufWriter::new(std::io::stderr()));
     let base = tracing_subscriber::registry().with(filter);
     let started = match settings.log_format {
-        LogFormat::Json => base.with(tracing_subscriber::fmt::layer().event_format(JsonLines).with_ansi(false).with_writer(writer)).try_init(),
+        LogFormat::Json => base
+            .with(tracing_subscriber::fmt::layer().event_format(JsonLines).with_ansi(false).with_writer(writer))
+            .try_init(),
         LogFormat::Text => {
             let colours = std::io::stderr().is_terminal();
             base.with(tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(writer)).try_init()

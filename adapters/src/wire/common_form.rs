@@ -158,13 +158,28 @@ mod tests {
         let leaf = prop_oneof![Just(Value::Null), any::<i8>().prop_map(Value::from), Just(json!(true)), text];
         leaf.prop_recursive(5, 24, 4, |inner| {
             let key = proptest::sample::select(vec![
-                "choices", "delta", "message", "content", "text", "finish_reason", "usage", "tool_calls", "function",
-                "name", "arguments", "refusal", "reasoning_content", "prompt_tokens", "completion_tokens", "x",
+                "choices",
+                "delta",
+                "message",
+                "content",
+                "text",
+                "finish_reason",
+                "usage",
+                "tool_calls",
+                "function",
+                "name",
+                "arguments",
+                "refusal",
+                "reasoning_content",
+                "prompt_tokens",
+                "completion_tokens",
+                "x",
             ]);
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
-                proptest::collection::vec((key, inner), 0..5)
-                    .prop_map(|fields| Value::Object(fields.into_iter().map(|(key, value)| (key.into(), value)).collect())),
+                proptest::collection::vec((key, inner), 0..5).prop_map(|fields| Value::Object(
+                    fields.into_iter().map(|(key, value)| (key.into(), value)).collect()
+                )),
             ]
         })
     }
@@ -176,7 +191,8 @@ mod tests {
                 json!({"content": values[at], "refusal": values[at + 1], "reasoning_content": values[at + 2],
                     "tool_calls": values[at + 3]})
             };
-            let choice = json!({"delta": message(0), "message": message(4), "text": values[8], "finish_reason": values[9]});
+            let choice =
+                json!({"delta": message(0), "message": message(4), "text": values[8], "finish_reason": values[9]});
             json!({"choices": [choice], "usage": values[10]})
         })
     }

@@ -12,8 +12,8 @@ use crate::experiment::{Drawn, enrolled};
 use crate::ledger::{ArmRecord, Placed};
 use crate::look::look;
 use policies::{
-    BudgetView, Choice, DataClass, Exploration, Facts, Location, ModelName, Pricing, Refusal, RoutingDecision, Side, Sink,
-    Steering, World, admit, decide,
+    BudgetView, Choice, DataClass, Exploration, Facts, Location, ModelName, Pricing, Refusal, RoutingDecision, Side,
+    Sink, Steering, World, admit, decide,
 };
 use std::sync::Arc;
 use std::time::Duration;

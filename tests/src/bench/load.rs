@@ -88,7 +88,8 @@ impl Target {
         let text = String::from_utf8_lossy(&target.request).into_owned();
         let (head, body) = text.split_once("\r\n\r\n").expect("a head");
         let shorter = body.replace(r#""stream_options":{"include_usage":true},"#, "");
-        let head = head.replace(&format!("content-length: {}", body.len()), &format!("content-length: {}", shorter.len()));
+        let head =
+            head.replace(&format!("content-length: {}", body.len()), &format!("content-length: {}", shorter.len()));
         Self { request: format!("{head}\r\n\r\n{shorter}").into_bytes().into(), ..target }
     }
 

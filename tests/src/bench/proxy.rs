@@ -147,10 +147,14 @@ impl Proxy {
 
     /// Attempts and tokens on the ledger.
     pub async fn ledger(&self) -> Option<Value> {
+        self.admin_get("/api/spend?group_by=route").await.map(|spend| spend["total"].clone())
+    }
+
+    /// What the admin listener says.
+    pub async fn admin_get(&self, path: &str) -> Option<Value> {
         let address = self.admin?;
-        let response = client().get(format!("http://{address}/api/spend?group_by=route")).send();
-        let text = response.await.ok()?.text().await.ok()?;
-        serde_json::from_str::<Value>(&text).ok().map(|spend| spend["total"].clone())
+        let text = client().get(format!("http://{address}{path}")).send().await.ok()?.text().await.ok()?;
+        serde_json::from_str::<Value>(&text).ok()
     }
 
     /// A program that listens on one port for everything, once it does.

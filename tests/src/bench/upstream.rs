@@ -25,6 +25,13 @@ pub struct Upstream {
     _tasks: JoinSet<()>,
 }
 
+/// When an answer is sent; back to back unless said.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    before: Duration,
+    between: Duration,
+}
+
 /// The bytes of both answers.
 struct Answers {
     whole: Vec<u8>,
@@ -38,11 +45,20 @@ struct Answers {
 impl Upstream {
     /// Starts on a free port, in tasks of the current runtime.
     pub async fn start() -> Self {
-        Self::paced(Duration::ZERO).await
+        Self::at(Pace::default()).await
     }
 
-    /// The same, with a pause between the events of a stream.
-    pub async fn paced(pause: Duration) -> Self {
+    /// The same; each answer begins so long after its request was read.
+    pub async fn slow(before: Duration) -> Self {
+        Self::at(Pace { before, ..Pace::default() }).await
+    }
+
+    /// The same, with a pause before each event of a stream.
+    pub async fn paced(between: Duration) -> Self {
+        Self::at(Pace { between, ..Pace::default() }).await
+    }
+
+    async fn at(pace: Pace) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let answers = Arc::new(Answers::new());
@@ -51,7 +67,7 @@ impl Upstream {
             let mut connections = JoinSet::new();
             while let Ok((socket, _)) = listener.accept().await {
                 socket.set_nodelay(true).ok();
-                connections.spawn(serve(socket, answers.clone(), pause));
+                connections.spawn(serve(socket, answers.clone(), pace));
                 while connections.try_join_next().is_some() {}
             }
         });
@@ -94,7 +110,7 @@ impl Answers {
     }
 }
 
-async fn serve(mut socket: TcpStream, answers: Arc<Answers>, pause: Duration) {
+async fn serve(mut socket: TcpStream, answers: Arc<Answers>, pace: Pace) {
     let mut reader = Reader::default();
     reader.bytes.reserve(16 << 10);
     loop {
@@ -117,8 +133,11 @@ async fn serve(mut socket: TcpStream, answers: Arc<Answers>, pause: Duration) {
             (false, true) => &answers.stream,
             (false, false) => &answers.whole,
         };
-        let sent = if stream && !pause.is_zero() {
-            slowly(&mut socket, answer, pause).await
+        if !pace.before.is_zero() {
+            tokio::time::sleep(pace.before).await;
+        }
+        let sent = if stream && !pace.between.is_zero() {
+            slowly(&mut socket, answer, pace.between).await
         } else {
             socket.write_all(answer).await
         };

@@ -1,7 +1,7 @@
 //! Benchmarks of the relay, against the built binary: what it costs beside nginx, whether the local model slows hosted
-//! requests, and what it keeps in memory.
+//! requests, whether shadows slow their clients, and what it keeps in memory.
 //!
-//! `relay-bench relay|isolation|memory|streams [--seconds N] [--json FILE]`; the binary is `SLUICE_BIN`, else the release build.
+//! `relay-bench relay|streams|isolation|shadow|memory [--seconds N] [--json FILE]`; the binary is `SLUICE_BIN`, else the release build.
 //! `relay` takes `--only TEXT` (lines whose name contains it) and `--load whole|stream|quiet` as well, for a profiler.
 //! Prints Markdown. Exit status: 0 measured, 1 failed, 64 wrong usage; a missed target is printed, not a failure.
 
@@ -23,6 +23,8 @@ mod proxy;
 mod relay;
 #[path = "../bench/report.rs"]
 mod report;
+#[path = "../bench/shadow.rs"]
+mod shadow;
 #[path = "../bench/streams.rs"]
 mod streams;
 #[path = "../bench/upstream.rs"]
@@ -46,7 +48,7 @@ struct Options {
     load: Option<String>,
 }
 
-const USAGE: &str = "usage: relay-bench relay|isolation|memory|streams [--seconds N] [--json FILE]
+const USAGE: &str = "usage: relay-bench relay|streams|isolation|shadow|memory [--seconds N] [--json FILE]
        relay also: [--only TEXT] [--load whole|stream|quiet]";
 
 // One thread: it shares its core with the senders, and switching between threads is what the generator can least afford.
@@ -63,6 +65,7 @@ async fn main() -> ExitCode {
     let measured = match mode {
         "relay" => relay::run(&options).await,
         "isolation" => isolation::run(&options).await,
+        "shadow" => shadow::run(&options).await,
         "memory" => memory::run(&options).await,
         "streams" => streams::run(&options).await,
         _ => Err(USAGE.to_owned()),
@@ -85,7 +88,7 @@ async fn main() -> ExitCode {
 fn read(arguments: &[String]) -> Result<(&str, Options), String> {
     let mut options = Options { time: Duration::from_secs(5), json: None, only: None, load: None };
     let (mode, rest) = arguments.split_first().ok_or_else(|| "no mode".to_owned())?;
-    if !["relay", "isolation", "memory", "streams"].contains(&mode.as_str()) {
+    if !["relay", "streams", "isolation", "shadow", "memory"].contains(&mode.as_str()) {
         return Err(format!("unknown mode `{mode}`"));
     }
     for pair in rest.chunks(2) {
