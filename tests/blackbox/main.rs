@@ -9,6 +9,7 @@ mod budgets;
 mod canaries;
 mod classifier;
 mod compare;
+mod compare_local;
 mod config;
 mod conformance;
 mod detectors;
