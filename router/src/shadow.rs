@@ -210,7 +210,9 @@ impl Prepared {
             Some(prompt) => Some(format!("{} system {prompt}", version.as_deref().unwrap_or("-"))),
             None => version,
         };
-        let kept = self.mask.as_ref().map_or(self.ask.came(), |mask| &mask.request);
+        // Under another prompt the class is at least that of the request as it came, else only of what was looked at.
+        let asked = if self.prompt.is_some() { self.ask.came() } else { &self.ask.request };
+        let kept = self.mask.as_ref().map_or(asked, |mask| &mask.request);
         let raw = &kept.raw;
         let (served_text, shadow_text) = (Arc::<str>::from(served_text), Arc::<str>::from(seen.text));
         let (served_kept, shadow_kept) = self.concealed(&served_text, &shadow_text).await;

@@ -107,7 +107,7 @@ async fn marks_compare_the_arms_and_those_of_another_prompt_do_not_count() {
         "{}[experiments.x]\nkind = \"split\"\nshare = \"50%\"\nleft_system = \"a.txt\"\nright_system = \"b.txt\"\n",
         two_sides(&hosted, &house)
     );
-    let mut gateway = start(&rest, &[("a.txt", "Be terse."), ("b.txt", "Be kind.")]).await;
+    let gateway = start(&rest, &[("a.txt", "Be terse."), ("b.txt", "Be kind.")]).await;
     let mut marks = [0, 0];
     for n in 0..SESSIONS {
         let told = in_session(&gateway, &chat("auto", EASY), &format!("s{n}")).await;
@@ -119,11 +119,14 @@ async fn marks_compare_the_arms_and_those_of_another_prompt_do_not_count() {
     let told = gateway.api("/api/experiments/x").await;
     assert_eq!((&told["labels"]["left"], &told["labels"]["right"]), (&json!(marks[1]), &json!(marks[0])), "{told}");
     assert!(told["interval"]["low"].as_f64().is_some_and(|low| low < -0.5), "{told}");
-    let folder = gateway.folder.clone();
-    gateway.stop().await;
-    std::fs::write(folder.path().join("a.txt"), "Be terse, really.").expect("written");
-    let gateway = Gateway::serve(folder, &[]).await;
-    let told = gateway.api("/api/experiments/x").await;
+    // A changed file is taken over like a changed configuration.
+    std::fs::write(gateway.folder.path().join("a.txt"), "Be terse, really.").expect("written");
+    let before = told["left"].clone();
+    let told = eventually("the other prompt is in force", async || {
+        let told = gateway.api("/api/experiments/x").await;
+        (told["left"] != before).then_some(told)
+    })
+    .await;
     assert_eq!((&told["labels"]["left"], &told["labels"]["right"]), (&json!(0), &json!(marks[0])), "{told}");
 }
 
@@ -245,11 +248,13 @@ async fn a_shadow_under_another_prompt_asks_the_same_model_again_and_never_the_c
     let rows = gateway.folder.path().join("rows.jsonl");
     gateway.cli(&["classifier", "rows", "--out", &rows.display().to_string()]);
     assert_eq!(std::fs::read_to_string(&rows).expect("rows"), "");
-    // In the house it stays in the house.
+    // Restricted requests have no copy, under whatever prompt.
     let told = gateway.tell_with(&with_system(HARD), &[("x-sluice-data-class", "restricted")]).await;
     assert_eq!(told.said("x-sluice-route"), "local");
-    eventually("the copy was made in the house", async || (house.count() == 4).then_some(())).await;
-    assert_eq!(hosted.count(), 2);
+    assert_eq!(gateway.tell(&with_system(EASY)).await.said("x-sluice-route"), "local");
+    eventually("the next request's copy was made", async || (house.count() >= 5).then_some(())).await;
+    let terse = house.log().iter().filter(|seen| system(&seen.json()).starts_with("Be terse")).count();
+    assert_eq!((terse, house.count(), hosted.count()), (2, 5, 2));
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ fn row(n: usize) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_real_small_model_is_compared_with_a_hosted_one_and_a_killed_run_goes_on_where_it_was() {
-    let rows = size(16, 200);
+    let (rows, killed_after) = size((16, 4), (200, 20));
     let hosted = Upstream::start().await;
     hosted.play("echo", Play::Answer(Manner { repeat: Some(8), ..Manner::default() }));
     let folder = folder(&format!(
@@ -67,11 +67,11 @@ async fn the_real_small_model_is_compared_with_a_hosted_one_and_a_killed_run_goe
         .stderr(Stdio::null())
         .spawn()
         .expect("the binary");
-    eventually("it is in the midst of it", async || (hosted.count() >= rows / 4).then_some(())).await;
+    eventually("it is in the midst of it", async || (hosted.count() >= killed_after).then_some(())).await;
     child.kill().expect("SIGKILL");
     child.wait().expect("its end");
     let before = hosted.count();
-    assert!((rows / 4..rows).contains(&before), "it was killed in the midst: {before}");
+    assert!((killed_after..rows).contains(&before), "it was killed in the midst: {before}");
     assert!(!folder.path().join("rows.compare.html").exists());
 
     let told = run_json(folder.path(), &arguments, "");

@@ -4,7 +4,7 @@ use super::experiments::Beside;
 use super::spec::ExperimentSpec as Typed;
 use policies::{Location, ModelName};
 use router::{ArmGoal, ArmSpec, SystemPrompt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The longest system prompt, in bytes.
 const LONGEST: u64 = 64 << 10;
@@ -33,6 +33,11 @@ pub(super) fn read_system(
             None
         }
     }
+}
+
+/// The files that experiments name.
+pub(super) fn prompt_files<'a>(specs: impl Iterator<Item = &'a Typed>, folder: &Path) -> Vec<PathBuf> {
+    specs.flat_map(|typed| [&typed.left_system, &typed.right_system]).flatten().map(|file| folder.join(file)).collect()
 }
 
 /// Whether anything is typed that only a split's arms have.
@@ -87,9 +92,7 @@ pub(super) fn read_arms(
         wrong.push("`router.risk` sets the threshold itself: arms cannot have another".into());
     }
     if thresholds && router.hosted_rate.is_some() {
-        wrong.push(
-            "a rate of money in `router.hosted_share` moves the threshold itself: arms cannot have another".into(),
-        );
+        wrong.push("`router.hosted_rate` moves the threshold itself: arms cannot have another".into());
     }
     if thresholds && beside.tries_heads {
         wrong.push("`learning.roll_out` compares heads under one threshold: arms cannot have another".into());

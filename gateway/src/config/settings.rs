@@ -1,5 +1,6 @@
 //! The configuration as it is meant: validated, every default filled in.
 
+use super::arms::prompt_files;
 use super::budgets::read_budgets;
 use super::defaults;
 use super::detectors::read_detectors;
@@ -154,7 +155,7 @@ pub struct RouterSettings {
     pub head: Option<Arc<Head>>,
     /// Heads of tenants and of parts of the traffic, each with its file.
     pub lanes: Vec<(LaneRule, Arc<Head>)>,
-    /// The files of all heads: a changed one is taken over like a changed configuration.
+    /// Files of heads, and of experiments' system prompts: taken over when they change.
     pub head_files: Vec<PathBuf>,
     /// How long `probe` may take.
     pub probe_deadline: Duration,
@@ -269,7 +270,8 @@ impl Settings {
         let detectors = read_detectors(&residency, &classes, folder, &mut found);
         let masking = read_masking(residency.masking.as_ref(), detectors.as_deref(), &providers, &mut found);
         let rules = read_rules(&rules, &classes, &models, &mut found);
-        let router = read_router(&router, folder, rules, savings.baseline.as_deref(), &models, &providers, &mut found);
+        let mut router =
+            read_router(&router, folder, rules, savings.baseline.as_deref(), &models, &providers, &mut found);
         let roll_out = read_roll_out(learning.roll_out.as_ref(), &router, &mut found);
         let ledger = read_ledger(&ledger, folder, environment, &mut found);
         let (evidence_key, evidence_keep) = read_evidence(&residency.evidence, folder, &ledger.place, &mut found);
@@ -284,7 +286,9 @@ impl Settings {
         let local_cost = read_local_cost(&local_cost, &mut found);
         let implicit = read_implicit(learning.implicit.as_ref(), &mut found);
         let beside = Beside { models: &models, router: &router, folder, implicit, tries_heads: roll_out.is_some() };
+        let prompts = prompt_files(experiments.values(), folder);
         let experiments = read_experiments(&experiments, &beside, &mut found);
+        router.head_files.extend(prompts);
         check_shadows(&router, &experiments, &mut found);
         let settings = Self {
             server,

@@ -65,7 +65,9 @@ impl Router {
                 return None;
             }
             let place = experiment.live.place()?;
-            let (router, ask, served) = (self.clone(), ask.clone(), served.clone());
+            // Whatever its own system prompt was, and is not any longer: the copy has at least the class that the request had.
+            let class = Some(self.config.classes.name(facts.class).to_owned());
+            let (router, ask, served) = (self.clone(), Ask { class, ..ask.clone() }, served.clone());
             return Some(Box::new(ShadowSeed::Later(Box::new(Later {
                 experiment,
                 router,

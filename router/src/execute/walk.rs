@@ -14,7 +14,7 @@ use crate::ask::Ask;
 use crate::budgets::{Budgets, Hold};
 use crate::classify::{Control, Lane, LaneRule};
 use crate::compare;
-use crate::experiment::enrolled;
+use crate::experiment::enrol;
 use crate::fleet::{Fleet, Model};
 use crate::ledger::{AttemptOpen, Ledger, Outcome};
 use crate::observe::Observer;
@@ -118,7 +118,7 @@ impl Router {
     /// # Cancel safety
     /// Dropping the future ends the running attempt as `disconnected`.
     pub async fn answer(self: &Arc<Self>, ask: Ask) -> Result<Answer, Box<Denied>> {
-        let ask = enrolled(&self.config.experiments, &ask).into_owned();
+        let ask = enrol(&self.config.experiments, ask);
         let asked = self.config.again.as_ref().and_then(|(spec, again)| {
             let asked = Asked::of(&ask, Instant::now())?;
             self.heard(again.heard(*spec, &asked));

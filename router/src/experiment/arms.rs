@@ -205,6 +205,15 @@ pub(crate) fn enrolled<'a>(experiments: &[Arc<Experiment>], ask: &'a Ask) -> Cow
     }
 }
 
+/// The same for a request that is not needed as it was.
+pub(crate) fn enrol(experiments: &[Arc<Experiment>], ask: Ask) -> Ask {
+    let other = match enrolled(experiments, &ask) {
+        Cow::Owned(other) => Some(other),
+        Cow::Borrowed(_) => None,
+    };
+    other.unwrap_or(ask)
+}
+
 impl Enrolled {
     /// One that was drawn before, whose request is what its arm makes of it.
     pub(crate) fn already(drawn: Drawn) -> Self {

@@ -18,7 +18,7 @@ mod judge;
 
 pub use act::{Assessment, assess, split};
 pub use arms::{ArmGoal, ArmSpec, SystemPrompt};
-pub(crate) use arms::{Drawn, Enrolled, enrolled};
+pub(crate) use arms::{Drawn, Enrolled, enrol, enrolled};
 pub use judge::PairJudge;
 pub(crate) use judge::judged;
 
