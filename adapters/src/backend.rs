@@ -65,7 +65,10 @@ pub struct Call {
 
 impl Call {
     /// The second lock: the permit has to be for whoever is about to be called.
-    pub(crate) fn permitted_for(&self, provider: &ProviderName) -> Result<(), BackendError> {
+    ///
+    /// # Errors
+    /// A permit for another provider.
+    pub fn permitted_for(&self, provider: &ProviderName) -> Result<(), BackendError> {
         if self.permit.opens(provider) {
             return Ok(());
         }

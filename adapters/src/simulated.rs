@@ -4,7 +4,7 @@
 //! web page) can be seen. Its prices are made up and marked so on the ledger.
 
 use crate::backend::{Backend, Call, Description, Event, Events};
-use crate::error::BackendError;
+use crate::error::{BackendError, Kind};
 use crate::wire::{Seen, sse};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,6 +23,10 @@ pub struct Simulated;
 #[async_trait]
 impl Backend for Simulated {
     async fn call(&self, call: Call) -> Result<Events, BackendError> {
+        if call.request.endpoint == Endpoint::Embeddings {
+            let why = "the simulated provider makes no embeddings".to_owned();
+            return Err(BackendError::before_send(Kind::Unsupported(why)));
+        }
         let prompt: usize = call.request.view.texts().map(str::len).sum();
         let words: Vec<&str> = ANSWER.split_inclusive(' ').collect();
         let wanted = [call.max_output, call.request.view.sampling.max_tokens].into_iter().flatten().min();
@@ -85,7 +89,7 @@ fn object(
     let kind = match (endpoint, chunk) {
         (Endpoint::Chat, false) => "chat.completion",
         (Endpoint::Chat, true) => "chat.completion.chunk",
-        (Endpoint::Completions, _) => "text_completion",
+        (Endpoint::Completions | Endpoint::Embeddings, _) => "text_completion",
     };
     let message = match text {
         Some(text) => json!({"role": "assistant", "content": text}),
@@ -95,7 +99,7 @@ fn object(
     match (endpoint, chunk) {
         (Endpoint::Chat, false) => choice["message"] = message,
         (Endpoint::Chat, true) => choice["delta"] = message,
-        (Endpoint::Completions, _) => choice["text"] = text.unwrap_or_default().into(),
+        (Endpoint::Completions | Endpoint::Embeddings, _) => choice["text"] = text.unwrap_or_default().into(),
     }
     let mut object = json!({
         "id": format!("simulated-{}", call.id), "object": kind, "created": created, "model": call.model, "choices": [choice],

@@ -15,7 +15,7 @@ use policies::{Capabilities, ModelName, NanoDollars, Readiness};
 use router::compare::Side;
 use router::ledger::{KeyBudget, Ledger, LedgerError, NewKey};
 use router::{
-    Affinity, Again, ArmGoal, Breaker, BudgetSpec, Budgets, Cascade, Classifier, Control, Drains, Experiment,
+    Affinity, Again, ArmGoal, Breaker, BudgetSpec, Budgets, Cascade, Classifier, Control, Drains, Embedder, Experiment,
     ExperimentSpec, Fleet, Holdout, Idle, Lane, LimitSpecs, Live, Masking, Model, MoneyRate, Names, Observer, Provider,
     Risk, RiskGoal, Router, RouterConfig, Scope, Second, Share, Spender, Taint,
 };
@@ -40,8 +40,20 @@ pub struct Parts {
     names: Arc<Names>,
     /// Heads that were rolled out.
     heads: Registry,
-    /// Engines are not started but taken as ready: for `explain`, which loads no model.
-    assumed: bool,
+    /// Who is taken as ready and never started.
+    assumed: Taken,
+}
+
+/// Who is taken as ready and never started.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Taken {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// Engines: for `explain`, which loads no model.
+    Engines,
+    /// Engines and providers behind HTTP: for `replay`, which has nothing to do with how they are now.
+    All,
 }
 
 /// What the threshold serves.
@@ -72,7 +84,12 @@ pub struct Ground {
 impl Parts {
     /// Parts whose engines are taken as ready and are never started.
     pub fn assumed_ready() -> Self {
-        Self { assumed: true, ..Self::default() }
+        Self { assumed: Taken::Engines, ..Self::default() }
+    }
+
+    /// Parts that take everybody as ready and look at nobody.
+    pub fn all_assumed_ready() -> Self {
+        Self { assumed: Taken::All, ..Self::default() }
     }
 
     fn provider(&self, settings: &ProviderSettings) -> anyhow::Result<Provider> {
@@ -84,10 +101,11 @@ impl Parts {
                 Provider { location: settings.location, region: settings.region.clone(), ..provider.clone() };
             return Ok(provider);
         }
-        let backend = if self.assumed && settings.is_engine() {
-            Ok(Arc::new(AssumedEngine) as Arc<dyn Backend>)
-        } else {
-            backend(settings)
+        let assumed = |capabilities| Ok(Arc::new(Assumed(capabilities)) as Arc<dyn Backend>);
+        let backend = match (&settings.kind, self.assumed) {
+            (ProviderKind::Engine(_), Taken::Engines | Taken::All) => assumed(Capabilities::TEXT),
+            (ProviderKind::Hosted(spec), Taken::All) => assumed(spec.capabilities),
+            (_, _) => backend(settings),
         };
         let backend = backend.with_context(|| format!("provider `{}`", settings.name))?;
         let provider = Provider {
@@ -162,6 +180,7 @@ impl Ground {
                 name: model.name.clone(),
                 provider: self.parts.provider(provider)?,
                 upstream: model.upstream.clone(),
+                kind: model.kind,
                 pricing: model.pricing.clone(),
                 context_window: model.context_window,
                 max_output: model.max_output,
@@ -274,11 +293,11 @@ impl Ground {
     }
 }
 
-/// Stands for an engine that was not started.
-struct AssumedEngine;
+/// Stands for somebody who was not started, and can do this.
+struct Assumed(Capabilities);
 
 #[async_trait]
-impl Backend for AssumedEngine {
+impl Backend for Assumed {
     async fn call(&self, _call: Call) -> Result<Events, BackendError> {
         Err(BackendError::before_send(Kind::NotReady("it was not started".into())))
     }
@@ -288,12 +307,7 @@ impl Backend for AssumedEngine {
     }
 
     fn describe(&self) -> Description {
-        Description {
-            capabilities: Capabilities::TEXT,
-            context_window: None,
-            memory_bytes: None,
-            source: "not started".into(),
-        }
+        Description { capabilities: self.0, context_window: None, memory_bytes: None, source: "not started".into() }
     }
 }
 
@@ -324,6 +338,9 @@ fn backend(settings: &ProviderSettings) -> anyhow::Result<Arc<dyn Backend>> {
     match &settings.kind {
         ProviderKind::Hosted(spec) => Ok(Arc::new(Hosted::new(spec.as_ref().clone())?)),
         ProviderKind::Simulated => Ok(Arc::new(Simulated)),
+        ProviderKind::Encoder { queue, queue_wait } => {
+            Ok(Arc::new(Embedder::new(settings.name.clone(), *queue, *queue_wait)?))
+        }
         #[cfg(feature = "local")]
         ProviderKind::Engine(engine) => Ok(adapters::local::LocalEngine::spawn(crate::engine::spec(settings, engine)?)),
         #[cfg(not(feature = "local"))]

@@ -38,6 +38,17 @@ pub struct Capabilities {
     pub several_choices: bool,
 }
 
+/// What a model makes of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelKind {
+    /// An answer: text, calls of tools.
+    #[default]
+    Chat,
+    /// Vectors of texts.
+    Embedding,
+}
+
 /// Whether a candidate can take a request now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readiness {
@@ -65,6 +76,8 @@ pub struct Candidate {
     pub location: Location,
     /// The provider's region, when it was said.
     pub region: Option<String>,
+    /// What it makes of a request.
+    pub kind: ModelKind,
     /// What it can do.
     pub capabilities: Capabilities,
     /// Prompt and answer together, in tokens, when known.

@@ -8,9 +8,9 @@
 //! (wait, pay, shorten, ask for less, ask for another model).
 
 use crate::budget::{Amount, BudgetView, HoldError, Measure, OnExceeded};
-use crate::candidate::{Candidate, Location, Readiness};
+use crate::candidate::{Candidate, Location, ModelKind, Readiness};
 use crate::decide::World;
-use crate::facts::{ClassedBy, Facts, RouteWish};
+use crate::facts::{ClassedBy, Endpoint, Facts, RouteWish};
 use crate::mask::Masked;
 use crate::money::NanoDollars;
 use serde::Serialize;
@@ -195,6 +195,20 @@ fn price(facts: &Facts, world: &World, candidate: &Candidate) -> Option<Strike> 
 }
 
 fn capability(facts: &Facts, candidate: &Candidate) -> Option<Strike> {
+    let misplaced = match (facts.endpoint, candidate.kind) {
+        (Endpoint::Chat | Endpoint::Completions, ModelKind::Chat) | (Endpoint::Embeddings, ModelKind::Embedding) => {
+            None
+        }
+        (Endpoint::Chat | Endpoint::Completions, ModelKind::Embedding) => {
+            Some("makes embeddings and answers nothing: call `/v1/embeddings`")
+        }
+        (Endpoint::Embeddings, ModelKind::Chat) => {
+            Some("makes no embeddings (one that does is marked `kind = \"embedding\"` in the configuration)")
+        }
+    };
+    if let Some(why) = misplaced {
+        return Some(Constraint::Capability.strike(format!("model `{}` {why}", candidate.model)));
+    }
     let (needs, can) = (&facts.needs, &candidate.capabilities);
     let missing = [
         (needs.tools && !can.tools, "tools"),

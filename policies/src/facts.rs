@@ -16,6 +16,8 @@ pub enum Endpoint {
     Chat,
     /// `/v1/completions`
     Completions,
+    /// `/v1/embeddings`
+    Embeddings,
 }
 
 /// What the `model` field asks for.
@@ -62,7 +64,8 @@ pub struct Principal {
 /// How many tokens a prompt has, before anybody tokenised it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct TokenEstimate {
-    /// A number it surely reaches (eight bytes a token).
+    /// A number it surely reaches (eight bytes a token). Where there are several inputs, each with a context of its own, the
+    /// longest one alone.
     pub floor: u64,
     /// The likely number.
     pub likely: u64,

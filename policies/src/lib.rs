@@ -35,7 +35,7 @@ mod steering;
 mod usage;
 
 pub use budget::{Account, Amount, BudgetView, HoldError, Measure, OnExceeded, counts};
-pub use candidate::{Candidate, Capabilities, Location, Readiness, Side};
+pub use candidate::{Candidate, Capabilities, Location, ModelKind, Readiness, Side};
 pub use constraint::{Constraint, Strike, strikes};
 pub use decide::{Admission, Considered, Reason, Refusal, RoutingDecision, World, admit, decide};
 pub use exploration::Exploration;

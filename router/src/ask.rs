@@ -2,7 +2,7 @@
 
 use crate::limits::{Charge, TokensWanted};
 use crate::look::Looked;
-use adapters::wire::{Format, WireRequest};
+use adapters::wire::{Format, Inputs, WireRequest};
 use policies::{
     Choice, ClassMatcher, Classes, Endpoint, Facts, Needs, Principal, RequestId, ResidencyError, RouteWish, SessionId,
     TokenEstimate,
@@ -43,6 +43,8 @@ const USUAL_BYTES: u64 = 4;
 /// Tokens a chat template adds for a message, and for the conversation.
 const TEMPLATE_PER_MESSAGE: u64 = 16;
 const TEMPLATE: u64 = 64;
+/// Tokens an encoder adds to a text at most: marks of its beginning and end.
+const MARKS: u64 = 4;
 /// Tokens a picture can cost at most with the providers of today.
 const PICTURE: u64 = 4_096;
 
@@ -135,6 +137,9 @@ pub(crate) fn facts(
 }
 
 fn estimate(request: &WireRequest, messages: u64, pictures: u64) -> TokenEstimate {
+    if let Some(inputs) = request.view.inputs() {
+        return estimate_inputs(request, inputs);
+    }
     let text: u64 = request.view.texts().map(|text| text.len() as u64).sum();
     let tools = request.raw.field("tools").map_or(0, |tools| tools.len() as u64);
     let template = messages * TEMPLATE_PER_MESSAGE + TEMPLATE;
@@ -147,10 +152,25 @@ fn estimate(request: &WireRequest, messages: u64, pictures: u64) -> TokenEstimat
     }
 }
 
+/// The tokens of what is to be turned into vectors: each input has a context of its own, and all are billed.
+fn estimate_inputs(request: &WireRequest, inputs: &Inputs) -> TokenEstimate {
+    let bytes = || inputs.texts().iter().map(|text| text.0.len() as u64);
+    let given: u64 = inputs.tokens().iter().sum();
+    let longest = bytes().map(|bytes| bytes / MOST_BYTES).chain(inputs.tokens().iter().copied()).max();
+    let marks = (inputs.texts().len() + inputs.tokens().len()) as u64 * MARKS;
+    TokenEstimate {
+        floor: longest.unwrap_or(0),
+        likely: bytes().map(|bytes| bytes.div_ceil(USUAL_BYTES)).sum::<u64>() + given,
+        // A token that was sent has at least a digit and what parts it from the next.
+        ceiling: request.raw.body().len() as u64 + marks,
+    }
+}
+
 /// The endpoint's word on the ledger.
 pub fn endpoint_word(endpoint: Endpoint) -> &'static str {
     match endpoint {
         Endpoint::Chat => "chat",
         Endpoint::Completions => "completions",
+        Endpoint::Embeddings => "embeddings",
     }
 }

@@ -5,7 +5,7 @@ use crate::health::Breaker;
 use crate::idle::Idle;
 use adapters::Backend;
 use policies::{
-    Candidate, Capabilities, LocalCost, Location, ModelName, NanoDollars, Pricing, ProviderName, Readiness,
+    Candidate, Capabilities, LocalCost, Location, ModelKind, ModelName, NanoDollars, Pricing, ProviderName, Readiness,
 };
 use std::collections::HashMap;
 use std::fmt;
@@ -40,6 +40,8 @@ pub struct Model {
     pub provider: Provider,
     /// The provider's own name of it.
     pub upstream: String,
+    /// What it makes of a request.
+    pub kind: ModelKind,
     /// What its tokens cost.
     pub pricing: Pricing,
     /// Its context window, when the configuration or the price table says so.
@@ -81,6 +83,7 @@ impl Model {
             provider: self.provider.name.clone(),
             location: self.provider.location,
             region: self.provider.region.clone(),
+            kind: self.kind,
             capabilities: self.capabilities.unwrap_or(described.capabilities),
             context_window: smaller(self.context_window, described.context_window),
             max_output: self.max_output,

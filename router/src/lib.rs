@@ -12,6 +12,7 @@ pub mod audit;
 mod budgets;
 mod classify;
 pub mod compare;
+mod embedder;
 mod execute;
 mod experiment;
 mod fleet;
@@ -26,6 +27,7 @@ mod masking;
 mod observe;
 pub mod prices;
 pub mod private_text;
+pub mod replay;
 mod replicas;
 pub mod rollout;
 pub mod savings;
@@ -41,9 +43,10 @@ pub use classify::{
     Classifier, Control, Evidence, Label, Lane, LaneRule, MoneyRate, Risk, RiskGoal, RiskState, Second, Share, Spender,
     WINDOW as RISK_WINDOW, encoder, heuristic_need, probe,
 };
+pub use embedder::Embedder;
 pub use execute::{
     Answer, AnswerBody, AnswerStream, Cascade, CascadeConfig, Denied, DeniedBy, Drains, Explanation, Head, Piece,
-    Router, RouterConfig, Side, SideAnswer, SideFailure,
+    Router, RouterConfig, Side, SideAnswer, SideFailure, Spent,
 };
 pub use experiment::{
     AT_ONCE, ArmGoal, ArmSpec, Assessment, Experiment, ExperimentSpec, Live, PairJudge, SystemPrompt, Trial, assess,

@@ -5,9 +5,10 @@
 
 pub mod import;
 
-use policies::{MoneyError, Price, PriceSource, Pricing, Rate};
+use policies::{ModelKind, MoneyError, Price, PriceSource, Pricing, Rate};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub struct Listed {
     pub context_window: Option<u64>,
     /// The most it writes, in tokens.
     pub max_output: Option<u64>,
+    /// What it makes of a request.
+    pub kind: ModelKind,
 }
 
 /// The table, indexed by name.
@@ -53,6 +56,8 @@ struct Entry<'a> {
     input_cost_per_audio_token: Option<&'a RawValue>,
     #[serde(borrow, default)]
     output_cost_per_audio_token: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    mode: Option<Cow<'a, str>>,
     #[serde(default)]
     max_input_tokens: Option<u64>,
     #[serde(default)]
@@ -115,6 +120,7 @@ impl PriceTable {
             pricing: Pricing::Priced(price, PriceSource::Table(self.source.clone())),
             context_window: entry.max_input_tokens,
             max_output: entry.max_output_tokens,
+            kind: entry.kind(),
         })
     }
 
@@ -156,6 +162,17 @@ impl PriceTable {
     }
 }
 
+// === impl Entry ===
+
+impl Entry<'_> {
+    fn kind(&self) -> ModelKind {
+        match self.mode.as_deref() {
+            Some("embedding") => ModelKind::Embedding,
+            Some(_) | None => ModelKind::Chat,
+        }
+    }
+}
+
 fn read_price(entry: &Entry<'_>) -> Result<Option<Price>, MoneyError> {
     let rate = |cell: Option<&RawValue>| -> Result<Option<Rate>, MoneyError> {
         match cell.map(RawValue::get) {
@@ -163,7 +180,12 @@ fn read_price(entry: &Entry<'_>) -> Result<Option<Price>, MoneyError> {
             Some(text) => Rate::per_token(text.trim_matches('"')).map(Some),
         }
     };
-    let (Some(input), Some(output)) = (rate(entry.input_cost_per_token)?, rate(entry.output_cost_per_token)?) else {
+    let output = match rate(entry.output_cost_per_token)? {
+        // It writes nothing.
+        None if entry.kind() == ModelKind::Embedding => Some(Rate(0)),
+        output => output,
+    };
+    let (Some(input), Some(output)) = (rate(entry.input_cost_per_token)?, output) else {
         return Ok(None);
     };
     Ok(Some(Price {
@@ -197,6 +219,10 @@ mod tests {
         assert_eq!((price.input, price.output), (Rate(2_500_000_000), Rate(10_000_000_000)));
         assert_eq!(price.cached_input, Some(Rate(1_250_000_000)));
         assert_eq!(&*source, table.source());
+        let embedding = table.find("text-embedding-3-small").unwrap();
+        assert_eq!((embedding.kind, table.find("gpt-4o").unwrap().kind), (ModelKind::Embedding, ModelKind::Chat));
+        let Pricing::Priced(price, _) = embedding.pricing else { unreachable!("it has a price") };
+        assert_eq!((price.input, price.output), (Rate(20_000_000), Rate(0)));
         assert!(table.find("no-such-model").is_none() && table.find("_meta").is_none());
     }
 

@@ -114,6 +114,7 @@ impl Bench {
                 idle: Idle::default(),
             },
             upstream: name.into(),
+            kind: policies::ModelKind::Chat,
             pricing,
             context_window: None,
             max_output: None,

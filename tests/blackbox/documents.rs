@@ -73,7 +73,7 @@ async fn every_path_in_the_document_is_served_and_its_methods_are_the_only_ones(
             // What is not found has a name in its path; what is malformed needs a body.
             assert_ne!(status, 405, "{method} {path}");
             assert!(status != 404 || path.contains('{'), "{method} {path}: {status}");
-            assert_eq!(status == 501, path == "/v1/embeddings", "{method} {path}: {status}");
+            assert_ne!(status, 501, "{method} {path}");
             if !operations.contains_key("delete") {
                 let response = gateway.client.delete(&url).send().await.expect("an answer");
                 assert_eq!(response.status(), 405, "DELETE {path}");

@@ -93,7 +93,7 @@ async fn paths_and_methods_that_are_not_there_say_so() {
         ("POST", "/v1/models", 405),
         ("GET", "/nothing", 404),
         ("GET", "/v1/models/nobody", 404),
-        ("POST", "/v1/embeddings", 501),
+        ("GET", "/v1/embeddings", 405),
         ("GET", "/v1/responses", 405),
         ("GET", "/api/spend", 404),
         ("GET", "/metrics", 404),

@@ -103,7 +103,7 @@ async fn a_refusal_before_routing_carries_the_same_headers() {
         ("content type", gateway.send("/v1/chat/completions", "{}", &[("content-type", "text/plain")]).await),
         ("too large", gateway.send("/v1/chat/completions", large, &[]).await),
         ("bad header", gateway.tell_with(&chat("big", "x"), &[("x-sluice-route", "moon")]).await),
-        ("not built", gateway.send("/v1/embeddings", "{}", &[]).await),
+        ("no input", gateway.send("/v1/embeddings", r#"{"model": "big"}"#, &[]).await),
         ("unknown path", gateway.get("/v1/nothing").await),
         ("wrong method", gateway.get("/v1/chat/completions").await),
     ] {

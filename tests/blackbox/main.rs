@@ -2,6 +2,7 @@
 
 mod abuse;
 mod admin;
+mod anthropic;
 mod arms;
 mod bad_input;
 mod bad_start;
@@ -16,6 +17,7 @@ mod detectors;
 mod direction;
 mod documents;
 mod drain;
+mod embeddings;
 mod endurance;
 mod errors;
 mod evidence;
@@ -48,6 +50,7 @@ mod private_text;
 mod reconcile;
 mod relay;
 mod relay_forms;
+mod replay;
 mod replicas;
 mod roll_out;
 mod routing;

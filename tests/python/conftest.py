@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 
+import anthropic
 import pytest
 
-from harness import UPSTREAM, Gateway, Upstream
+from harness import PATIENCE, UPSTREAM, Gateway, Upstream
 
 # The official clients read these; the tests say everything themselves, and reach nothing but this machine.
 for name in list(os.environ):
@@ -43,6 +44,14 @@ def gateway(request, tmp_path_factory):
 @pytest.fixture(scope="module")
 def client(gateway):
     with gateway.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def claude(gateway):
+    """The official client of Anthropic."""
+    options = {"base_url": gateway.data, "api_key": "unused", "max_retries": 0, "timeout": PATIENCE}
+    with anthropic.Anthropic(**options) as client:
         yield client
 
 

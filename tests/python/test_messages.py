@@ -8,7 +8,7 @@ from decimal import Decimal
 import anthropic
 import pytest
 
-from harness import INPUT_USD, OUTPUT_USD, PATIENCE, eventually, hosted, house, http, router
+from harness import INPUT_USD, OUTPUT_USD, eventually, hosted, house, http, router
 
 MODELS = {"gpt-4o": "echo", "with-tools": "echo-tools", "slow": "echo-slow"}
 CONFIG = (
@@ -35,13 +35,6 @@ TOOL = {
     "description": "Looks up the weather",
     "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
-
-
-@pytest.fixture(scope="module")
-def claude(gateway):
-    options = {"base_url": gateway.data, "api_key": "unused", "max_retries": 0, "timeout": PATIENCE}
-    with anthropic.Anthropic(**options) as client:
-        yield client
 
 
 def test_a_whole_answer_is_a_message_and_on_the_ledger(claude, gateway, asked):

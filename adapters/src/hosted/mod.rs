@@ -1,8 +1,8 @@
-//! Hosted providers, and servers in the house, that speak OpenAI's HTTP API.
+//! Hosted providers, and servers in the house, that speak OpenAI's HTTP API, or Anthropic's.
 //!
 //! **Promise.** The request reaches the provider as the client sent it, save the fields that Sluice owns (`model`,
-//! `stream`, `stream_options`, a clamped ceiling on output); the answer comes back byte for byte. Nothing of the client's
-//! headers is handed on. A stream that ends without a finish reason and the provider's own `[DONE]` is an error.
+//! `stream`, `stream_options`, a clamped ceiling on output); the answer comes back byte for byte. What goes to a provider that
+//! speaks Anthropic's API is translated, both ways ([`crate::wire::anthropic`]). Nothing of the client's headers is handed on. A stream that ends without a finish reason and the provider's own `[DONE]` is an error.
 //!
 //! **Residency.** A call is sent with a [`Permit`](policies::Permit) for this provider or not at all, and only to addresses
 //! that are its own ([`Reach`]).
@@ -21,6 +21,7 @@ pub use address::Reach;
 
 use crate::backend::{Backend, Call, Description, Events};
 use crate::error::{BackendError, Clock, Kind};
+use crate::wire::anthropic;
 use async_trait::async_trait;
 use bytes::Bytes;
 use house::House;
@@ -61,6 +62,8 @@ pub enum Dialect {
         /// The older form's version.
         api_version: Option<String>,
     },
+    /// `x-api-key`, `BASE/messages`: Anthropic's Messages API.
+    Anthropic,
 }
 
 /// What a provider is.
@@ -137,6 +140,7 @@ impl Hosted {
             let (name, text) = match spec.dialect {
                 Dialect::OpenAi => (AUTHORIZATION, format!("Bearer {}", key.expose())),
                 Dialect::Azure { .. } => (HeaderName::from_static("api-key"), key.expose().to_owned()),
+                Dialect::Anthropic => (HeaderName::from_static("x-api-key"), key.expose().to_owned()),
             };
             let mut value = HeaderValue::from_str(&text).ok()?;
             value.set_sensitive(true);
@@ -166,7 +170,7 @@ impl Hosted {
     async fn send(&self, call: &Call, asked: bool, end: Instant) -> Result<Events, BackendError> {
         let clocks = self.spec.timeouts;
         let url = request::url(&self.spec, call);
-        let body = request::body(&self.spec, call, asked);
+        let body = request::body(&self.spec, call, asked).map_err(BackendError::before_send)?;
         let sending = self.client.post(url).headers(self.headers(call)?).body(body).send();
         let response = match tokio::time::timeout(clocks.connect.max(clocks.first_event), sending).await {
             Err(_) => return Err(BackendError::before_first_event(Kind::Timeout(Clock::FirstEvent))),
@@ -174,9 +178,12 @@ impl Hosted {
             Ok(Ok(response)) => response,
         };
         if !response.status().is_success() {
-            return Err(refused(response, clocks, self.spec.api_key.as_ref()).await);
+            let error = refused(response, clocks, self.spec.api_key.as_ref()).await;
+            return Err(if self.spec.dialect == Dialect::Anthropic { told_as_chat(error) } else { error });
         }
         let reading = match (self.spec.house.is_some() && call.watch, asked) {
+            _ if self.spec.dialect == Dialect::Anthropic => Reading::Message,
+            _ if call.request.endpoint == Endpoint::Embeddings => Reading::Vectors,
             (_, true) => Reading::AndTaken,
             (true, false) => Reading::Certainty,
             (false, false) => Reading::Plain,
@@ -196,6 +203,9 @@ impl Hosted {
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         headers
             .insert(HeaderName::from_static("x-request-id"), HeaderValue::from_str(call.id.as_str()).map_err(unfit)?);
+        if self.spec.dialect == Dialect::Anthropic {
+            headers.insert(HeaderName::from_static("anthropic-version"), HeaderValue::from_static(anthropic::VERSION));
+        }
         if let Some(parent) = &call.traceparent {
             headers.insert(HeaderName::from_static("traceparent"), HeaderValue::from_str(parent).map_err(unfit)?);
         }
@@ -304,6 +314,14 @@ async fn refused(response: reqwest::Response, clocks: Timeouts, key: Option<&Sec
         Ok(Ok(_) | Err(_)) | Err(_) => None,
     };
     BackendError::before_first_event(Kind::Status { status, body, retry_after })
+}
+
+/// An error of Anthropic's API, its body in the form of a chat's.
+fn told_as_chat(mut error: BackendError) -> BackendError {
+    if let Kind::Status { body, .. } = &mut error.kind {
+        *body = body.take().and_then(|body| anthropic::error(&body));
+    }
+    error
 }
 
 /// Reads a body up to a cap.

@@ -3,12 +3,14 @@
 use super::{Timeouts, capped, cause};
 use crate::backend::{Event, Events};
 use crate::error::{BackendError, Clock, Kind, Phase};
+use crate::wire::anthropic::{self, Chunks};
 use crate::wire::sse::{self, Splitter};
-use crate::wire::{Seen, certainty_in, error_in, seen_in_chunk, seen_in_whole, without_logprobs};
+use crate::wire::{Seen, certainty_in, error_in, seen_in_chunk, seen_in_vectors, seen_in_whole, without_logprobs};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream;
 use reqwest::header::CONTENT_TYPE;
+use std::collections::VecDeque;
 use tokio::time::Instant;
 
 /// The largest whole answer.
@@ -23,10 +25,18 @@ pub(super) enum Reading {
     Certainty,
     /// The same; nobody but Sluice asked for it, so it is taken out.
     AndTaken,
+    /// It is an answer of vectors: only its tokens are read.
+    Vectors,
+    /// It is a message of Anthropic's, and becomes a chat answer.
+    Message,
 }
 
 struct Relay {
     reading: Reading,
+    /// What makes chunks of a message's events.
+    chunks: Option<Chunks>,
+    /// Events that are made and not handed on yet.
+    ready: VecDeque<Event>,
     response: reqwest::Response,
     splitter: Splitter,
     clocks: Timeouts,
@@ -45,7 +55,20 @@ pub(super) async fn whole(response: reqwest::Response, end: Instant, reading: Re
         Ok(Err(kind)) => return Err(error(kind)),
         Ok(Ok(body)) => body,
     };
-    let Some(seen) = seen_in_whole(&body) else {
+    if reading == Reading::Message
+        && let Some((body, seen)) = anthropic::completion(&body, now())
+    {
+        return Ok(stream::iter([Ok(Event::Whole { body, seen })]).boxed());
+    }
+    let read = match reading {
+        Reading::Vectors => seen_in_vectors,
+        Reading::Message => |_: &[u8]| None,
+        Reading::Plain | Reading::Certainty | Reading::AndTaken => seen_in_whole,
+    };
+    let Some(seen) = read(&body) else {
+        if error_in(&body) {
+            return Err(error(Kind::InStream));
+        }
         return Err(error(Kind::Protocol("the answer is not a JSON object of the expected form".into())));
     };
     if seen.text.is_empty() && seen.finish.is_none() && seen.usage.is_none() {
@@ -75,6 +98,8 @@ pub(super) async fn streamed(
     }
     let mut relay = Relay {
         reading,
+        chunks: (reading == Reading::Message).then(|| Chunks::new(now())),
+        ready: VecDeque::new(),
         response,
         splitter: Splitter::default(),
         clocks,
@@ -92,13 +117,18 @@ pub(super) async fn streamed(
     Ok(stream::iter([Ok(first)]).chain(rest).boxed())
 }
 
+/// Seconds since 1970.
+fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 // === impl Reading ===
 
 impl Reading {
     /// What was seen, and the payload without what nobody but Sluice asked for, where that was in it.
     fn apply(self, seen: Seen, payload: &[u8]) -> (Seen, Option<Bytes>) {
         match self {
-            Self::Plain => (seen, None),
+            Self::Plain | Self::Vectors | Self::Message => (seen, None),
             Self::Certainty => (Seen { certainty: certainty_in(payload), ..seen }, None),
             Self::AndTaken => (Seen { certainty: certainty_in(payload), ..seen }, without_logprobs(payload)),
         }
@@ -123,6 +153,9 @@ impl Relay {
 
     async fn advance(&mut self) -> Result<Event, Kind> {
         loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(event);
+            }
             while let Some(bytes) = self.splitter.next_event() {
                 if let Some(event) = self.read(bytes)? {
                     return Ok(event);
@@ -160,6 +193,10 @@ impl Relay {
             let heartbeat = self.phase == Phase::Streaming;
             return Ok(heartbeat.then(|| Event::Delta { frame: bytes, seen: Seen::default() }));
         };
+        if let Some(chunks) = &mut self.chunks {
+            self.ready.extend(chunks.event(&payload)?);
+            return Ok(self.ready.pop_front());
+        }
         if &payload[..] == b"[DONE]" {
             return if self.finished {
                 Ok(Some(Event::Done))

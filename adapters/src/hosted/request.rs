@@ -2,7 +2,8 @@
 
 use super::{Dialect, HostedSpec};
 use crate::backend::Call;
-use crate::wire::ALTERNATIVES;
+use crate::error::Kind;
+use crate::wire::{ALTERNATIVES, anthropic};
 use bytes::Bytes;
 use policies::Endpoint;
 use reqwest::Url;
@@ -11,8 +12,10 @@ use serde_json::{Map, Value};
 /// The address of a call.
 pub(super) fn url(spec: &HostedSpec, call: &Call) -> Url {
     let path = match call.request.endpoint {
+        _ if spec.dialect == Dialect::Anthropic => ["messages"].as_slice(),
         Endpoint::Chat => ["chat", "completions"].as_slice(),
         Endpoint::Completions => ["completions"].as_slice(),
+        Endpoint::Embeddings => ["embeddings"].as_slice(),
     };
     let mut url = spec.base_url.clone();
     let versioned = url.path().trim_end_matches('/').ends_with("/v1");
@@ -20,6 +23,10 @@ pub(super) fn url(spec: &HostedSpec, call: &Call) -> Url {
         segments.pop_if_empty();
         match &spec.dialect {
             Dialect::OpenAi => {}
+            Dialect::Anthropic if versioned => {}
+            Dialect::Anthropic => {
+                segments.push("v1");
+            }
             Dialect::Azure { api_version: None } if versioned => {}
             Dialect::Azure { api_version: None } => {
                 segments.extend(["openai", "v1"]);
@@ -38,7 +45,13 @@ pub(super) fn url(spec: &HostedSpec, call: &Call) -> Url {
 }
 
 /// The body of a call; `asked`: the server is to tell how sure it is of each token.
-pub(super) fn body(spec: &HostedSpec, call: &Call, asked: bool) -> Bytes {
+///
+/// # Errors
+/// What the provider's API cannot say.
+pub(super) fn body(spec: &HostedSpec, call: &Call, asked: bool) -> Result<Bytes, Kind> {
+    if spec.dialect == Dialect::Anthropic {
+        return anthropic::message(&call.request, &call.model, call.stream, call.max_output);
+    }
     let raw = &call.request.raw;
     let text = |value: Value| Some(value.to_string());
     let mut owned = vec![("model", text(call.model.clone().into()))];
@@ -72,7 +85,7 @@ pub(super) fn body(spec: &HostedSpec, call: &Call, asked: bool) -> Bytes {
             owned.push((if newer { fields[0] } else { fields[1] }, text(most.into())));
         }
     }
-    raw.with(&owned)
+    Ok(raw.with(&owned))
 }
 
 #[cfg(test)]
@@ -126,6 +139,8 @@ mod tests {
         for (dialect, base, address) in [
             (Dialect::OpenAi, "http://h/v1", "http://h/v1/chat/completions"),
             (Dialect::OpenAi, "http://h/v1/", "http://h/v1/chat/completions"),
+            (Dialect::Anthropic, "http://h/v1", "http://h/v1/messages"),
+            (Dialect::Anthropic, "http://h", "http://h/v1/messages"),
             (azure(None), "http://h", "http://h/openai/v1/chat/completions"),
             (azure(None), "http://h/openai/v1/", "http://h/openai/v1/chat/completions"),
             (
@@ -140,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_server_in_the_house_is_asked_how_sure_it_is() {
-        let sent = body(&spec(Dialect::OpenAi, "http://h/v1"), &call("", None), true);
+        let sent = body(&spec(Dialect::OpenAi, "http://h/v1"), &call("", None), true).unwrap();
         let text = std::str::from_utf8(&sent).unwrap();
         assert!(text.ends_with(r#""logprobs":true,"top_logprobs":10}"#), "{text}");
     }
@@ -160,7 +175,7 @@ mod tests {
             (r#","max_completion_tokens":500"#, Some(7), r#","max_completion_tokens":7"#),
             ("", Some(7), r#","max_tokens":7"#),
         ] {
-            let sent = body(&spec(Dialect::OpenAi, "http://h/v1"), &call(fields, most), false);
+            let sent = body(&spec(Dialect::OpenAi, "http://h/v1"), &call(fields, most), false).unwrap();
             let expected = format!(r#"{{"model":"m/1","messages":[{{"role":"user","content":"x"}}]{expected}}}"#);
             assert_eq!(std::str::from_utf8(&sent).unwrap(), expected);
         }

@@ -168,7 +168,7 @@ impl Composer {
         }
         let event = match self.head.endpoint {
             Endpoint::Chat => self.delta(json!({"content": text}), text, Some(logprobs), generated),
-            Endpoint::Completions => {
+            Endpoint::Completions | Endpoint::Embeddings => {
                 let choice = json!({"text": text, "index": 0, "logprobs": logprobs, "finish_reason": null});
                 self.chunk(vec![choice], text, None, generated)
             }
@@ -246,7 +246,9 @@ impl Composer {
     fn finish(&self, finish: &str, generated: u64) -> Event {
         let choice = match self.head.endpoint {
             Endpoint::Chat => json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": finish}),
-            Endpoint::Completions => json!({"text": "", "index": 0, "logprobs": null, "finish_reason": finish}),
+            Endpoint::Completions | Endpoint::Embeddings => {
+                json!({"text": "", "index": 0, "logprobs": null, "finish_reason": finish})
+            }
         };
         self.chunk(vec![choice], "", Some(finish), generated)
     }
@@ -274,7 +276,7 @@ impl Composer {
     fn body(&self, choices: Vec<Value>, usage: Value) -> Value {
         let (object, prefix) = match self.head.endpoint {
             Endpoint::Chat => ("chat.completion.chunk", "chatcmpl"),
-            Endpoint::Completions => ("text_completion", "cmpl"),
+            Endpoint::Completions | Endpoint::Embeddings => ("text_completion", "cmpl"),
         };
         let mut body = json!({
             "id": format!("{prefix}-{}", self.head.id),
@@ -307,7 +309,7 @@ impl Composer {
                     .collect();
                 json!({"content": content, "refusal": null})
             }
-            Endpoint::Completions => {
+            Endpoint::Completions | Endpoint::Embeddings => {
                 let mut offsets = Vec::new();
                 let names: Vec<String> = tokens
                     .iter()

@@ -17,6 +17,7 @@ pub(super) fn tokens(voice: &Voice, view: &View, mode: &Mode) -> Result<Vec<u32>
     can_fit(voice, view.texts().map(str::len).sum())?;
     let (text, special) = match &view.prompt {
         Prompt::Text(text) => (text.0.clone(), true),
+        Prompt::Inputs(_) => return Err(Kind::Unsupported("the engine in process makes no embeddings".into())),
         Prompt::Messages(messages) => {
             let offered: Vec<Value> = match mode {
                 Mode::None => Vec::new(),

@@ -38,7 +38,7 @@ pub(super) fn prepare(spec: &LocalSpec, voice: &Arc<Voice>, call: &Call) -> Resu
     refuse(view, call.request.endpoint)?;
     let mode = match call.request.endpoint {
         Endpoint::Chat => tools::mode(&view.tools, &view.tool_choice).map_err(Kind::Invalid)?,
-        Endpoint::Completions => Mode::None,
+        Endpoint::Completions | Endpoint::Embeddings => Mode::None,
     };
     let tokens = prompt::tokens(voice, view, &mode)?;
     let prompt = tokens.len() as u64;
@@ -89,6 +89,10 @@ fn first_tokens(voice: &Voice, words: &[String; 2]) -> Result<[u32; 2], Kind> {
 fn refuse(view: &View, endpoint: Endpoint) -> Result<(), Kind> {
     let any = |what: fn(&crate::wire::Message) -> bool| view.messages().iter().any(what);
     let refused = [
+        (
+            endpoint == Endpoint::Embeddings,
+            "the engine in process makes no embeddings: the provider kind `encoder` does",
+        ),
         (view.sampling.n > 1, "the local model gives one choice: `n` must be 1"),
         (any(|message| message.vision), "the local model does not see pictures"),
         (view.audio || any(|message| message.audio), "the local model does not hear or speak"),

@@ -3,7 +3,8 @@
 //! **Promise.** Every string, key and whole number of the body is in it, in fields that are known here or not: a provider
 //! gets the whole body, so what nobody here reads can carry data, too. Text parts of one message belong together, so that
 //! what was split between them is seen. What is no text is counted: pictures, sound, files by value (unless they are text)
-//! and whatever is only named by an address or an id.
+//! and whatever is only named by an address or an id. So are lists of tokens (`/v1/embeddings`), each as a file: what they say only
+//! the model knows.
 //!
 //! **Failure behaviour.** None: the body was parsed before. A value that cannot be read again counts as an unscanned file.
 
@@ -91,6 +92,13 @@ impl<'a> Content<'a> {
         let mut content = Self::default();
         for (field, (key, value)) in request.raw.fields().enumerate() {
             (content.field, content.strings) = (field, 0);
+            if let Some(inputs) =
+                request.view.inputs().filter(|_| key == "input").filter(|inputs| inputs.texts().is_empty())
+            {
+                // Tokens of a vocabulary that only the model knows.
+                content.unscanned.files += u32::try_from(inputs.tokens().len()).unwrap_or(u32::MAX);
+                continue;
+            }
             let mut reader = serde_json::Deserializer::from_str(value);
             let walk = Walk { content: &mut content, key, parent: "", parts: None };
             if walk.deserialize(&mut reader).is_err() {

@@ -47,7 +47,8 @@ impl Fold {
     pub fn finish(mut self) -> Value {
         let object = match self.endpoint {
             Endpoint::Chat => "chat.completion",
-            Endpoint::Completions => "text_completion",
+            // Vectors are never streamed.
+            Endpoint::Completions | Endpoint::Embeddings => "text_completion",
         };
         self.head.insert("object".into(), object.into());
         for calls in self.choices.iter_mut().filter_map(|choice| choice.get_mut("message")?.get_mut("tool_calls")) {
@@ -72,7 +73,7 @@ impl Fold {
             fresh.insert("index".into(), index.into());
             match self.endpoint {
                 Endpoint::Chat => fresh.insert("message".into(), json!({"role": "assistant", "content": null})),
-                Endpoint::Completions => fresh.insert("text".into(), "".into()),
+                Endpoint::Completions | Endpoint::Embeddings => fresh.insert("text".into(), "".into()),
             };
             fresh.insert("logprobs".into(), Value::Null);
             fresh.insert("finish_reason".into(), Value::Null);

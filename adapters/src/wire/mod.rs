@@ -3,13 +3,17 @@
 //! **Promise.** A request is a [`RawObject`] (all its bytes) with a typed [`View`] of the fields that somebody here
 //! reads; an answer is bytes with what was [`Seen`] in them. Nothing unknown is dropped on the way.
 
+pub(crate) mod anthropic;
 mod chat;
 mod closing;
 mod common_form;
 mod content;
+mod delta;
 mod edit;
+mod embeddings;
 mod fold;
 mod json;
+mod marks;
 mod messages;
 mod responses;
 mod restore;
@@ -24,6 +28,7 @@ pub use chat::{Format, Message, Prompt, Role, Sampling, Tool, ToolChoice, View, 
 pub use closing::closing;
 pub use content::{Content, Place};
 pub use edit::{Edit, edited};
+pub use embeddings::{Inputs, seen_in_vectors, vectors};
 pub use fold::Fold;
 pub use json::{MAX_DEPTH, RawObject};
 pub use messages::Version as MessagesVersion;

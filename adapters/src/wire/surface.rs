@@ -1,13 +1,13 @@
 //! The forms of API that clients speak, and the way between them and the one that everything inside understands.
 //!
-//! **Promise.** Chat and completions pass untouched: no byte of them is read here. Messages and Responses are translated
+//! **Promise.** Chat, completions and embeddings pass untouched: no byte of them is read here. Messages and Responses are translated
 //! once on their way in, and their answers once on their way out; a stream is translated event by event, so that nothing
 //! waits for its end. What a client gets of an error has the form of the API that it called.
 
 use super::messages::{self, MessageStream, Version};
 use super::responses::{self, ResponseStream};
 use super::walk::Object;
-use super::{RawObject, WireError, WireRequest};
+use super::{RawObject, WireError, WireRequest, marks};
 use bytes::Bytes;
 use policies::Endpoint;
 use serde_json::{Value, json};
@@ -25,6 +25,8 @@ pub enum Door {
     CountTokens,
     /// `/v1/responses`
     Responses,
+    /// `/v1/embeddings`
+    Embeddings,
 }
 
 /// How an answer must look that was asked for in another form than chat.
@@ -60,6 +62,7 @@ impl Door {
         let (chat, face) = match self {
             Self::Chat => return WireRequest::parse(Endpoint::Chat, body).map(|request| (request, None)),
             Self::Completions => return WireRequest::parse(Endpoint::Completions, body).map(|request| (request, None)),
+            Self::Embeddings => return WireRequest::parse(Endpoint::Embeddings, body).map(|request| (request, None)),
             Self::Messages | Self::CountTokens => {
                 (messages::chat(&outline(body)?, version, self == Self::CountTokens)?, Form::Messages)
             }
@@ -68,8 +71,15 @@ impl Door {
                 (responses::chat(&said)?, Form::Responses(responses::echo(&said)))
             }
         };
-        let chat = Bytes::from(Value::Object(chat).to_string());
-        Ok((WireRequest::parse(Endpoint::Chat, chat)?, Some(Face(face))))
+        let whole = |chat: Object| Bytes::from(Value::Object(chat).to_string());
+        let request = match marks::without(&chat) {
+            None => WireRequest::parse(Endpoint::Chat, whole(chat))?,
+            Some(plain) => {
+                let plain = WireRequest::parse(Endpoint::Chat, whole(plain))?;
+                WireRequest { marked: Some(whole(chat)), ..plain }
+            }
+        };
+        Ok((request, Some(Face(face))))
     }
 }
 

@@ -56,7 +56,7 @@ pub fn prompted(request: &WireRequest, system: &str) -> Result<Option<WireReques
             let changed = request.raw.with(&[("messages", Some(under_system(messages, system)?))]);
             WireRequest::parse(request.endpoint, changed).map(Some)
         }
-        (Endpoint::Chat | Endpoint::Completions, _) => Ok(None),
+        (Endpoint::Chat | Endpoint::Completions | Endpoint::Embeddings, _) => Ok(None),
     }
 }
 

@@ -101,15 +101,11 @@ pub struct Compare {
     #[arg(long)]
     yes: bool,
     /// The most that all runs over this report may cost together, in dollars.
-    #[arg(long, value_parser = dollars)]
+    #[arg(long, value_parser = super::dollars)]
     max_usd: Option<NanoDollars>,
     /// Asks again what was under way when an earlier run died; it may be paid for a second time.
     #[arg(long)]
     retry_lost: bool,
-}
-
-fn dollars(text: &str) -> Result<NanoDollars, String> {
-    NanoDollars::parse(text).map_err(|error| error.to_string())
 }
 
 fn between(text: &str, least: f64, most: f64) -> Result<f64, String> {

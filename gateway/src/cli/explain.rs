@@ -7,13 +7,13 @@ use crate::config::{ProviderKind, Settings};
 use crate::upkeep;
 use adapters::wire::WireRequest;
 use policies::detect::{Detectors, Kind};
-use policies::{Endpoint, Location, Principal, RequestId, RouteWish};
+use policies::{Endpoint, Location, ModelKind, Principal, RequestId, RouteWish};
 use router::ledger::{EvidenceRetention, Ledger, Place};
 use router::rollout::Bounds;
 use router::{Ask, Budgets, CascadeConfig, ExperimentSpec, Keeper, Silent, Trial};
 use serde_json::{Value, json};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -57,7 +57,8 @@ pub fn check(setting: &Setting) -> Result<(), Failure> {
         let provider = settings.providers.iter().find(|provider| provider.name == model.provider);
         let place = provider.map_or("?", |provider| provider.location.word());
         let price = model.pricing.source();
-        say(format!("model {}: {place}, provider {}, price {price}", model.name, model.provider));
+        let makes = if model.kind == ModelKind::Embedding { ", embeddings" } else { "" };
+        say(format!("model {}: {place}, provider {}, price {price}{makes}", model.name, model.provider));
     }
     let names = |list: &[policies::ModelName]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let router = &settings.router;
@@ -216,14 +217,16 @@ fn hourly(settings: &Settings) -> Option<policies::NanoDollars> {
 fn meaning(settings: &Settings) -> Value {
     let providers = settings.providers.iter().map(|provider| {
         let kind = match &provider.kind {
-            ProviderKind::Hosted(_) | ProviderKind::Simulated => provider.spec.kind.as_str(),
+            ProviderKind::Hosted(_) | ProviderKind::Encoder { .. } | ProviderKind::Simulated => {
+                provider.spec.kind.as_str()
+            }
             ProviderKind::Engine(_) => "mistralrs",
         };
         json!({"name": provider.name, "kind": kind, "location": provider.location, "region": provider.region})
     });
     let models = settings.models.iter().map(|model| {
         json!({
-            "name": model.name, "provider": model.provider, "upstream": model.upstream,
+            "name": model.name, "provider": model.provider, "upstream": model.upstream, "kind": model.kind,
             "price_source": model.pricing.source(), "context_window": model.context_window,
         })
     });
@@ -363,13 +366,18 @@ fn decide(settings: Settings, ask: &Ask) -> Result<String, Failure> {
         ledger.shutdown().await?;
         Ok(explained)
     });
+    remove_scratch(&scratch);
+    explained
+}
+
+/// Removes an empty ledger that a decision needed.
+pub(super) fn remove_scratch(scratch: &Path) {
     for suffix in ["", "-wal", "-shm"] {
-        let mut name = scratch.clone().into_os_string();
+        let mut name = scratch.as_os_str().to_owned();
         name.push(suffix);
         // Usually not there.
         let _ = std::fs::remove_file(name);
     }
-    explained
 }
 
 fn tell(explained: &Value) {

@@ -13,6 +13,7 @@ mod ledger;
 mod models;
 mod prices;
 mod reconcile;
+mod replay;
 mod savings;
 mod serve;
 
@@ -65,9 +66,8 @@ enum Command {
     Classifier(classifier::Classifier),
     /// Compares two models on a file of requests.
     Compare(compare::Compare),
-    /// Replays recorded requests.
-    #[command(hide = true)]
-    Replay(Rest),
+    /// Shows what would change if past requests were decided on under this configuration.
+    Replay(replay::Replay),
     /// Imports another gateway's configuration.
     #[command(subcommand)]
     Import(import::Import),
@@ -76,13 +76,6 @@ enum Command {
     Prices(prices::Prices),
     /// Compares the ledger with a provider's bill.
     Reconcile(reconcile::Reconcile),
-}
-
-/// Arguments of a command that is not built yet.
-#[derive(Debug, clap::Args)]
-struct Rest {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    _rest: Vec<String>,
 }
 
 /// How a command failed.
@@ -144,7 +137,7 @@ pub fn run() -> ExitCode {
         Command::Savings(savings) => savings::savings(&setting, &savings),
         Command::Classifier(command) => classifier::run(&setting, &command),
         Command::Compare(wanted) => compare::compare(&setting, &wanted),
-        Command::Replay(_) => not_built("replay"),
+        Command::Replay(wanted) => replay::replay(&setting, &wanted),
         Command::Import(import) => import::run(&setting, &import),
         Command::Prices(command) => prices::run(&setting, &command),
         Command::Reconcile(reconcile) => reconcile::run(&setting, &reconcile),
@@ -162,8 +155,9 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn not_built(command: &str) -> Result<(), Failure> {
-    Err(Failure::Usage(format!("`sluice {command}` is not built yet")))
+/// An amount of money on the command line.
+fn dollars(text: &str) -> Result<policies::NanoDollars, String> {
+    policies::NanoDollars::parse(text).map_err(|error| error.to_string())
 }
 
 /// Writes a file as a whole: a reader, or a crash, sees the old one or the new one.

@@ -59,7 +59,7 @@ pub fn run(setting: &Setting, models: &Models) -> Result<(), Failure> {
                     let settings = setting.load()?;
                     let engines = settings.providers.iter().filter_map(|provider| match &provider.kind {
                         ProviderKind::Engine(engine) => Some(Source::parse(&engine.source).relative_to(&engine.folder)),
-                        ProviderKind::Hosted(_) | ProviderKind::Simulated => None,
+                        ProviderKind::Hosted(_) | ProviderKind::Encoder { .. } | ProviderKind::Simulated => None,
                     });
                     engines.collect()
                 }

@@ -45,6 +45,8 @@ pub const IN_FLIGHT: usize = 256;
 pub const BODY_BYTES: u64 = 4 << 20;
 /// The largest request head.
 pub const HEAD_BYTES: u64 = 64 << 10;
+/// Requests that may wait for the encoder in the binary.
+pub const ENCODER_QUEUE: usize = 32;
 /// Requests that may wait for the local engine.
 pub const LOCAL_QUEUE: usize = 8;
 /// Sequences in the local engine at once.

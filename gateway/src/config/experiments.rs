@@ -2,6 +2,7 @@
 
 use super::arms::{named_arms, read_arms, read_system};
 use super::providers::Findings;
+use super::sections::is_embedding;
 use super::settings::{ModelSettings, RouterSettings};
 use super::spec::ExperimentSpec as Typed;
 use policies::{Location, ModelName, Pricing};
@@ -104,6 +105,9 @@ fn read(name: &str, typed: &Typed, beside: &Beside<'_>, wrong: &mut Vec<String>)
         if known.is_none() {
             wrong.push(format!("`{key}`: no model `{name}`"));
         }
+        if is_embedding(models, name) {
+            wrong.push(format!("`{key}`: model `{name}` makes embeddings and answers nothing"));
+        }
         known.map(|known| known.name.clone())
     };
     let sides = match (&typed.left, &typed.right) {
@@ -196,6 +200,9 @@ fn judge(typed: &Typed, is_split: bool, models: &[ModelSettings], wrong: &mut Ve
                 wrong.push(format!("`judge`: no model `{name}`"));
                 return None;
             };
+            if is_embedding(models, name) {
+                wrong.push(format!("`judge`: model `{name}` makes embeddings and answers nothing"));
+            }
             if typed.max_usd_per_day.is_some() && model.pricing == Pricing::Unpriced {
                 wrong.push(format!("`judge`: `{name}` has no price, so that `max_usd_per_day` could not be held"));
             }

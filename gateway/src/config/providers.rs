@@ -13,8 +13,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const KINDS: &[&str] = &["openai", "azure", "anthropic", "gemini", "bedrock", "mistralrs", "simulated"];
-const NOT_BUILT: &[&str] = &["anthropic", "gemini", "bedrock"];
+const KINDS: &[&str] = &["openai", "azure", "anthropic", "gemini", "bedrock", "encoder", "mistralrs", "simulated"];
+const NOT_BUILT: &[&str] = &["bedrock"];
 const CAPABILITIES: &[&str] = &["tools", "vision", "audio", "files", "json_schema", "logprobs", "n"];
 
 /// Time between two looks at a server in the house.
@@ -47,6 +47,13 @@ pub enum ProviderKind {
     Hosted(Box<HostedSpec>),
     /// The engine in process.
     Engine(Box<EngineSettings>),
+    /// The sentence encoder in the binary.
+    Encoder {
+        /// Requests that may wait.
+        queue: usize,
+        /// How long one waits.
+        queue_wait: Duration,
+    },
     /// The built-in simulated provider.
     Simulated,
 }
@@ -110,10 +117,14 @@ impl ProviderSettings {
     ) -> Option<Self> {
         let at = |key: &str| format!("`providers.{name}.{key}`");
         let kind = match spec.kind.as_str() {
-            "openai" | "azure" => {
+            "openai" | "azure" | "anthropic" | "gemini" => {
                 ProviderKind::Hosted(Box::new(hosted((name, spec), folder, timeouts, environment, found)?))
             }
             "mistralrs" => ProviderKind::Engine(Box::new(engine(name, spec, folder, timeouts, environment, found)?)),
+            "encoder" => {
+                let queue = spec.queue.unwrap_or(defaults::ENCODER_QUEUE);
+                ProviderKind::Encoder { queue, queue_wait: timeouts.queue }
+            }
             "simulated" => ProviderKind::Simulated,
             "" => {
                 found.problems.push(format!("{} is missing: one of {}", at("kind"), KINDS.join(", ")));
@@ -149,26 +160,30 @@ impl ProviderSettings {
             (spec.bills_after_cancel.is_some(), "bills_after_cancel"),
             (spec.health_check.is_some(), "health_check"),
         ];
-        let misplaced: &[(bool, &str)] = match kind {
-            ProviderKind::Hosted(_) => &engine_only,
-            ProviderKind::Engine(_) => &hosted_only,
-            ProviderKind::Simulated => &[],
+        let encoders = |key: &str| key == "queue";
+        let misplaced: Vec<(bool, &str)> = match kind {
+            ProviderKind::Hosted(_) => engine_only.into(),
+            ProviderKind::Engine(_) => hosted_only.into(),
+            ProviderKind::Encoder { .. } => {
+                hosted_only.into_iter().chain(engine_only).filter(|(_, key)| !encoders(key)).collect()
+            }
+            ProviderKind::Simulated => vec![],
         };
         for (_, key) in misplaced.iter().filter(|(set, _)| *set) {
             found.problems.push(format!("{} means nothing for kind `{}`", at(key), spec.kind));
         }
         let location = match (&kind, spec.location) {
-            (ProviderKind::Engine(_), Some(Location::Hosted)) => {
-                found.problems.push(format!("{}: the engine in process is always local", at("location")));
+            (ProviderKind::Engine(_) | ProviderKind::Encoder { .. }, Some(Location::Hosted)) => {
+                found.problems.push(format!("{}: what runs in this process is always local", at("location")));
                 Location::Local
             }
-            (ProviderKind::Engine(_), _) => Location::Local,
+            (ProviderKind::Engine(_) | ProviderKind::Encoder { .. }, _) => Location::Local,
             (ProviderKind::Hosted(_) | ProviderKind::Simulated, location) => location.unwrap_or(Location::Hosted),
         };
         // The simulated provider never leaves the process, but stands in for one that does.
         let region = match kind {
             ProviderKind::Simulated => spec.region.clone().or_else(|| Some("simulated".into())),
-            ProviderKind::Hosted(_) | ProviderKind::Engine(_) => spec.region.clone(),
+            ProviderKind::Hosted(_) | ProviderKind::Engine(_) | ProviderKind::Encoder { .. } => spec.region.clone(),
         };
         if location == Location::Hosted && region.is_none() {
             let text = format!("{} is not set: nothing may go to a hosted provider of unknown region", at("region"));
@@ -186,14 +201,16 @@ fn hosted(
     found: &mut Findings,
 ) -> Option<HostedSpec> {
     let at = |key: &str| format!("`providers.{name}.{key}`");
-    let azure = spec.kind == "azure";
-    let text = match (&spec.base_url, azure) {
-        (Some(text), _) => text.as_str(),
-        (None, false) => "https://api.openai.com/v1",
-        (None, true) => {
-            found.problems.push(format!("{} is missing", at("base_url")));
-            return None;
-        }
+    let (dialect, usual) = match spec.kind.as_str() {
+        "azure" => (Dialect::Azure { api_version: spec.api_version.clone() }, None),
+        "anthropic" => (Dialect::Anthropic, Some("https://api.anthropic.com/v1")),
+        // The endpoint by which Gemini speaks OpenAI's API.
+        "gemini" => (Dialect::OpenAi, Some("https://generativelanguage.googleapis.com/v1beta/openai")),
+        _ => (Dialect::OpenAi, Some("https://api.openai.com/v1")),
+    };
+    let Some(text) = spec.base_url.as_deref().or(usual) else {
+        found.problems.push(format!("{} is missing", at("base_url")));
+        return None;
     };
     let url = match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => url,
@@ -234,8 +251,15 @@ fn hosted(
     if let Some(variable) = &missing_key {
         found.warnings.push(format!("provider `{name}`: `{variable}` is not set, so the provider is not eligible"));
     }
+    let most = match dialect {
+        Dialect::OpenAi | Dialect::Azure { .. } => Capabilities::ALL,
+        // What Messages has no word for.
+        Dialect::Anthropic => {
+            Capabilities { audio: false, logprobs: false, several_choices: false, ..Capabilities::ALL }
+        }
+    };
     let capabilities = match &spec.capabilities {
-        None => Capabilities::ALL,
+        None => most,
         Some(words) => {
             for word in words.iter().filter(|word| !CAPABILITIES.contains(&word.as_str())) {
                 let near = nearest(word, CAPABILITIES).map(|known| format!(", did you mean `{known}`?"));
@@ -245,11 +269,11 @@ fn hosted(
             Capabilities {
                 tools: can("tools"),
                 vision: can("vision"),
-                audio: can("audio"),
+                audio: can("audio") && most.audio,
                 files: can("files"),
                 json_schema: can("json_schema"),
-                logprobs: can("logprobs"),
-                several_choices: can("n"),
+                logprobs: can("logprobs") && most.logprobs,
+                several_choices: can("n") && most.several_choices,
             }
         }
     };
@@ -258,7 +282,7 @@ fn hosted(
         reach,
         authorities: authorities.unwrap_or_default(),
         identity,
-        dialect: if azure { Dialect::Azure { api_version: spec.api_version.clone() } } else { Dialect::OpenAi },
+        dialect,
         base_url: url,
         api_key,
         missing_key,

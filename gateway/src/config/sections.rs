@@ -11,7 +11,10 @@ use super::providers::{Findings, ProviderKind, ProviderSettings};
 use super::settings::{ModelSettings, RouterSettings};
 use super::spec::{LimitsSpec, ModelSpec, RouterSpec, RuleSpec, SecondOpinion};
 use super::units::Names;
-use policies::{Classes, Location, Metered, ModelName, Price, PriceSource, Pricing, RateLimit, RouteWish, Rule};
+use adapters::hosted::Dialect;
+use policies::{
+    Classes, Location, Metered, ModelKind, ModelName, Price, PriceSource, Pricing, RateLimit, RouteWish, Rule,
+};
 use router::prices::PriceTable;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,6 +40,7 @@ pub(super) fn read_models(
         };
         let upstream = spec.upstream.clone().unwrap_or_else(|| name.clone());
         let listed = table.find(&upstream);
+        let kind = kind(name, spec, provider, listed.as_ref().map(|listed| listed.kind), found);
         let (context_window, max_output) = match (&listed, provider.location) {
             (Some(listed), Location::Hosted) => (listed.context_window, listed.max_output),
             _ => (None, None),
@@ -52,12 +56,37 @@ pub(super) fn read_models(
             provider: provider.name.clone(),
             location: provider.location,
             upstream,
+            kind,
             pricing,
             context_window: spec.context_window.or(context_window),
             max_output: spec.max_output_tokens.or(max_output),
         });
     }
     models
+}
+
+/// What a model makes of a request: as typed, else as the price table knows it.
+fn kind(
+    name: &str,
+    spec: &ModelSpec,
+    provider: &ProviderSettings,
+    listed: Option<ModelKind>,
+    found: &mut Findings,
+) -> ModelKind {
+    let only = match &provider.kind {
+        ProviderKind::Encoder { .. } => Some(ModelKind::Embedding),
+        ProviderKind::Engine(_) | ProviderKind::Simulated => Some(ModelKind::Chat),
+        ProviderKind::Hosted(spec) => (spec.dialect == Dialect::Anthropic).then_some(ModelKind::Chat),
+    };
+    match (spec.kind, only) {
+        (Some(typed), Some(only)) if typed != only => {
+            let (kind, what) =
+                (&provider.spec.kind, if only == ModelKind::Chat { "no embeddings" } else { "embeddings only" });
+            found.problems.push(format!("`models.{name}.kind`: a provider of kind `{kind}` makes {what}"));
+            only
+        }
+        (typed, only) => only.or(typed).or(listed).unwrap_or_default(),
+    }
 }
 
 fn pricing(
@@ -85,7 +114,7 @@ fn pricing(
     };
     match (typed, &provider.kind, provider.location) {
         (Some(price), _, _) => Pricing::Priced(price, PriceSource::Config),
-        (None, ProviderKind::Engine(_), _) => Pricing::Free,
+        (None, ProviderKind::Engine(_) | ProviderKind::Encoder { .. }, _) => Pricing::Free,
         (None, ProviderKind::Simulated, _) => router::prices::simulated(),
         // A server in the house has no token price of its own; the operator may set one.
         (None, ProviderKind::Hosted(_), Location::Local) => Pricing::Free,
@@ -124,6 +153,9 @@ pub(super) fn read_rules(
                 wrong("model", format!("no model `{name}`"));
             }
         }
+        if let Some(pinned) = model.as_deref().filter(|name| is_embedding(models, name)) {
+            wrong("model", format!("`{pinned}` makes embeddings and answers nothing"));
+        }
         rules.push(Rule {
             key: when.key.clone(),
             team: when.team.clone(),
@@ -149,6 +181,10 @@ pub(super) fn read_router(
 ) -> RouterSettings {
     let known: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
     let mut named = |key: &str, name: &str| -> Option<ModelName> {
+        if is_embedding(models, name) {
+            found.problems.push(format!("`{key}`: model `{name}` makes embeddings and answers nothing"));
+            return None;
+        }
         if known.contains(&name) {
             return Some(name.into());
         }
@@ -222,6 +258,11 @@ pub(super) fn read_router(
         baseline,
         cascade: super::cascade::read(&spec.cascade, found),
     }
+}
+
+/// Whether a model of that name makes vectors, and can answer nothing.
+pub(super) fn is_embedding(models: &[ModelSettings], name: &str) -> bool {
+    models.iter().any(|model| model.name.as_str() == name && model.kind == ModelKind::Embedding)
 }
 
 /// Rate limits of each key, and of teams.

@@ -23,8 +23,8 @@ use adapters::hosted;
 use policies::detect::Detectors;
 use policies::mask::MaskRules;
 use policies::{
-    ClassMatcher, Classes, LocalCost, Location, ModelName, NanoDollars, Pricing, ProviderName, RateLimit, Rule, Secret,
-    Unsure,
+    ClassMatcher, Classes, LocalCost, Location, ModelKind, ModelName, NanoDollars, Pricing, ProviderName, RateLimit,
+    Rule, Secret, Unsure,
 };
 use router::ledger::EvidenceRetention;
 use router::probe::Head;
@@ -134,6 +134,8 @@ pub struct ModelSettings {
     pub location: Location,
     /// The provider's own name of it.
     pub upstream: String,
+    /// What it makes of a request.
+    pub kind: ModelKind,
     /// What its tokens cost.
     pub pricing: Pricing,
     /// Its context window.

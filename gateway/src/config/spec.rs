@@ -12,6 +12,7 @@ pub use router::{CascadeMode, CascadeSpec, RouterSpec, RuleSpec, SecondOpinion};
 
 use super::budgets::BudgetEntry;
 use super::units::{Dollars, Names, Need, PerMillion, Share, Size, Thousandths, Time};
+use policies::ModelKind;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -100,6 +101,8 @@ pub struct ModelSpec {
     pub provider: String,
     /// The provider's own name of it.
     pub upstream: Option<String>,
+    /// `chat` or `embedding`; default: what the price table says of the upstream's name, else `chat`.
+    pub kind: Option<ModelKind>,
     /// Dollars per million input tokens.
     pub input_usd_per_mtok: Option<PerMillion>,
     /// Dollars per million output tokens.

@@ -41,7 +41,6 @@ pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: Sock
         | Route::Feedback
         | Route::Models
         | Route::Model(_)
-        | Route::NotBuilt
         | Route::WrongMethod
         | Route::Unknown => {}
     }
@@ -70,7 +69,6 @@ pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: Sock
         }
         Route::Models => return models(&app, &principal, &id.id),
         Route::Model(name) => return model(&app, &principal, &name, &id.id),
-        Route::NotBuilt => return refuse(Fault::not_built(request.uri().path())),
         Route::WrongMethod => return refuse(Fault::wrong_method()),
         Route::Unknown | Route::Livez | Route::Readyz => return refuse(Fault::not_found(request.uri().path())),
     };

@@ -118,10 +118,6 @@ impl Fault {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, INVALID, "method_not_allowed", text)
     }
 
-    pub(super) fn not_built(what: &str) -> Self {
-        Self::new(StatusCode::NOT_IMPLEMENTED, SERVER, "not_implemented", format!("`{what}` is not built yet"))
-    }
-
     pub(super) fn invalid(message: impl Into<String>, param: Option<&str>) -> Self {
         let fault = Self::new(StatusCode::BAD_REQUEST, INVALID, "invalid_request", message);
         Self { param: param.map(Into::into), ..fault }
@@ -252,7 +248,8 @@ impl Fault {
                     retry_after: retry_after.or(soon),
                     ..new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "upstream_rate_limit")
                 },
-                503 => Self {
+                // 529: Anthropic's word for being overloaded.
+                503 | 529 => Self {
                     retry_after: retry_after.or(soon),
                     ..new(StatusCode::BAD_GATEWAY, SERVER, "upstream_status")
                 },

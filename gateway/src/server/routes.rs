@@ -26,7 +26,6 @@ pub(super) enum Route {
     Models,
     /// By its name.
     Model(String),
-    NotBuilt,
     WrongMethod,
     Unknown,
 }
@@ -53,7 +52,7 @@ pub(super) const TABLE: &[Entry] = &[
     entry("POST", "/v1/messages", "Answers a chat in the form of Anthropic's API", Route::Answer(Door::Messages)),
     entry("POST", "/v1/messages/count_tokens", "Reckons the size of a prompt", Route::Answer(Door::CountTokens)),
     entry("POST", "/v1/responses", "Answers in the form of OpenAI's Responses API", Route::Answer(Door::Responses)),
-    entry("POST", "/v1/embeddings", "Not built yet: answers 501", Route::NotBuilt),
+    entry("POST", "/v1/embeddings", "Makes vectors of texts", Route::Answer(Door::Embeddings)),
     entry("POST", "/v1/route", "The decision on a chat: nothing is dialled, nothing charged", Route::Decision),
     entry("POST", "/v1/feedback", "What a client thinks of an answer", Route::Feedback),
     entry("GET", "/v1/models", "The models that may be asked for", Route::Models),
@@ -70,7 +69,7 @@ impl Shape {
     pub(super) fn of(door: Door) -> Self {
         match door {
             Door::Messages | Door::CountTokens => Self::Anthropic,
-            Door::Chat | Door::Completions | Door::Responses => Self::OpenAi,
+            Door::Chat | Door::Completions | Door::Responses | Door::Embeddings => Self::OpenAi,
         }
     }
 

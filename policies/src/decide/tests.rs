@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::budget::{Account, Measure, OnExceeded};
-use crate::candidate::{Capabilities, Location, Readiness};
+use crate::candidate::{Capabilities, Location, ModelKind, Readiness};
 use crate::exploration::Exploration;
 use crate::facts::{Classed, Endpoint, Needs, Principal, TokenEstimate};
 use crate::money::{Price, PriceSource, Pricing, Rate};
@@ -20,6 +20,7 @@ fn candidate(model: &str, location: Location) -> Candidate {
         provider: format!("p-{model}").into(),
         location,
         region: (!local).then(|| "us".into()),
+        kind: ModelKind::Chat,
         capabilities: if local { Capabilities::TEXT } else { Capabilities::ALL },
         context_window: local.then_some(2_048),
         max_output: None,

@@ -139,5 +139,12 @@ impl Encoder {
     }
 }
 
+impl Encoder {
+    /// Tokens that a whole text has, with the two that mark beginning and end, however many that are.
+    pub fn tokens(&self, text: &str) -> Result<usize, EncoderError> {
+        Ok(self.pieces.count(text)? + 2)
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -432,7 +432,8 @@ impl Running {
         let (request, text, beyond) = (self.request.clone(), self.text.clone(), self.text_beyond);
         // Counting costs milliseconds, and loading the table more: not on a thread that serves.
         let counting = tokio::task::spawn_blocking(move || {
-            let input: u64 = request.view.texts().map(adapters::tokens::count).sum();
+            let given: u64 = request.view.inputs().map_or(0, |inputs| inputs.tokens().iter().sum());
+            let input: u64 = request.view.texts().map(adapters::tokens::count).sum::<u64>() + given;
             (input, adapters::tokens::count(&text) + beyond / 4)
         });
         match counting.await {

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 /// A judge at work, and what sets its threshold.
 pub(super) struct Seat {
-    classifier: Classifier,
+    pub(super) classifier: Classifier,
     pub(super) share: Arc<Control>,
     /// Its name, with the version of its head: labels count for the judge whose decision they speak of.
     pub(super) judge: Arc<str>,

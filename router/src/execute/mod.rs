@@ -8,6 +8,7 @@
 //! **What it does not know.** HTTP: status codes are a matter of the gateway.
 
 mod agree;
+mod anew;
 mod answer;
 mod attempt;
 mod cascade;
@@ -28,6 +29,7 @@ mod walk;
 mod words;
 
 pub(crate) use agree::words;
+pub use anew::Spent;
 pub use answer::{Answer, AnswerBody, AnswerStream, Denied, DeniedBy, Head, Piece};
 pub use cascade::{Cascade, CascadeConfig};
 pub(crate) use copies::Later;

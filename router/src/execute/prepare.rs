@@ -11,7 +11,7 @@ use crate::fleet::Model;
 use adapters::Call;
 use adapters::wire::{Format, WireRequest};
 use policies::mask::Values;
-use policies::{Considered, Facts, Location};
+use policies::{Considered, Facts, Location, ModelKind, Pricing};
 use std::sync::Arc;
 
 impl Router {
@@ -60,7 +60,8 @@ impl Router {
             request: sent(ask, seen).0,
             location: model.provider.location,
             pricing: model.pricing.clone(),
-            baseline: self.baseline(),
+            // What a chat would have cost is no measure of a vector.
+            baseline: if model.kind == ModelKind::Chat { self.baseline() } else { Pricing::Unpriced },
             hold: reserved.hold,
             growth: reserved.growth,
             charge: ask.charge.clone(),

@@ -209,8 +209,8 @@ fn struck(considered: &[Considered], sentences: &mut Vec<Sentence>) {
 mod tests {
     use super::*;
     use policies::{
-        Candidate, Capabilities, Choice, Classed, Classes, Endpoint, Exploration, Facts, Kept, Needs, Pricing,
-        Principal, Readiness, RouteWish, Side, TokenEstimate, Unsure, World, admit, decide,
+        Candidate, Capabilities, Choice, Classed, Classes, Endpoint, Exploration, Facts, Kept, ModelKind, Needs,
+        Pricing, Principal, Readiness, RouteWish, Side, TokenEstimate, Unsure, World, admit, decide,
     };
     use std::sync::Arc;
 
@@ -220,6 +220,7 @@ mod tests {
             provider: "p".into(),
             location,
             region: Some("us".into()),
+            kind: ModelKind::Chat,
             capabilities: Capabilities::ALL,
             context_window: None,
             max_output: None,

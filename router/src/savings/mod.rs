@@ -327,7 +327,7 @@ fn dollars(nanos: f64) -> String {
 }
 
 /// Dollars as a decimal text, with a sign where there is less than nothing.
-fn text(nanos: i128) -> String {
+pub(crate) fn text(nanos: i128) -> String {
     let size = u64::try_from(nanos.unsigned_abs()).unwrap_or(u64::MAX);
     format!("{}{}", if nanos < 0 { "-" } else { "" }, NanoDollars(size))
 }

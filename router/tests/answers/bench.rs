@@ -151,6 +151,7 @@ pub(crate) fn model(name: &str, location: Location, backend: Arc<dyn Backend>) -
             idle: Idle::default(),
         },
         upstream: name.into(),
+        kind: policies::ModelKind::Chat,
         pricing: match location {
             Location::Local => Pricing::Free,
             Location::Hosted => Pricing::Priced(price, PriceSource::Config),

@@ -1,8 +1,10 @@
-//! An upstream that speaks OpenAI's and Azure's HTTP API and misbehaves on demand, with a log of its own.
+//! An upstream that speaks OpenAI's and Azure's HTTP API (chats, completions, embeddings) and Anthropic's (messages), and
+//! misbehaves on demand, with a log of its own.
 //!
 //! What it does is chosen by the model it is asked for, so that one upstream serves a whole test: see [`Play::named`] for
 //! the names; [`Upstream::play`] gives a name another meaning. What hyper would never send is in [`raw`].
 
+mod messages;
 mod play;
 pub mod raw;
 mod render;
@@ -275,7 +277,12 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     }
     let deployment = path.strip_prefix("/openai/deployments/").and_then(|rest| rest.split('/').next());
     let bare = path.ends_with("/completions") && !path.ends_with("/chat/completions");
-    let asked = Asked::read(&body, bare, deployment);
+    let messages = path.ends_with("/messages");
+    let asked = match path.ends_with("/embeddings") {
+        true => Asked::vectors(&body, deployment),
+        false if messages => Asked::messages(&body),
+        false => Asked::read(&body, bare, deployment),
+    };
     let play = state.plays.lock().get(&asked.model).cloned().unwrap_or_else(|| Play::named(&asked.model));
     let play = match play {
         Play::Refusing(field) => {
@@ -312,8 +319,12 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
             .expect("a response"),
         (Play::Status(status, headers), _) => {
             watch.over();
-            let error =
-                json!({"error": {"message": "scripted", "type": "scripted", "param": null, "code": "scripted"}});
+            let error = match messages {
+                true => json!({"type": "error", "error": {"type": "scripted_error", "message": "scripted"}}),
+                false => {
+                    json!({"error": {"message": "scripted", "type": "scripted", "param": null, "code": "scripted"}})
+                }
+            };
             let mut response = json_response(status, Bytes::from(error.to_string()));
             put(&mut response, &headers);
             response

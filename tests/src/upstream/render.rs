@@ -1,6 +1,8 @@
 //! Proper answers in OpenAI's wire format.
 
 use super::play::{Fault, Manner, Pace, Usage};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -20,6 +22,12 @@ pub(super) struct Asked {
     words: u64,
     /// The text of the last message.
     said: String,
+    /// Vectors are wanted, of so many inputs.
+    inputs: Option<u64>,
+    /// As base64.
+    base64: bool,
+    /// A message of Anthropic's is wanted.
+    message: bool,
 }
 
 /// A step of sending.
@@ -55,10 +63,58 @@ impl Asked {
             choices: asked["n"].as_u64().unwrap_or(1),
             said,
             words: texts.map(|text| text.split_whitespace().count() as u64).sum(),
+            inputs: None,
+            base64: false,
+            message: false,
+        }
+    }
+
+    /// A Messages request: its content may be blocks.
+    pub(super) fn messages(body: &[u8]) -> Self {
+        let asked: Value = serde_json::from_slice(body).unwrap_or_default();
+        let text = |content: &Value| match content.as_array() {
+            Some(blocks) => blocks.iter().filter_map(|block| block["text"].as_str()).collect::<Vec<_>>().join(" "),
+            None => content.as_str().unwrap_or_default().to_owned(),
+        };
+        let turns = asked["messages"].as_array().into_iter().flatten();
+        let texts: Vec<String> =
+            std::iter::once(text(&asked["system"])).chain(turns.map(|turn| text(&turn["content"]))).collect();
+        Self {
+            model: asked["model"].as_str().unwrap_or_default().to_owned(),
+            stream: asked["stream"] == true,
+            choices: 1,
+            said: texts.last().cloned().unwrap_or_default(),
+            words: texts.iter().map(|text| text.split_whitespace().count() as u64).sum(),
+            message: true,
+            ..Self::default()
+        }
+    }
+
+    /// A request for vectors: `words` are the tokens of its inputs.
+    pub(super) fn vectors(body: &[u8], deployment: Option<&str>) -> Self {
+        let asked: Value = serde_json::from_slice(body).unwrap_or_default();
+        let input = &asked["input"];
+        let inputs = match input.as_array() {
+            Some(list) if !list[0].is_number() => list.iter().collect(),
+            Some(_) | None => vec![input],
+        };
+        let tokens = |input: &&Value| match input.as_array() {
+            Some(tokens) => tokens.len() as u64,
+            None => input.as_str().unwrap_or_default().split_whitespace().count() as u64,
+        };
+        Self {
+            model: deployment.or(asked["model"].as_str()).unwrap_or_default().to_owned(),
+            words: inputs.iter().map(tokens).sum(),
+            inputs: Some(inputs.len() as u64),
+            base64: asked["encoding_format"] == "base64",
+            ..Self::default()
         }
     }
 
     pub(super) fn render(&self, manner: &Manner) -> Rendered {
+        if let Some(inputs) = self.inputs {
+            return self.listed(inputs, manner);
+        }
         // The usual answer has five tokens, however it is cut.
         let counted = (self.words + 10, 5 * self.choices);
         let usage = match &manner.usage {
@@ -68,21 +124,52 @@ impl Asked {
             Usage::Stated(input, output) => Some(usage_object((*input, *output))),
             Usage::Odd(text) => Some(serde_json::from_str(text).expect("JSON")),
         };
+        if self.message {
+            return super::messages::render(self, manner, counted);
+        }
         let number = |key: &str| usage.as_ref().and_then(|usage| usage[key].as_u64());
         let stated = number("prompt_tokens").zip(number("completion_tokens"));
-        let pieces = match manner.repeat {
-            Some(letters) => self.repeated(letters, manner),
-            None => pieces(manner, self.stream),
-        };
+        let pieces = self.pieces(manner);
         let finish = if manner.tools { "tool_calls" } else { "stop" };
         if self.stream {
             let events = self.deltas(manner, &pieces, finish, usage.filter(|_| self.include_usage));
             let faulty = matches!(manner.fault, Some((_, fault)) if fault != Fault::NoFinish);
             let stated = stated.filter(|_| self.include_usage && !faulty);
-            return Rendered { whole: None, steps: steps(events, manner), stated };
+            return Rendered { whole: None, steps: steps(events, manner, ERROR), stated };
         }
         let body = self.whole(manner, &pieces, finish, usage).to_string();
         Rendered { whole: Some(body.into()), steps: vec![], stated }
+    }
+
+    /// As many vectors as inputs; the first number of each says which one it is.
+    fn listed(&self, inputs: u64, manner: &Manner) -> Rendered {
+        let stated = match &manner.usage {
+            Usage::Missing | Usage::Odd(_) => None,
+            Usage::Zero => Some(0),
+            Usage::Counted => Some(self.words),
+            Usage::Stated(input, _) => Some(*input),
+        };
+        let data = (0..inputs).map(|index| {
+            let numbers = [index as f32, 0.5, -0.25];
+            let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+            let vector = if self.base64 { BASE64_STANDARD.encode(bytes).into() } else { json!(numbers) };
+            json!({"object": "embedding", "index": index, "embedding": vector})
+        });
+        let data: Vec<Value> = data.collect();
+        let mut answer = json!({"object": "list", "data": data, "model": self.model, "x_unknown": {"kept": [1, 2.50]}});
+        if let Some(tokens) = stated {
+            answer["usage"] = json!({"prompt_tokens": tokens, "total_tokens": tokens});
+        }
+        let stated = stated.map(|tokens| (tokens, 0));
+        Rendered { whole: Some(answer.to_string().into()), steps: vec![], stated }
+    }
+
+    /// The text of the answer, or the arguments of its call, in pieces.
+    pub(super) fn pieces(&self, manner: &Manner) -> Vec<String> {
+        match manner.repeat {
+            Some(letters) => self.repeated(letters, manner),
+            None => pieces(manner, self.stream),
+        }
     }
 
     /// The last message's text in pieces.
@@ -174,7 +261,11 @@ fn pieces(manner: &Manner, stream: bool) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-fn steps(mut events: Vec<Bytes>, manner: &Manner) -> Vec<Step> {
+/// An error in the midst of a stream.
+const ERROR: &str = "data: {\"error\":{\"message\":\"scripted\",\"type\":\"server_error\"}}\n\n";
+
+/// The steps of a stream whose last event is its end, with what goes wrong in it.
+pub(super) fn steps(mut events: Vec<Bytes>, manner: &Manner, error: &'static str) -> Vec<Step> {
     let mut after = None;
     if let Some((count, fault)) = manner.fault {
         if fault == Fault::NoFinish {
@@ -184,9 +275,7 @@ fn steps(mut events: Vec<Bytes>, manner: &Manner) -> Vec<Step> {
         } else {
             events.truncate(count);
             after = match fault {
-                Fault::ErrorEvent => {
-                    Some(send("data: {\"error\":{\"message\":\"scripted\",\"type\":\"server_error\"}}\n\n"))
-                }
+                Fault::ErrorEvent => Some(send(error)),
                 Fault::NamedError => Some(send("event: error\ndata: {\"message\":\"scripted\"}\n\n")),
                 Fault::BareError => Some(send("{\"error\":{\"message\":\"scripted\",\"type\":\"server_error\"}}")),
                 Fault::Stall => Some(Step::Forever),

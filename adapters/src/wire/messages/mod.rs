@@ -2,7 +2,8 @@
 //!
 //! **Promise.** A Messages request becomes the chat request that everything inside understands, and the chat answer becomes
 //! a message again, whole or as its sequence of events. Both ways are pure. What has no counterpart and would change the
-//! meaning is refused by its name ([`request`]); what is a hint (`cache_control`, `service_tier`) is left out.
+//! meaning is refused by its name ([`request`]); what is a hint (`service_tier`) is left out, and marks for a
+//! cache (`cache_control`) are kept apart ([`super::marks`]).
 //!
 //! **Why at the edge.** Facts, detectors, masking, the judge, budgets and the ledger see one form of request, so that none of
 //! them can be passed by with another.
@@ -37,13 +38,15 @@ fn stop(choice: &Value) -> Option<(&'static str, Value)> {
     })
 }
 
-/// Usage in Anthropic's words: tokens read from a cache are not part of `input_tokens`.
+/// Usage in Anthropic's words: tokens read from a cache, or written to one, are not part of `input_tokens`.
 fn usage(usage: Option<&Value>) -> Value {
     let number = |path: &str| usage.and_then(|usage| usage.pointer(path)).and_then(Value::as_u64).unwrap_or(0);
     let cached = number("/prompt_tokens_details/cached_tokens");
+    // As our own adapter to Anthropic's API says it.
+    let written = number("/prompt_tokens_details/cache_creation_tokens");
     json!({
-        "input_tokens": number("/prompt_tokens").saturating_sub(cached),
-        "cache_creation_input_tokens": 0,
+        "input_tokens": number("/prompt_tokens").saturating_sub(cached).saturating_sub(written),
+        "cache_creation_input_tokens": written,
         "cache_read_input_tokens": cached,
         "output_tokens": number("/completion_tokens"),
     })

@@ -1,7 +1,7 @@
 //! From a Messages request to a chat request.
 
-use crate::wire::WireError;
 use crate::wire::walk::{Object, below, field, flag, list, maybe_text, needed, object, only, text, wrong};
+use crate::wire::{WireError, marks};
 use serde_json::{Value, json};
 
 /// Fields that are read, or may be left out: hints about caches and capacity do not change what is asked.
@@ -38,7 +38,8 @@ pub enum Version {
     October2026,
 }
 
-/// The chat request that means the same; `counts`: only its tokens are wanted, so it needs no ceiling.
+/// The chat request that means the same, with the client's marks for a cache ([`marks`]); `counts`: only its tokens are wanted, so
+/// it needs no ceiling.
 ///
 /// # Errors
 /// What is malformed, and what has no counterpart, by its path.
@@ -76,6 +77,9 @@ pub(crate) fn chat(from: &Object, version: Version, counts: bool) -> Result<Obje
     out.insert("messages".into(), messages.into());
     settings(from, counts, &mut out)?;
     offered(from, &mut out)?;
+    if let Some(mark) = field(from, "cache_control").and_then(marks::known) {
+        out.insert("cache_control".into(), mark);
+    }
     Ok(out)
 }
 
@@ -195,7 +199,9 @@ fn tool(wanted: &Value, path: &str) -> Result<Value, WireError> {
     if let Some(strict) = flag(wanted, path, "strict")? {
         function.insert("strict".into(), strict.into());
     }
-    Ok(json!({"type": "function", "function": function}))
+    let mut tool = json!({"type": "function", "function": function});
+    marks::put(&mut tool, wanted);
+    Ok(tool)
 }
 
 /// Text, or text blocks: as a text where there is one, as parts where there are several.
@@ -215,11 +221,10 @@ fn told(content: &Value, path: &str) -> Result<Value, WireError> {
     Ok(joined(parts))
 }
 
-fn joined(mut parts: Vec<Value>) -> Value {
-    match parts.as_mut_slice() {
-        [only] if only["type"] == "text" => only["text"].take(),
-        _ => Value::Array(parts),
-    }
+fn joined(parts: Vec<Value>) -> Value {
+    let mut joined = Value::Array(parts);
+    marks::flatten(&mut joined);
+    joined
 }
 
 fn unknown(path: &str, kind: &str) -> WireError {
@@ -229,7 +234,9 @@ fn unknown(path: &str, kind: &str) -> WireError {
 
 fn text_part(block: &Object, path: &str) -> Result<Value, WireError> {
     only(block, path, &["type", "text", "cache_control", "citations"])?;
-    Ok(json!({"type": "text", "text": text(block, path, "text")?}))
+    let mut part = json!({"type": "text", "text": text(block, path, "text")?});
+    marks::put(&mut part, block);
+    Ok(part)
 }
 
 fn user(turn: &Object, path: &str, version: Version, messages: &mut Vec<Value>) -> Result<(), WireError> {
@@ -278,7 +285,9 @@ fn image(block: &Object, path: &str) -> Result<Value, WireError> {
         }
         _ => return Err(wrong(&below(&path, "type"), "must be `base64` or `url`")),
     };
-    Ok(json!({"type": "image_url", "image_url": {"url": url}}))
+    let mut part = json!({"type": "image_url", "image_url": {"url": url}});
+    marks::put(&mut part, block);
+    Ok(part)
 }
 
 fn document(block: &Object, path: &str) -> Result<Value, WireError> {
@@ -286,20 +295,22 @@ fn document(block: &Object, path: &str) -> Result<Value, WireError> {
     let title = maybe_text(block, path, "title")?;
     let (source, path) = (needed(block, path, "source")?, below(path, "source"));
     let source = object(source, &path)?;
-    match text(source, &path, "type")? {
+    let mut part = match text(source, &path, "type")? {
         "base64" => {
             let data = data_url(source, &path)?;
             let file = json!({"filename": title.unwrap_or("document.pdf"), "file_data": data});
-            Ok(json!({"type": "file", "file": file}))
+            json!({"type": "file", "file": file})
         }
         "text" => {
             only(source, &path, &["type", "media_type", "data"])?;
             let body = text(source, &path, "data")?;
             let told = title.map_or_else(|| body.to_owned(), |title| format!("{title}\n\n{body}"));
-            Ok(json!({"type": "text", "text": told}))
+            json!({"type": "text", "text": told})
         }
-        _ => Err(wrong(&below(&path, "type"), "must be `base64` or `text`")),
-    }
+        _ => return Err(wrong(&below(&path, "type"), "must be `base64` or `text`")),
+    };
+    marks::put(&mut part, block);
+    Ok(part)
 }
 
 fn result(block: &Object, path: &str) -> Result<Value, WireError> {
@@ -317,7 +328,9 @@ fn result(block: &Object, path: &str) -> Result<Value, WireError> {
             content = format!("Error: {}", content.as_str().unwrap_or_default()).into();
         }
     }
-    Ok(json!({"role": "tool", "tool_call_id": id, "content": content}))
+    let mut message = json!({"role": "tool", "tool_call_id": id, "content": content});
+    marks::put(&mut message, block);
+    Ok(message)
 }
 
 fn assistant(turn: &Object, path: &str) -> Result<Value, WireError> {
@@ -336,7 +349,9 @@ fn assistant(turn: &Object, path: &str) -> Result<Value, WireError> {
                 let input = needed(block, &path, "input")?;
                 object(input, &below(&path, "input"))?;
                 let function = json!({"name": text(block, &path, "name")?, "arguments": input.to_string()});
-                calls.push(json!({"id": text(block, &path, "id")?, "type": "function", "function": function}));
+                let mut call = json!({"id": text(block, &path, "id")?, "type": "function", "function": function});
+                marks::put(&mut call, block);
+                calls.push(call);
             }
             // Thoughts are signed by the model that had them: no other one can read them.
             "thinking" | "redacted_thinking" => {}

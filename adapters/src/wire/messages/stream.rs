@@ -1,6 +1,7 @@
 //! From a chat stream to the events of a message.
 
 use super::{id, stop, usage};
+use crate::wire::delta::{CallPiece, Delta, usage_of};
 use crate::wire::sse;
 use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
@@ -58,34 +59,26 @@ impl MessageStream {
 
     fn chunk(&mut self, chunk: &Value) {
         self.start(chunk);
-        if let Some(usage @ Value::Object(_)) = chunk.get("usage") {
-            self.usage = Some(usage.clone());
-        }
-        let Some(choice) = chunk.pointer("/choices/0") else { return };
-        let delta = choice.get("delta").unwrap_or(&Value::Null);
-        let text = |name: &str| delta.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-        if let Some(thoughts) = text("reasoning_content") {
+        self.usage = usage_of(chunk).cloned().or(self.usage.take());
+        let Some(delta) = Delta::of(chunk) else { return };
+        if let Some(thoughts) = delta.text("reasoning_content") {
             self.add(Kind::Thinking, &json!({"type": "thinking_delta", "thinking": thoughts}));
         }
-        for text in ["content", "refusal"].iter().filter_map(|name| text(name)) {
+        for text in ["content", "refusal"].iter().filter_map(|name| delta.text(name)) {
             self.add(Kind::Text, &json!({"type": "text_delta", "text": text}));
         }
-        for call in delta.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
-            self.call(call);
-        }
-        if let Some(stop) = stop(choice) {
+        delta.calls().for_each(|call| self.call(call));
+        if let Some(stop) = stop(delta.choice) {
             self.stop = Some(stop);
         }
     }
 
-    fn call(&mut self, call: &Value) {
-        let kind = Kind::Tool(call.get("index").and_then(Value::as_u64).unwrap_or(0));
-        let part = |path: &str| call.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    fn call(&mut self, call: CallPiece<'_>) {
+        let CallPiece { number, id, name, arguments } = call;
+        let kind = Kind::Tool(number);
         if !self.blocks.contains(&kind) {
-            let (id, name) = (part("/id"), part("/function/name"));
             self.begin(kind, &json!({"type": "tool_use", "id": id, "name": name, "input": {}}));
         }
-        let arguments = part("/function/arguments");
         if !arguments.is_empty() {
             self.delta(kind, &json!({"type": "input_json_delta", "partial_json": arguments}));
         }

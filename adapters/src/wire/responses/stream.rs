@@ -1,6 +1,7 @@
 //! From a chat stream to the events of a response.
 
 use super::{Item, begun, ended};
+use crate::wire::delta::{CallPiece, Delta, usage_of};
 use crate::wire::sse;
 use crate::wire::walk::Object;
 use bytes::{Bytes, BytesMut};
@@ -14,13 +15,25 @@ pub(crate) struct ResponseStream {
     echo: Object,
     /// The response so far, once it began, and the id of the chat answer.
     response: Option<(Object, String)>,
-    /// The items so far, each with the number of its call; the last one may be open.
-    items: Vec<(Item, Option<u64>)>,
-    open: bool,
+    /// The items so far.
+    items: Vec<Slot>,
     finish: Option<String>,
     usage: Option<Value>,
     sequence: u64,
     out: BytesMut,
+}
+
+/// An item on its way.
+///
+/// Calls of tools are open until the end, because some upstreams write several of them in turns; whatever else is closed when
+/// the next item begins.
+#[derive(Debug)]
+struct Slot {
+    item: Item,
+    /// The number of its call.
+    call: Option<u64>,
+    /// Its end was not told yet.
+    open: bool,
 }
 
 // === impl ResponseStream ===
@@ -29,7 +42,7 @@ impl ResponseStream {
     /// Nothing yet, of a response that repeats this of its request.
     pub(crate) fn new(echo: Object) -> Self {
         let (items, out) = (Vec::new(), BytesMut::new());
-        Self { echo, response: None, items, open: false, finish: None, usage: None, sequence: 0, out }
+        Self { echo, response: None, items, finish: None, usage: None, sequence: 0, out }
     }
 
     /// The events that one frame becomes: none or many. Comments stay comments.
@@ -48,9 +61,9 @@ impl ResponseStream {
     /// The events of the end; `comments` go before the last one.
     pub(crate) fn end(&mut self, comments: &str) -> Bytes {
         self.start(&Value::Null);
-        self.close();
+        (0..self.items.len()).for_each(|at| self.close(at));
         let (response, answer) = self.response.take().unwrap_or_default();
-        let output = self.items.iter().enumerate().map(|(at, (item, _))| item.told(&answer, at, true)).collect();
+        let output = self.items.iter().enumerate().map(|(at, slot)| slot.item.told(&answer, at, true)).collect();
         let response = ended(response, self.finish.as_deref(), self.usage.as_ref(), output);
         let incomplete = response.get("status").is_some_and(|status| status == "incomplete");
         self.out.extend_from_slice(comments.as_bytes());
@@ -67,49 +80,39 @@ impl ResponseStream {
 
     fn chunk(&mut self, chunk: &Value) {
         self.start(chunk);
-        if let Some(usage @ Value::Object(_)) = chunk.get("usage") {
-            self.usage = Some(usage.clone());
+        self.usage = usage_of(chunk).cloned().or(self.usage.take());
+        let Some(delta) = Delta::of(chunk) else { return };
+        for (name, empty) in [
+            ("reasoning_content", Item::Thoughts(String::new())),
+            ("content", Item::Text(String::new())),
+            ("refusal", Item::Refusal(String::new())),
+        ] {
+            if let Some(more) = delta.text(name) {
+                self.add(empty, more);
+            }
         }
-        let Some(choice) = chunk.pointer("/choices/0") else { return };
-        let delta = choice.get("delta").unwrap_or(&Value::Null);
-        let text = |name: &str| delta.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-        if let Some(more) = text("reasoning_content") {
-            self.add(Item::Thoughts(String::new()), more);
-        }
-        if let Some(more) = text("content") {
-            self.add(Item::Text(String::new()), more);
-        }
-        if let Some(more) = text("refusal") {
-            self.add(Item::Refusal(String::new()), more);
-        }
-        for call in delta.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
-            self.call(call);
-        }
-        if let Some(finish) = choice.get("finish_reason").and_then(Value::as_str) {
+        delta.calls().for_each(|call| self.call(call));
+        if let Some(finish) = delta.choice.get("finish_reason").and_then(Value::as_str) {
             self.finish = Some(finish.to_owned());
         }
     }
 
-    fn call(&mut self, call: &Value) {
-        let number = call.get("index").and_then(Value::as_u64).unwrap_or(0);
-        let part = |path: &str| call.pointer(path).and_then(Value::as_str).unwrap_or_default();
-        let known = self.items.iter().position(|(_, call)| *call == Some(number));
+    fn call(&mut self, call: CallPiece<'_>) {
+        let CallPiece { number, id, name, arguments } = call;
+        let known = self.items.iter().position(|slot| slot.call == Some(number));
         let at = known.unwrap_or_else(|| {
-            let (id, name) = (part("/id").to_owned(), part("/function/name").to_owned());
-            self.begin(Item::Call { id, name, arguments: String::new() }, Some(number));
+            self.begin(Item::Call { id: id.into(), name: name.into(), arguments: String::new() }, Some(number));
             self.items.len() - 1
         });
-        // A call that is closed gets no more: its end was told.
-        let more = part("/function/arguments");
-        if !more.is_empty() && self.open && at + 1 == self.items.len() {
-            self.more(at, more);
+        if !arguments.is_empty() {
+            self.more(at, arguments);
         }
     }
 
     /// Adds to the open item of this kind, or opens one.
     fn add(&mut self, empty: Item, more: &str) {
-        let same = |(item, _): &(Item, _)| std::mem::discriminant(item) == std::mem::discriminant(&empty);
-        if !self.open || !self.items.last().is_some_and(same) {
+        let same = |slot: &Slot| slot.open && std::mem::discriminant(&slot.item) == std::mem::discriminant(&empty);
+        if !self.items.last().is_some_and(same) {
             self.begin(empty, None);
         }
         self.more(self.items.len() - 1, more);
@@ -117,7 +120,7 @@ impl ResponseStream {
 
     fn more(&mut self, at: usize, more: &str) {
         let answer = self.answer();
-        let Some((item, _)) = self.items.get_mut(at) else { return };
+        let Some(Slot { item, .. }) = self.items.get_mut(at) else { return };
         let (name, text) = match item {
             Item::Thoughts(text) => ("response.reasoning_text.delta", text),
             Item::Text(text) => ("response.output_text.delta", text),
@@ -136,7 +139,9 @@ impl ResponseStream {
     }
 
     fn begin(&mut self, item: Item, call: Option<u64>) {
-        self.close();
+        if let Some(last) = self.items.len().checked_sub(1).filter(|last| self.items[*last].call.is_none()) {
+            self.close(last);
+        }
         let (answer, at) = (self.answer(), self.items.len());
         self.say("response.output_item.added", json!({"output_index": at, "item": item.told(&answer, at, false)}));
         if let Some(part) = item.part() {
@@ -144,16 +149,13 @@ impl ResponseStream {
             let event = json!({"item_id": id, "output_index": at, "content_index": 0, "part": part});
             self.say("response.content_part.added", event);
         }
-        self.items.push((item, call));
-        self.open = true;
+        self.items.push(Slot { item, call, open: true });
     }
 
-    fn close(&mut self) {
-        if !std::mem::take(&mut self.open) {
-            return;
-        }
-        let (answer, at) = (self.answer(), self.items.len() - 1);
-        let Some((item, _)) = self.items.last().cloned() else { return };
+    fn close(&mut self, at: usize) {
+        let Some(slot) = self.items.get_mut(at).filter(|slot| slot.open) else { return };
+        slot.open = false;
+        let (item, answer) = (slot.item.clone(), self.answer());
         let place = json!({"item_id": item.id(&answer, at), "output_index": at});
         let with = |more: Value| {
             let mut event = place.as_object().cloned().unwrap_or_default();

@@ -2,6 +2,7 @@ use super::*;
 use crate::wire::{Fold, sse};
 use policies::Endpoint;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 fn read(body: &Value) -> Result<Value, String> {
     chat(body.as_object().unwrap()).map(Value::Object).map_err(|error| error.message)
@@ -82,7 +83,7 @@ fn gathered(events: &[u8]) -> Value {
     let mut splitter = sse::Splitter::default();
     splitter.push(events).unwrap();
     let (mut sequence, mut last, mut names) = (0, Value::Null, Vec::new());
-    let (mut texts, mut done) = (std::collections::BTreeMap::<u64, String>::new(), Vec::new());
+    let (mut texts, mut done) = (BTreeMap::<u64, String>::new(), BTreeMap::<u64, Value>::new());
     while let Some(event) = splitter.next_event() {
         let Some(data) = sse::data(&event) else { continue };
         let data: Value = serde_json::from_slice(&data).unwrap();
@@ -93,12 +94,14 @@ fn gathered(events: &[u8]) -> Value {
             texts.entry(data["output_index"].as_u64().unwrap()).or_default().push_str(delta);
         }
         if data["type"] == "response.output_item.done" {
-            done.push(data["item"].clone());
+            let before = done.insert(data["output_index"].as_u64().unwrap(), data["item"].clone());
+            assert_eq!(before, None, "an item ends once");
         }
         names.push(data["type"].as_str().unwrap().to_owned());
         last = data;
     }
     assert_eq!(names[..2], ["response.created", "response.in_progress"]);
+    let done: Vec<Value> = done.into_values().collect();
     assert_eq!(last["response"]["output"].as_array().unwrap(), &done, "the end repeats what was done");
     for (at, text) in texts {
         let item = &done[at as usize];
@@ -113,15 +116,22 @@ proptest! {
     fn a_stream_ends_with_what_the_whole_answer_is(
         text in proptest::collection::vec("\\PC{1,6}", 0..4),
         calls in proptest::collection::vec(("[a-z]{1,5}", proptest::collection::vec("\\PC{1,6}", 0..3)), 0..3),
+        in_turns in any::<bool>(),
         finish in proptest::sample::select(vec!["stop", "length", "content_filter", "tool_calls"]),
     ) {
         let chunk = |delta: Value| json!({"id": "i", "created": 5, "model": "m", "choices": [{"index": 0, "delta": delta}]});
         let mut chunks: Vec<Value> = text.iter().map(|piece| chunk(json!({"content": piece}))).collect();
+        let more = |at: usize, piece: &String| chunk(json!({"tool_calls": [{"index": at, "function": {"arguments": piece}}]}));
         for (at, (name, pieces)) in calls.iter().enumerate() {
             let function = json!({"name": name, "arguments": ""});
             chunks.push(chunk(json!({"tool_calls": [{"index": at, "id": format!("c{at}"), "function": function}]})));
-            let more = |piece| chunk(json!({"tool_calls": [{"index": at, "function": {"arguments": piece}}]}));
-            chunks.extend(pieces.iter().map(more));
+            if !in_turns {
+                chunks.extend(pieces.iter().map(|piece| more(at, piece)));
+            }
+        }
+        for turn in 0..if in_turns { 3 } else { 0 } {
+            let pieces = calls.iter().enumerate().filter_map(|(at, (_, pieces))| Some((at, pieces.get(turn)?)));
+            chunks.extend(pieces.map(|(at, piece)| more(at, piece)));
         }
         chunks.push(json!({"id": "i", "created": 5, "model": "m", "choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}));
         let counts = json!({"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10});

@@ -30,6 +30,8 @@ pub struct Model {
     pub provider: String,
     /// The provider's own name of it.
     pub upstream: String,
+    /// It makes vectors, and is no target of `auto`.
+    pub embedding: bool,
     /// Prices by our key.
     pub prices: Vec<(&'static str, Rate)>,
     /// Where the prices were read, when it was not the file itself.
@@ -120,6 +122,9 @@ impl Draft {
         for model in &self.models {
             let _ = write!(text, "\n[models.{}]\nprovider = {}\n", quoted(&model.name), quoted(&model.provider));
             let _ = writeln!(text, "upstream = {}", quoted(&model.upstream));
+            if model.embedding {
+                text.push_str("kind = \"embedding\"\n");
+            }
             if let Some(name) = &model.priced_as {
                 let _ = writeln!(text, "# As the price table has it for {}.", name.replace(char::is_control, " "));
             }

@@ -4,7 +4,7 @@ use super::draft::{Draft, Model, Provider, free};
 use super::place::{Known, UNSAID, in_the_house, meaning};
 use super::settings;
 use crate::config;
-use policies::{Pricing, Rate};
+use policies::{ModelKind, Pricing, Rate};
 use reqwest::Url;
 use router::prices::PriceTable;
 use serde_json::{Map, Value};
@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 pub const TAKEN: [&str; 2] = ["auto", "sluice/auto"];
 
 /// Modes that the gateway serves.
-const MODES: [&str; 3] = ["chat", "completion", "responses"];
+const MODES: [&str; 4] = ["chat", "completion", "responses", "embedding"];
 
 /// What people write where a server of their own wants no key.
 const NO_KEY: [&str; 14] = [
@@ -92,7 +92,7 @@ fn deployment(
         return Err("models are named one by one, there are no wildcards".into());
     }
     if let Some(mode) = info.get("mode").and_then(Value::as_str).filter(|mode| !MODES.contains(mode)) {
-        return Err(format!("its mode is `{mode}`, and only chat and completions are served"));
+        return Err(format!("its mode is `{mode}`, and only chats, completions and embeddings are served"));
     }
     let typed = text("api_base").or_else(|| text("base_url"));
     let (known, upstream) = meaning(full, text("custom_llm_provider"), typed.is_some())?;
@@ -137,8 +137,23 @@ fn deployment(
         Some((ours, limit))
     };
     let limits = LIMITS.into_iter().filter_map(limit).collect();
-    if local { &mut draft.local } else { &mut draft.hosted }.push(fresh.clone());
-    draft.models.push(Model { name: fresh, provider, upstream: upstream.to_owned(), prices, priced_as, limits });
+    let embedding = match info.get("mode").and_then(Value::as_str) {
+        Some(mode) => mode == "embedding",
+        // As the gateway itself takes it.
+        None => table.find(upstream).is_some_and(|listed| listed.kind == ModelKind::Embedding),
+    };
+    if !embedding {
+        if local { &mut draft.local } else { &mut draft.hosted }.push(fresh.clone());
+    }
+    draft.models.push(Model {
+        name: fresh,
+        provider,
+        upstream: upstream.to_owned(),
+        embedding,
+        prices,
+        priced_as,
+        limits,
+    });
     leave_others(at, entry, draft);
     if text("api_version").is_some() && !versioned {
         draft.leave(format!("{at}.litellm_params.api_version"), "it belongs to Azure");

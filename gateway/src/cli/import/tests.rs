@@ -115,7 +115,9 @@ fn prices_keep_their_digits_and_base_models_have_one() {
          - model_name: c\n  litellm_params: {model: openai/gpt-4o, input_cost_per_token: 1e-6}\n\
          - model_name: d\n  litellm_params: {model: groq/openai/gpt-oss-120b}\n\
          - model_name: e\n  litellm_params: {model: openai/nobody-knows-it}\n\
-         - model_name: f\n  litellm_params: {model: openai/text-embedding-3-small}\n  model_info: {mode: embedding}\n",
+         - model_name: f\n  litellm_params: {model: openai/text-embedding-3-small}\n  model_info: {mode: embedding}\n\
+         - model_name: g\n  litellm_params: {model: openai/text-embedding-3-large}\n\
+         - model_name: h\n  litellm_params: {model: openai/whisper-1}\n  model_info: {mode: audio_transcription}\n",
     );
     let rates = |name: &str| match &model(&settings, name).pricing {
         Pricing::Priced(price, _) => (price.input.0, price.output.0, price.cached_input.map(|rate| rate.0)),
@@ -127,7 +129,11 @@ fn prices_keep_their_digits_and_base_models_have_one() {
     assert_eq!(rates("c").0, 2_500_000_000, "half a price is none: the table's");
     assert_eq!(rates("d"), (150_000_000, 600_000_000, Some(75_000_000)), "the table knows it by its prefix");
     assert_eq!(model(&settings, "e").pricing, Pricing::Unpriced);
-    assert_eq!(left(&draft), ["model_list[2] (c): prices", "model_list[5] (f)"]);
+    for name in ["f", "g"] {
+        assert_eq!((model(&settings, name).kind, rates(name).1), (policies::ModelKind::Embedding, 0), "{name}");
+    }
+    assert_eq!(draft.hosted, ["a", "b", "c", "d", "e"], "`auto` does not choose among vectors");
+    assert_eq!(left(&draft), ["model_list[2] (c): prices", "model_list[7] (h)"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProviderSpec {
-    /// `openai`, `azure`, `mistralrs`, `simulated`; others are not built yet.
+    /// `openai`, `azure`, `anthropic`, `gemini`, `encoder`, `mistralrs`, `simulated`; `bedrock` is not built yet.
     pub kind: String,
     /// Where it is.
     pub base_url: Option<String>,
@@ -41,7 +41,7 @@ pub struct ProviderSpec {
     pub lora: Vec<LoraEntry>,
     /// mistralrs: `auto`, `off`, `q8_0`, `q4_0`, `q4k`, `q6k`.
     pub quantize: Option<String>,
-    /// mistralrs: requests that may wait.
+    /// mistralrs, encoder: requests that may wait.
     pub queue: Option<usize>,
     /// mistralrs: sequences at once.
     pub concurrency: Option<usize>,

@@ -124,6 +124,15 @@ impl Pieces {
         Ok(Read { ids, unread_bytes: from - front })
     }
 
+    /// Tokens of a whole text, the marks left out.
+    pub fn count(&self, text: &str) -> Result<usize, PiecesError> {
+        let mut ids = Vec::new();
+        for (word, _) in self.window(text, 0)?.words()? {
+            self.append(word, &mut ids)?;
+        }
+        Ok(ids.len())
+    }
+
     /// Appends tokens until there are more than fit.
     fn forwards(&self, window: &Window, ids: &mut Vec<i32>, ends: &mut Vec<usize>) -> Result<(), PiecesError> {
         for (word, place) in window.words()? {
