@@ -5,7 +5,9 @@
 
 use crate::config;
 use crate::server::auth::KeyRing;
-use adapters::wire::{Content, Fold, Restoring, WireRequest, closing, error_in, seen_in_chunk, seen_in_whole, sse};
+use adapters::wire::{
+    Content, Fold, Restoring, WireRequest, anthropic, closing, error_in, seen_in_chunk, seen_in_whole, sse,
+};
 use http::{HeaderMap, HeaderValue};
 use policies::Endpoint;
 use policies::detect::{DetectConfig, Detectors, Kind};
@@ -42,8 +44,12 @@ pub const EXPORT: &[u8] = include_bytes!("../../fuzz/corpus/evidence/whole.jsonl
 
 /// A request's body: what is read of it is in it, and what is changed in it is changed alone.
 pub fn wire_request(data: &[u8]) {
-    for endpoint in [Endpoint::Chat, Endpoint::Completions] {
+    for endpoint in [Endpoint::Chat, Endpoint::Completions, Endpoint::Embeddings] {
         let Ok(request) = WireRequest::parse(endpoint, data.to_vec().into()) else { continue };
+        if let Ok(message) = anthropic::message(&request, "another", request.view.stream, None) {
+            let message = serde_json::from_slice::<serde_json::Value>(&message).unwrap_or_default();
+            assert!(message["model"] == "another" && message["max_tokens"].is_u64(), "what is told anew is a message");
+        }
         assert_eq!(request.raw.body().as_ref(), data, "the body is kept as it came");
         let content = Content::of(&request);
         assert_eq!(content.passages.len(), content.places.len());
@@ -109,6 +115,16 @@ pub fn translation(data: &[u8]) {
         let whole = fold.finish();
         assert!(whole["choices"].is_array() && whole["object"].is_string());
         seen_in_whole(whole.to_string().as_bytes());
+    }
+    let mut chunks = anthropic::Chunks::new(0);
+    for event in data.split(|byte| *byte == b'\n').map_while(|line| chunks.event(line).ok()).flatten() {
+        if let adapters::Event::Delta { frame, .. } = event {
+            let payload = sse::data(&frame).unwrap_or_default();
+            assert!(seen_in_chunk(&payload).is_some(), "a message's event is told as a chunk");
+        }
+    }
+    if let Some((answer, _)) = anthropic::completion(data, 0) {
+        assert!(seen_in_whole(&answer).is_some_and(|seen| seen.finish.is_some()), "a message is told as an answer");
     }
     // Nothing was taken out, so nothing may be put back.
     let mut restoring = Restoring::new(std::sync::Arc::default());

@@ -3,7 +3,7 @@
 //! **Promise.** A request is a [`RawObject`] (all its bytes) with a typed [`View`] of the fields that somebody here
 //! reads; an answer is bytes with what was [`Seen`] in them. Nothing unknown is dropped on the way.
 
-pub(crate) mod anthropic;
+pub mod anthropic;
 mod chat;
 mod closing;
 mod common_form;

@@ -10,6 +10,7 @@ mod find;
 pub(super) mod learning;
 mod model;
 mod placed;
+mod recorded;
 mod series;
 mod servers;
 

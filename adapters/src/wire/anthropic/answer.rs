@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// The chat answer that says what a message says, with what was read in it; `None` for what is no message.
 ///
 /// `created` is in seconds since 1970: a message has no time of its own.
-pub(crate) fn completion(body: &[u8], created: u64) -> Option<(Bytes, Seen)> {
+pub fn completion(body: &[u8], created: u64) -> Option<(Bytes, Seen)> {
     let message: Value = serde_json::from_slice(body).ok()?;
     let blocks = message.get("content").and_then(Value::as_array).filter(|_| message["type"] == "message")?;
     let (mut said, mut thoughts, mut calls) = (String::new(), String::new(), Vec::new());
@@ -56,7 +56,7 @@ pub(crate) fn completion(body: &[u8], created: u64) -> Option<(Bytes, Seen)> {
 }
 
 /// An error body of the provider in a chat's form.
-pub(crate) fn error(body: &[u8]) -> Option<Bytes> {
+pub fn error(body: &[u8]) -> Option<Bytes> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let said = body.get("error")?;
     let error =

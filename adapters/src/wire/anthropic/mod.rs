@@ -16,15 +16,15 @@ mod answer;
 mod request;
 mod stream;
 
-pub(crate) use answer::{completion, error};
-pub(crate) use request::message;
-pub(crate) use stream::Chunks;
+pub use answer::{completion, error};
+pub use request::message;
+pub use stream::Chunks;
 
 use policies::{TokenCount, Usage};
 use serde_json::{Value, json};
 
 /// The version that is spoken.
-pub(crate) const VERSION: &str = "2023-06-01";
+pub const VERSION: &str = "2023-06-01";
 
 /// Why a message ended, in a chat's words, and the text that it ended at.
 fn finish(reason: Option<&str>, at: Option<&Value>) -> (&'static str, Value) {

@@ -55,7 +55,7 @@ const HINTS: [&str; 12] = [
 ///
 /// # Errors
 /// What has no counterpart, by its name; arguments of earlier calls that are no JSON object.
-pub(crate) fn message(request: &WireRequest, model: &str, stream: bool, most: Option<u64>) -> Result<Bytes, Kind> {
+pub fn message(request: &WireRequest, model: &str, stream: bool, most: Option<u64>) -> Result<Bytes, Kind> {
     if request.endpoint != Endpoint::Chat {
         return Err(unsupported("this provider answers chats only"));
     }

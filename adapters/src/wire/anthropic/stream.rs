@@ -12,7 +12,7 @@ use std::collections::HashMap;
 ///
 /// The last events say how it ended and what it used; then comes [`Event::Done`].
 #[derive(Debug, Default)]
-pub(crate) struct Chunks {
+pub struct Chunks {
     created: u64,
     /// What every chunk says: id and model.
     head: Option<(Value, Value)>,
@@ -26,7 +26,7 @@ pub(crate) struct Chunks {
 
 impl Chunks {
     /// Nothing yet, of a message that began at this second since 1970.
-    pub(crate) fn new(created: u64) -> Self {
+    pub fn new(created: u64) -> Self {
         Self { created, ..Self::default() }
     }
 
@@ -34,7 +34,7 @@ impl Chunks {
     ///
     /// # Errors
     /// An error event; what is not of the protocol; an end without a reason.
-    pub(crate) fn event(&mut self, payload: &[u8]) -> Result<Vec<Event>, Kind> {
+    pub fn event(&mut self, payload: &[u8]) -> Result<Vec<Event>, Kind> {
         let event: Value = serde_json::from_slice(payload)
             .map_err(|_| Kind::Protocol("an event is not a JSON object of the expected form".into()))?;
         let text = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default();
