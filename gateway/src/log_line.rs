@@ -137,9 +137,10 @@ impl Write for Escaped<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use parking_lot::Mutex;
     use serde_json::{Value, json};
     use std::io;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
     use tracing_subscriber::fmt::MakeWriter;
     use tracing_subscriber::layer::SubscriberExt;
 
@@ -148,7 +149,7 @@ mod tests {
 
     impl io::Write for Page {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            self.0.lock().write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -172,7 +173,7 @@ mod tests {
             .with(tracing_subscriber::fmt::layer().json().with_writer(theirs.clone()));
         tracing::subscriber::with_default(layers, say);
         [ours, theirs].map(|page| {
-            let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+            let text = String::from_utf8(page.0.lock().clone()).unwrap();
             assert_eq!(text.matches('\n').count(), 1, "{text}");
             let mut line: Value = serde_json::from_str(&text).unwrap();
             let at = line.as_object_mut().unwrap().remove("timestamp").unwrap();

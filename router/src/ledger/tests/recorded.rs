@@ -25,6 +25,7 @@ fn record(id: &str, at_us: i64, judgement: Option<JudgementRecord>) -> RequestRe
         cascade: None,
         judgement: judgement.map(Box::new),
         arm: None,
+        placed: None,
     }
 }
 
