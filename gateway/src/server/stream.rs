@@ -1,7 +1,7 @@
 //! A stream on its way to the client.
 //!
 //! Each stream is pumped by a task of its own into a small bounded buffer: a client that does not read stalls only its own
-//! stream and is cut after the write timeout; a client that leaves is noticed at once, even while the upstream is silent,
+//! stream and is cut after the write timeout, and should it read on, the stream breaks off; a client that leaves is noticed at once, even while the upstream is silent,
 //! and dropping the stream stops the upstream.
 
 use super::app::App;
@@ -19,6 +19,7 @@ use router::{AnswerStream, Piece};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -66,9 +67,11 @@ impl Record {
 pub(super) fn body(app: &Arc<App>, stream: Box<AnswerStream>, pump: Pump) -> Body {
     let (to_client, from_pump) = mpsc::channel::<Result<Bytes, BrokenOff>>(BUFFERED);
     let cut = app.cut.clone();
+    let whole = Arc::new(AtomicBool::new(false));
+    let said = whole.clone();
     app.tasks.spawn(async move {
         let (broken, told) = (to_client.clone(), pump.telling.is_some());
-        let (write, running) = (pump.write, pump.run(stream, to_client, cut));
+        let (write, running) = (pump.write, pump.run(stream, to_client, cut, &said));
         if AssertUnwindSafe(running).catch_unwind().await.is_err() {
             // The attempt was closed when it was dropped. A stream that ends in silence would look like a finished one.
             let error = BackendError::streaming(Kind::Internal("a panic".into()));
@@ -79,20 +82,24 @@ pub(super) fn body(app: &Arc<App>, stream: Box<AnswerStream>, pump: Pump) -> Bod
             let _ = tokio::time::timeout(write, broken.send(Err(BrokenOff))).await;
         }
     });
-    let frames = stream::unfold((from_pump, false), |(mut from_pump, mut broken)| async move {
+    let frames = stream::unfold((from_pump, false, whole), |(mut from_pump, mut broken, whole)| async move {
         let mut ready = Vec::with_capacity(BUFFERED);
         if !broken {
             if from_pump.recv_many(&mut ready, BUFFERED).await == 0 {
-                return None;
+                if whole.load(Ordering::Acquire) {
+                    return None;
+                }
+                // The reader stopped and was given up; should it read on, it must not take this for the end.
+                broken = true;
             }
-            broken = ready.pop_if(|last| last.is_err()).is_some();
+            broken |= ready.pop_if(|last| last.is_err()).is_some();
         }
         if ready.is_empty() {
             // Pending once: the connection writes out what it has before it learns that it must break off.
             tokio::task::yield_now().await;
-            return Some((Err(BrokenOff), (from_pump, false)));
+            return Some((Err(BrokenOff), (from_pump, false, whole)));
         }
-        Some((Ok(joined(ready.into_iter().flatten())), (from_pump, broken)))
+        Some((Ok(joined(ready.into_iter().flatten())), (from_pump, broken, whole)))
     });
     Body::from_stream(frames.fuse())
 }
@@ -137,6 +144,7 @@ impl Pump {
         stream: Box<AnswerStream>,
         to_client: mpsc::Sender<Result<Bytes, BrokenOff>>,
         cut: CancellationToken,
+        whole: &AtomicBool,
     ) {
         let Self { permit: _held, write, mut record, mut telling } = self;
         // Waited for once, not anew with each event.
@@ -210,6 +218,8 @@ impl Pump {
                 let _ = tokio::time::timeout(write, to_client.send(Err(BrokenOff))).await;
             }
             if last || !sent {
+                // Before the channel closes, which is how the body learns of the end.
+                whole.store(last && sent && !broken, Ordering::Release);
                 return;
             }
         }
