@@ -7,13 +7,14 @@
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
 use jiff::Timestamp;
-use policies::{Counted, KeyId, NanoDollars, Price, Rate, Usage};
-use router::ledger::{
-    AttemptClose, AttemptOpen, Durability, Ledger, NewKey, Outcome, Payer, RequestFilter, RequestRecord,
-};
+use policies::KeyId;
+use router::ledger::{AttemptClose, AttemptOpen, Durability, Ledger, NewKey, Payer, RequestFilter, RequestRecord};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+#[path = "../tests/lines/mod.rs"]
+mod lines;
 
 const ROUNDS: usize = 11;
 const EACH: u64 = 400;
@@ -25,42 +26,13 @@ fn sizes() -> (u64, u64) {
 }
 
 fn open(prefix: &str, number: u64) -> Arc<AttemptOpen> {
-    Arc::new(AttemptOpen {
-        request: format!("{prefix}{number:016}").into(),
-        attempt: 1,
-        at_us: Timestamp::now().as_microsecond(),
-        purpose: "answer",
-        payer: Payer { key: Some(KeyId::from(format!("key_{}", number % 1_000).as_str())), ..Payer::default() },
-        model: "big".into(),
-        provider: "hosted".into(),
-        route: "hosted",
-        upstream: "gpt".into(),
-        ceiling: Some(NanoDollars(90_000)),
-        ceiling_tokens: Some(100),
-        price: Some(Price { input: Rate(1_000_000), output: Rate(2_000_000), ..Price::default() }),
-        price_source: "config".into(),
-        traceparent: None,
-        class: "internal".into(),
-        class_by: policies::ClassedBy::Default,
-        region: Some("eu".into()),
-        traces: None,
-        masked: None,
-        content: None,
-    })
+    let payer = Payer { key: Some(KeyId::from(format!("key_{}", number % 1_000).as_str())), ..Payer::default() };
+    let line = lines::open(&format!("{prefix}{number:016}"), Timestamp::now().as_microsecond());
+    Arc::new(AttemptOpen { payer, ..line })
 }
 
 fn closed(open: Arc<AttemptOpen>) -> AttemptClose {
-    AttemptClose {
-        open,
-        ended_us: Timestamp::now().as_microsecond(),
-        outcome: Outcome::Ok,
-        counted: Counted::Exact(Usage::plain(10, 20)),
-        cost: Some(NanoDollars(50_000)),
-        local_cost: None,
-        baseline: Some(NanoDollars(50_000)),
-        first_event_us: Some(5),
-        error: None,
-    }
+    lines::closed(open, Timestamp::now().as_microsecond(), 50_000)
 }
 
 /// The request's own row, in the commit that closes it.

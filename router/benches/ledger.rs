@@ -12,11 +12,11 @@
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use policies::{Amount, Counted, Location, NanoDollars, Price, Principal, Rate, Usage};
+use policies::{Amount, Location, NanoDollars, Principal};
 use router::audit::export::{Filter, export};
 use router::audit::verify::verify;
 use router::audit::{Entry, Keys, Signer};
-use router::ledger::{AttemptClose, AttemptOpen, Durability, Ledger, Outcome, Payer, Place};
+use router::ledger::{AttemptClose, AttemptOpen, Durability, Ledger, Place};
 use router::{BudgetSpec, Budgets, Scope, Window};
 use std::io::Write;
 use std::path::Path;
@@ -28,47 +28,19 @@ use std::time::{Duration, Instant};
 #[expect(dead_code, reason = "the black-box tests use the rest")]
 mod stores;
 
+#[path = "../tests/lines/mod.rs"]
+mod lines;
+
 const AT_ONCE: usize = 256;
 const TIME: Duration = Duration::from_secs(3);
 const RECORDS: u64 = 1_000_000;
 
 fn open(number: u64) -> Arc<AttemptOpen> {
-    Arc::new(AttemptOpen {
-        request: format!("r{number:016}").into(),
-        attempt: 1,
-        at_us: Timestamp::now().as_microsecond(),
-        purpose: "answer",
-        payer: Payer::default(),
-        model: "big".into(),
-        provider: "hosted".into(),
-        route: "hosted",
-        upstream: "gpt".into(),
-        ceiling: Some(NanoDollars(90_000)),
-        ceiling_tokens: Some(100),
-        price: Some(Price { input: Rate(1_000_000), output: Rate(2_000_000), ..Price::default() }),
-        price_source: "config".into(),
-        traceparent: None,
-        class: "internal".into(),
-        class_by: policies::ClassedBy::Default,
-        region: Some("eu".into()),
-        traces: None,
-        masked: None,
-        content: None,
-    })
+    Arc::new(lines::open(&format!("r{number:016}"), Timestamp::now().as_microsecond()))
 }
 
 fn closed(open: Arc<AttemptOpen>) -> AttemptClose {
-    AttemptClose {
-        open,
-        ended_us: Timestamp::now().as_microsecond(),
-        outcome: Outcome::Ok,
-        counted: Counted::Exact(Usage::plain(10, 20)),
-        cost: Some(NanoDollars(50_000)),
-        local_cost: None,
-        baseline: Some(NanoDollars(50_000)),
-        first_event_us: Some(5),
-        error: None,
-    }
+    lines::closed(open, Timestamp::now().as_microsecond(), 50_000)
 }
 
 /// What a run came to.

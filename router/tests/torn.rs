@@ -5,56 +5,21 @@
 //! itself has none: a turned bit there is found by its structure or by the evidence log, and must not end the process.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use policies::{Counted, NanoDollars, Price, Rate, Usage};
-use router::ledger::{AttemptClose, AttemptOpen, Durability, GroupBy, Ledger, Outcome, Payer};
+use router::ledger::{AttemptOpen, Durability, GroupBy, Ledger};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+
+mod lines;
 
 const LINES: u64 = 60;
-
-fn open(number: u64) -> Arc<AttemptOpen> {
-    Arc::new(AttemptOpen {
-        request: format!("r{number:04}").into(),
-        attempt: 1,
-        at_us: 1_700_000_000_000_000,
-        purpose: "answer",
-        payer: Payer::default(),
-        model: "big".into(),
-        provider: "hosted".into(),
-        route: "hosted",
-        upstream: "gpt".into(),
-        ceiling: Some(NanoDollars(90_000)),
-        ceiling_tokens: Some(100),
-        price: Some(Price { input: Rate(1_000_000), output: Rate(2_000_000), ..Price::default() }),
-        price_source: "config".into(),
-        traceparent: None,
-        class: "internal".into(),
-        class_by: policies::ClassedBy::Default,
-        region: Some("eu".into()),
-        traces: None,
-        masked: None,
-        content: None,
-    })
-}
 
 /// Its cost tells which line it is.
 fn cost(number: u64) -> u64 {
     1_000 + number
 }
 
-fn closed(number: u64) -> AttemptClose {
-    AttemptClose {
-        open: open(number),
-        ended_us: 1_700_000_000_000_001,
-        outcome: Outcome::Ok,
-        counted: Counted::Exact(Usage::plain(10, 20)),
-        cost: Some(NanoDollars(cost(number))),
-        local_cost: None,
-        baseline: None,
-        first_event_us: Some(5),
-        error: None,
-    }
+fn open(number: u64) -> AttemptOpen {
+    lines::open(&format!("r{number:04}"), 1_700_000_000_000_000)
 }
 
 /// File and log of a ledger as `kill -9` leaves them, with [`LINES`] lines, each a commit of its own.
@@ -62,8 +27,9 @@ async fn crashed(folder: &Path) -> (Vec<u8>, Vec<u8>) {
     let path = folder.join("l.db");
     let (ledger, _) = Ledger::start(path.clone(), Durability::Process).unwrap();
     for number in 0..LINES {
-        ledger.open(open(number)).await.unwrap();
-        ledger.close(closed(number), None).await.unwrap();
+        ledger.open(open(number).into()).await.unwrap();
+        let end = lines::closed(open(number), 1_700_000_000_000_001, cost(number));
+        ledger.close(end, None).await.unwrap();
     }
     let read = |more: &str| std::fs::read(folder.join(format!("l.db{more}"))).unwrap();
     (read(""), read("-wal"))
@@ -86,7 +52,7 @@ fn prefixes() -> Vec<(u64, u64)> {
     let mut all = vec![(0, 0)];
     let mut sum = 0;
     for number in 0..LINES {
-        all.push((number + 1, sum + 90_000));
+        all.push((number + 1, sum + lines::CEILING));
         sum += cost(number);
         all.push((number + 1, sum));
     }
@@ -133,7 +99,7 @@ async fn a_bit_that_turned_in_the_file_ends_no_process() {
     let folder = tempfile::tempdir().unwrap();
     let (ledger, _) = Ledger::start(folder.path().join("l.db"), Durability::Process).unwrap();
     for number in 0..LINES {
-        ledger.close(closed(number), None).await.unwrap();
+        ledger.close(lines::closed(open(number), 1_700_000_000_000_001, cost(number)), None).await.unwrap();
     }
     ledger.shutdown().await.unwrap();
     let file = std::fs::read(folder.path().join("l.db")).unwrap();
