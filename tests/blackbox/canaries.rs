@@ -5,25 +5,12 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tests::gateway::Gateway;
 use tests::upstream::{Manner, Nobody, Pace, Play, Upstream};
-use tests::{eventually, size};
+use tests::{Dice, eventually, size};
 use tokio::task::JoinSet;
 
 const CLASSES: [&str; 4] = ["public", "internal", "confidential", "restricted"];
 /// Passes the checksum of cards, so the detectors take it for one; no client says that it is restricted.
 const CARD: &str = "4012 8888 8888 1881";
-
-/// A sequence of numbers that looks random and is the same each time (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
-    }
-}
 
 struct World {
     house: Upstream,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tests::gateway::run;
 use tests::oracle::{BIG, cost, nanos};
-use tests::{Gateway, Hand, Upstream, chat, eventually, hosted_only, size, streamed};
+use tests::{Dice, Gateway, Hand, Upstream, chat, eventually, hosted_only, size, streamed};
 use tokio::sync::Notify;
 
 /// Calls that run at a time.
@@ -23,16 +23,6 @@ enum Known {
     Cut,
 }
 
-/// Numbers that look random, the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end
-    }
-}
-
 /// Calls until the process is dead; gives what is known of each, by its tag.
 async fn load(gateway: &mut Gateway, round: usize, dice: &mut Dice) -> HashMap<String, Known> {
     let (finished, filled) = (AtomicUsize::new(0), Notify::new());
@@ -40,7 +30,7 @@ async fn load(gateway: &mut Gateway, round: usize, dice: &mut Dice) -> HashMap<S
         body["max_tokens"] = 8.into();
         body
     });
-    let wanted = dice.below(40) as usize;
+    let wanted = dice.roll(40) as usize;
     let calls = (0..HANDS).map(|hand| {
         let (finished, filled, bodies, data) = (&finished, &filled, &bodies, gateway.data.clone());
         async move {
@@ -64,7 +54,7 @@ async fn load(gateway: &mut Gateway, round: usize, dice: &mut Dice) -> HashMap<S
             known
         }
     });
-    let moment = Duration::from_micros(dice.below(4_000));
+    let moment = Duration::from_micros(dice.roll(4_000));
     let pid = gateway.pid();
     let kill = async {
         if wanted > 0 {

@@ -47,14 +47,18 @@ async fn three_times_the_load_is_shed_at_once_and_what_is_accepted_is_served() {
             Duration::from_millis(slowest.load(Ordering::Relaxed) as u64),
         )
     };
-    let (fitting, _) = load(PLACES).await;
-    let (overloaded, slowest) = load(3 * PLACES).await;
-    // In reduced size other tests share the processor with both measurements: that it does not collapse is what can be said.
+    // By turns, and the best of each: what else runs on this machine takes from both.
+    let (mut fitting, mut overloaded, mut slowest) = (0_f64, 0_f64, Duration::MAX);
+    for _ in 0..3 {
+        fitting = fitting.max(load(PLACES).await.0);
+        let (served, refused) = load(3 * PLACES).await;
+        (overloaded, slowest) = (overloaded.max(served), slowest.min(refused));
+    }
     assert!(
-        overloaded > fitting * size(0.2, 0.9),
+        overloaded > fitting * size(0.6, 0.9),
         "{fitting:.0} answers a second, {overloaded:.0} under three times the load"
     );
-    assert!(slowest < Duration::from_secs(size(10, 1)), "a refusal took {slowest:?}");
+    assert!(slowest < Duration::from_secs(size(3, 1)), "a refusal took {slowest:?}");
     eventually("all is as before", async || (gateway.tell(&chat("big", "x")).await.status == 200).then_some(())).await;
 }
 

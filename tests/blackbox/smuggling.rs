@@ -17,17 +17,17 @@ struct Raw {
 const LINE: &str = "POST /v1/chat/completions HTTP/1.1\r\n";
 const HOST: &str = "host: s\r\ncontent-type: application/json\r\n";
 
-fn body(n: usize) -> String {
+pub(crate) fn body(n: usize) -> String {
     chat("big", &format!("open-{n}")).to_string()
 }
 
 /// The hidden request.
-fn ghost(n: usize) -> String {
+pub(crate) fn ghost(n: usize) -> String {
     let body = chat("big", &format!("ghost-{n}")).to_string();
     format!("{LINE}{HOST}content-length: {}\r\n\r\n{body}", body.len())
 }
 
-fn chunked(text: &str) -> String {
+pub(crate) fn chunked(text: &str) -> String {
     format!("{:x}\r\n{text}\r\n0\r\n\r\n", text.len())
 }
 

@@ -4,7 +4,7 @@ use futures::StreamExt;
 use futures::future::join_all;
 use tests::gateway::Gateway;
 use tests::upstream::Upstream;
-use tests::{eventually, streamed};
+use tests::{eventually, soon, streamed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
@@ -70,6 +70,10 @@ async fn a_reader_that_stops_is_cut_and_the_upstream_with_it() {
     assert_eq!(row, 499);
     let grown = gateway.resident_kib().saturating_sub(before);
     assert!(grown < 16 << 10, "memory is bounded, it grew by {grown} KiB");
+    // It reads on after all: what it gets breaks off, and does not look like an answer that has its end.
+    let mut rest = Vec::new();
+    let ended = soon("the end of the connection", socket.read_to_end(&mut rest)).await;
+    assert!(ended.is_err() || !rest.ends_with(b"\r\n0\r\n\r\n"), "{} bytes, then a proper end", rest.len());
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! it has kept and what is sent again. Unlike a link that spoils answers, a cable changes its mind for connections that
 //! there are already.
 
+use crate::accept;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -42,7 +43,8 @@ impl Cut {
         let begins = listener.local_addr().expect("an address").port();
         let (state, seen) = watch::channel(Cable::Whole);
         let mut serving = JoinSet::new();
-        serving.spawn(serve(listener, SocketAddr::from(([127, 0, 0, 1], port)), seen));
+        let to = SocketAddr::from(([127, 0, 0, 1], port));
+        serving.spawn(accept::each(listener, move |socket| carry(socket, to, seen.clone())));
         Self { state, _serving: Arc::new(serving), port: begins }
     }
 
@@ -58,19 +60,6 @@ impl Cut {
     /// Changes what it does, for connections that there are, too.
     pub fn be(&self, cable: Cable) {
         self.state.send_replace(cable);
-    }
-}
-
-async fn serve(listener: TcpListener, to: SocketAddr, seen: watch::Receiver<Cable>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => {
-                let Ok((socket, _)) = accepted else { return };
-                connections.spawn(carry(socket, to, seen.clone()));
-            }
-            Some(_) = connections.join_next() => {}
-        }
     }
 }
 

@@ -4,8 +4,11 @@
 //! Nothing here knows anything private of the product: the binary, its configuration file, its ports and its answers are
 //! all there is.
 
+mod accept;
 pub mod cable;
 pub mod client;
+mod dice;
+pub mod frames;
 pub mod gateway;
 pub mod hands;
 pub mod oracle;
@@ -18,6 +21,7 @@ pub mod wire;
 
 pub use cable::{Cable, Cut};
 pub use client::{Live, Told};
+pub use dice::Dice;
 pub use gateway::Gateway;
 pub use hands::Hand;
 pub use upstream::Upstream;

@@ -1,5 +1,6 @@
 //! An authority of one's own, certificates good and bad, and a TLS front for an upstream.
 
+use crate::accept;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
@@ -80,19 +81,16 @@ impl Front {
         let port = listener.local_addr().expect("an address").port();
         let (mut serving, shaken) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
         let counted = shaken.clone();
-        serving.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((socket, _)) = listener.accept().await {
-                let (acceptor, behind, counted) = (acceptor.clone(), behind.clone(), counted.clone());
-                connections.spawn(async move {
-                    // A handshake that fails is what some tests want.
-                    let Ok(mut socket) = acceptor.accept(socket).await else { return };
-                    counted.fetch_add(1, Ordering::SeqCst);
-                    let Ok(mut upstream) = TcpStream::connect(behind).await else { return };
-                    let _ = tokio::io::copy_bidirectional(&mut socket, &mut upstream).await;
-                });
+        serving.spawn(accept::each(listener, move |socket| {
+            let (acceptor, behind, counted) = (acceptor.clone(), behind.clone(), counted.clone());
+            async move {
+                // A handshake that fails is what some tests want.
+                let Ok(mut socket) = acceptor.accept(socket).await else { return };
+                counted.fetch_add(1, Ordering::SeqCst);
+                let Ok(mut upstream) = TcpStream::connect(behind).await else { return };
+                let _ = tokio::io::copy_bidirectional(&mut socket, &mut upstream).await;
             }
-        });
+        }));
         Self { _serving: serving, shaken, port }
     }
 

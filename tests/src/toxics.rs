@@ -4,6 +4,7 @@
 //! link's trouble is what it was when the connection was made; bytes towards the upstream pass as they are until the link
 //! is cut.
 
+use crate::accept;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -78,25 +79,16 @@ impl Link {
         let state = Arc::new(State::default());
         let mut serving = JoinSet::new();
         let shared = state.clone();
-        serving.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                tokio::select! {
-                    accepted = listener.accept() => {
-                        let Ok((socket, _)) = accepted else { return };
-                        shared.made.fetch_add(1, Ordering::SeqCst);
-                        shared.open.fetch_add(1, Ordering::SeqCst);
-                        let open = Open(shared.clone());
-                        let toxic = shared.toxic.lock().clone().unwrap_or(Toxic::Clean);
-                        connections.spawn(async move {
-                            Box::pin(carry(socket, target, toxic)).await;
-                            drop(open);
-                        });
-                    }
-                    Some(_) = connections.join_next() => {}
-                }
+        serving.spawn(accept::each(listener, move |socket| {
+            shared.made.fetch_add(1, Ordering::SeqCst);
+            shared.open.fetch_add(1, Ordering::SeqCst);
+            let open = Open(shared.clone());
+            let toxic = shared.toxic.lock().clone().unwrap_or(Toxic::Clean);
+            async move {
+                Box::pin(carry(socket, target, toxic)).await;
+                drop(open);
             }
-        });
+        }));
         Self { state, _serving: Arc::new(serving), url }
     }
 

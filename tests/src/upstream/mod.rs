@@ -11,6 +11,7 @@ mod render;
 
 pub use play::{Fault, Manner, Pace, Play, Script, Usage};
 
+use crate::accept;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -235,17 +236,11 @@ impl Drop for Watch {
 }
 
 async fn serve(listener: TcpListener, state: Arc<State>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => {
-                let Ok((socket, _)) = accepted else { return };
-                state.connections.fetch_add(1, Ordering::SeqCst);
-                connections.spawn(connection(socket, state.clone()));
-            }
-            Some(_) = connections.join_next() => {}
-        }
-    }
+    accept::each(listener, |socket| {
+        state.connections.fetch_add(1, Ordering::SeqCst);
+        connection(socket, state.clone())
+    })
+    .await;
 }
 
 async fn connection(socket: TcpStream, state: Arc<State>) {

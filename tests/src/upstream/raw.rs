@@ -1,5 +1,6 @@
 //! An upstream on the bare socket, for what no well-behaved server would send.
 
+use crate::accept;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,19 +43,10 @@ impl RawUpstream {
         let state = Arc::new(State::default());
         let mut serving = JoinSet::new();
         let shared = state.clone();
-        serving.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                tokio::select! {
-                    accepted = listener.accept() => {
-                        let Ok((socket, _)) = accepted else { return };
-                        let state = shared.clone();
-                        connections.spawn(async move { connection(socket, &state).await });
-                    }
-                    Some(_) = connections.join_next() => {}
-                }
-            }
-        });
+        serving.spawn(accept::each(listener, move |socket| {
+            let state = shared.clone();
+            async move { connection(socket, &state).await }
+        }));
         Self { state, _serving: Arc::new(serving), url }
     }
 
