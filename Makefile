@@ -66,7 +66,10 @@ bench-cascade: build ## What the second look at local answers is worth, on tasks
 	scripts/bench-cascade
 
 .PHONY: bench-micro
-bench-micro: tools ## Attempts a second that accounts and ledger take; MB/s of the detectors.
+bench-micro: tools ## Single calls: decision, judge, events of a stream, scan, ledger; attempts a second; MB/s of the detectors.
+	$(CARGO) bench --locked -p policies --bench micro
+	$(CARGO) bench --locked -p adapters --no-default-features --bench micro
+	$(CARGO) bench --locked -p router --no-default-features --bench micro
 	$(CARGO) bench --locked -p router --no-default-features --bench ledger
 	$(CARGO) bench --locked -p policies --bench detect
 
