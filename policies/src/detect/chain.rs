@@ -19,10 +19,12 @@ const MOST_BETWEEN: usize = 3;
 /// A chain; its buffers are used again for the next.
 #[derive(Debug, Default)]
 pub(super) struct Chain {
-    /// Where each group is in the text.
-    groups: Vec<Range<usize>>,
-    /// Where the digits of each group begin.
-    begins: Vec<usize>,
+    /// Where it begins in the text. What follows is kept small: a table of numbers is one chain.
+    start: usize,
+    /// Where each group begins, counted from there.
+    starts: Vec<u32>,
+    /// Where the digits of each group begin among all; a group has as many as it is long.
+    begins: Vec<u32>,
     /// Digits of each group.
     lengths: Vec<u8>,
     /// What is between a group and the next.
@@ -62,7 +64,8 @@ pub(super) struct Form {
 impl Chain {
     /// Reads the chain that begins with the digits at `start`; gives its end. What it hangs on is for [`Chain::bind`].
     pub(super) fn read(&mut self, bytes: &[u8], start: usize) -> usize {
-        self.groups.clear();
+        self.start = start;
+        self.starts.clear();
         self.begins.clear();
         self.lengths.clear();
         self.joints.clear();
@@ -80,20 +83,36 @@ impl Chain {
             self.joints.push(joint);
             at = next;
         }
-        self.joints.truncate(self.groups.len().saturating_sub(1));
-        self.groups.last().map_or(at, |last| last.end)
+        self.joints.truncate(self.len().saturating_sub(1));
+        self.len().checked_sub(1).map_or(at, |last| self.at(last).end)
+    }
+
+    /// Where a group is in the text, or its end where it is.
+    fn at(&self, group: usize) -> Range<usize> {
+        let begin = self.begin(group);
+        let start = self.start + self.starts.get(group).map_or(0, |start| *start as usize);
+        start..start + (self.begin(group + 1) - begin)
+    }
+
+    /// Where the digits of a group begin; behind the last one, where they end.
+    fn begin(&self, group: usize) -> usize {
+        self.begins.get(group).map_or(self.digits.len(), |begin| *begin as usize)
     }
 
     /// Looks at what the chain hangs on.
     pub(super) fn bind(&mut self, bytes: &[u8]) {
-        let ([first, ..], [.., last]) = (&self.groups[..], &self.groups[..]) else { return };
-        self.tied = (tied_before(bytes, first.start), tied_after(bytes, last.end));
+        let Some(last) = self.len().checked_sub(1) else { return };
+        let first = self.at(0);
+        self.tied = (tied_before(bytes, first.start), tied_after(bytes, self.at(last).end));
         self.plus = plus_before(bytes, first.start);
     }
 
     fn group(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
         let end = group_end(bytes, at)?;
-        self.begins.push(self.digits.len());
+        // No chain is longer than 4 GiB.
+        let (start, begin) = (u32::try_from(at - self.start).ok()?, u32::try_from(self.digits.len()).ok()?);
+        self.starts.push(start);
+        self.begins.push(begin);
         // Departments of Corsica: 2A counts as 19 and 2B as 18.
         match &bytes[at..end] {
             [b'2', b'A' | b'a'] => self.digits.extend([1, 9]),
@@ -101,12 +120,11 @@ impl Chain {
             digits => self.digits.extend(digits.iter().map(|digit| digit.wrapping_sub(b'0'))),
         }
         self.lengths.push(u8::try_from(end - at).unwrap_or(u8::MAX));
-        self.groups.push(at..end);
         Some(end)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.groups.len()
+        self.starts.len()
     }
 
     /// Whether no window of it can be anything: most numbers in most texts.
@@ -116,8 +134,7 @@ impl Chain {
 
     /// Whether so many groups from one on can be anything; as [`Chain::window`], which it saves.
     pub(super) fn worth_it(&self, from: usize, count: usize) -> bool {
-        let end = self.begins.get(from + count).copied().unwrap_or(self.digits.len());
-        let digits = end - self.begins.get(from).copied().unwrap_or(end);
+        let digits = self.begin(from + count) - self.begin(from);
         digits <= MOST_DIGITS && (digits >= LEAST_DIGITS || count == OCTETS)
     }
 
@@ -155,15 +172,17 @@ impl Chain {
 
     /// Where so many groups from one on end in the text.
     pub(super) fn end(&self, from: usize, count: usize) -> usize {
-        self.groups.get(from + count - 1).map_or(0, |group| group.end)
+        self.at(from + count - 1).end
     }
 
     /// So many groups from one on; `None` where the chain ends before, or they have too many digits.
     pub(super) fn window(&self, from: usize, count: usize) -> Option<Window<'_>> {
         let to = from + count;
-        let (first, last) = (self.groups.get(from)?, self.groups.get(to.checked_sub(1)?)?);
-        let begin = self.begins[from];
-        let end = self.begins.get(to).copied().unwrap_or(self.digits.len());
+        if count == 0 || to > self.len() {
+            return None;
+        }
+        let (first, last) = (self.at(from), self.at(to - 1));
+        let (begin, end) = (self.begin(from), self.begin(to));
         if end - begin > MOST_DIGITS {
             return None;
         }
@@ -181,7 +200,7 @@ impl Chain {
             joints,
             span: first.start..last.end,
             free: free_before && free_after,
-            whole: count == self.groups.len(),
+            whole: count == self.len(),
             one_of_many: before.is_some_and(same) || after.is_some_and(same),
         })
     }
