@@ -146,6 +146,11 @@ check("a verdict is said in words, a slice is opened and that undone, each after
   assert.deepEqual(steps.slice(-2).map((step) => [step.opened, step.by]), [[true, "person"], [false, "person"]]);
   assert.deepEqual(opened, told.opened);
   assert.ok(await page.locator("mark").count() > 0, "differing words are marked");
+  const listed = page.locator("article.card");
+  assert.equal(await listed.count(), 10);
+  await page.click("#more-pairs");
+  assert.equal(await listed.count(), Math.min(50, pairs));
+  assert.ok(await listed.nth(10).locator("a").evaluate((link) => link === document.activeElement), "reading goes on there");
   await page.uncheck("#marking");
   assert.equal(await page.locator("mark").count(), 0);
   const [saved] = await Promise.all([page.waitForEvent("download"), page.click("#export")]);
@@ -202,6 +207,7 @@ check("a key is made, shown once, rotated and revoked, and what is wrong is said
   await page.fill("#key-user", "ann@example.org");
   await page.selectOption("#key-window", "month");
   await page.fill("#key-limit", "1.50");
+  await page.selectOption("#key-expires", "90d");
   await page.check("#key-some");
   await page.click("#key-create");
   await page.getByText("Choose at least one model").waitFor();
@@ -217,6 +223,7 @@ check("a key is made, shown once, rotated and revoked, and what is wrong is said
   assert.ok(!(await page.content()).includes(secret), "it is gone");
   const [key] = (await served.api("/api/keys")).keys;
   assert.deepEqual([key.name, key.team, key.user, key.models], ["ann", "research", "ann@example.org", ["small"]]);
+  assert.ok(Math.abs(Date.parse(key.expires) - Date.now() - 90 * 86_400_000) < 3_600_000, key.expires);
   await page.getByRole("row", { name: /key ann/ }).getByText("0.0%").waitFor();
   await page.fill("#key-name", "ann");
   await page.click("#key-create");

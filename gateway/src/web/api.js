@@ -4,7 +4,7 @@
 // until he says so.
 
 const SLOT = "sluice-admin-token";
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 
 const by = (id) => document.getElementById(id);
 

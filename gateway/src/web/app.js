@@ -26,6 +26,8 @@ const ENTRY = { request: "requests", experiment: "compare", vote: "compare" };
 const SELDOM = 30_000;
 // And after an event not sooner than this.
 const SOON = 1_000;
+// A ledger that takes longer than a second to answer rests so many times as long.
+const REST = 10;
 
 const by = (id) => document.getElementById(id);
 
@@ -83,7 +85,7 @@ function turn() {
   leave();
   const first = shown === null;
   const page = PAGES[name](app, { ...words, id });
-  shown = { name, id, page, timer: 0, abort: null, drawn: false };
+  shown = { name, id, page, timer: 0, abort: null, drawn: false, rest: 0 };
   document.title = `${page.title} · Sluice`;
   for (const link of document.querySelectorAll("nav a")) {
     const here = link.dataset.page === (ENTRY[name] ?? name);
@@ -117,9 +119,12 @@ async function refresh() {
   const abort = new AbortController();
   mine.abort = abort;
   const stale = () => shown !== mine || abort.signal.aborted;
+  const began = performance.now();
   try {
     const data = await mine.page.load(abort.signal);
     if (stale()) return;
+    const took = performance.now() - began;
+    mine.rest = took > SOON ? REST * took : 0;
     mine.page.node.hidden = false;
     by("loading")?.remove();
     mine.page.show(data);
@@ -159,6 +164,7 @@ function plan() {
   let { every } = shown.page;
   by("pause").hidden = every === 0;
   if (every > 0 && shown.page.live && events.up()) every = Math.max(every, SELDOM);
+  if (every > 0) every = Math.max(every, shown.rest);
   if (every > 0 && !paused && !document.hidden) shown.timer = setTimeout(refresh, every);
 }
 
@@ -197,7 +203,7 @@ const events = live(() => {
   told = setTimeout(() => {
     told = 0;
     if (!paused && !document.hidden && shown.page.live && shown.page.every > 0) refresh();
-  }, SOON);
+  }, Math.max(SOON, shown.rest));
 }, () => plan());
 
 function listen() {

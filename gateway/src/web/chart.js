@@ -121,17 +121,21 @@ function limits({ least, most, limits: given }, low, high) {
 
 const pad = (value) => String(value).padStart(2, "0");
 
+function parts(seconds) {
+  const at = new Date(seconds * 1_000);
+  return { day: `${pad(at.getUTCMonth() + 1)}-${pad(at.getUTCDate())}`, clock: `${pad(at.getUTCHours())}:${pad(at.getUTCMinutes())}` };
+}
+
 // A moment on an axis: the day where days are marked or one begins, else the time.
 function tick(seconds, step) {
-  const at = new Date(seconds * 1_000);
-  if (step >= DAY || seconds % DAY === 0) return `${pad(at.getUTCMonth() + 1)}-${pad(at.getUTCDate())}`;
-  return `${pad(at.getUTCHours())}:${pad(at.getUTCMinutes())}`;
+  const { day, clock } = parts(seconds);
+  return step >= DAY || seconds % DAY === 0 ? day : clock;
 }
 
 // A moment in words: `11-28 14:00`, and only the day where a place is one.
 export function moment(seconds, length) {
-  const day = tick(seconds, DAY);
-  return length >= DAY ? day : `${day} ${tick(seconds + 0.001, 0)}`;
+  const { day, clock } = parts(seconds);
+  return length >= DAY ? day : `${day} ${clock}`;
 }
 
 // As many decimals as steps of an axis need.

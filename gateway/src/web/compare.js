@@ -21,6 +21,9 @@ const WITHHELD = {
   lenient: "it calls a tie what people decide",
 };
 
+// Pairs that are shown at first.
+const FEW = 10;
+
 const address = (name) => `#/compare/${encodeURIComponent(name)}`;
 const api = (name, rest = "") => `/api/experiments/${encodeURIComponent(name)}${rest}`;
 
@@ -109,6 +112,16 @@ export function experiment(app, { id: name }) {
   const marking = el("input", { type: "checkbox", id: "marking", checked: true, on: { change: () => draw() } });
   const list = el("div", { class: "pairs" });
   const none = el("p", { class: "empty" }, "This experiment has no pairs yet.");
+  // A page of a few first: each is a prompt and two answers.
+  let shown = FEW;
+  const more = el("button", { type: "button", id: "more-pairs", on: { click: () => {
+    const first = list.children.length;
+    shown = Infinity;
+    draw();
+    // Who came here by keyboard goes on with the first of the new ones.
+    list.children[first]?.querySelector("a")?.focus();
+  } } });
+  const note = el("p", { class: "quiet" });
   const failed = el("p", { class: "bad", role: "alert" });
   const save = el("button", { type: "button", id: "export", on: { click: async () => {
     failed.textContent = "";
@@ -122,7 +135,7 @@ export function experiment(app, { id: name }) {
   const shadow = [section("The mean difference", chart.node), section("Slices", slices.node)];
   const acted = section("What was opened and closed", steps.node);
   const pairs = section("Pairs", el("div", { class: "filters" },
-    el("label", { class: "check", for: "marking" }, marking, "Mark differing words"), vote, save), none, list);
+    el("label", { class: "check", for: "marking" }, marking, "Mark differing words"), vote, save), none, list, more, note);
   let last = { pairs: [] };
 
   // Asks first: a slice that is opened moves traffic.
@@ -145,7 +158,12 @@ export function experiment(app, { id: name }) {
 
   function draw() {
     none.hidden = last.pairs.length > 0;
-    reconcile(list, last.pairs, { key: (pair) => pair.request_id, build: (pair) => article(pair, marking.checked),
+    const hidden = last.pairs.length - Math.min(shown, last.pairs.length);
+    more.hidden = hidden === 0;
+    more.textContent = `Show ${count(hidden)} more`;
+    note.textContent = last.recorded > last.pairs.length
+      ? `The latest ${count(last.pairs.length)} of ${count(last.recorded)} pairs; the export has all.` : "";
+    reconcile(list, last.pairs.slice(0, shown), { key: (pair) => pair.request_id, build: (pair) => article(pair, marking.checked),
       extra: marking.checked });
   }
 

@@ -7,6 +7,7 @@ import { choice, count, el, exactly, nanos, quiet, table, time } from "./kit.js"
 
 const WINDOWS = [["", "No budget"], ["hour", "an hour"], ["day", "a day"], ["week", "a week"], ["month", "a month"],
   ["total", "in total"]];
+const ENDS = [["", "never"], ["30d", "in 30 days"], ["90d", "in 90 days"], ["365d", "in a year"]];
 const OVERLAP = "24h";
 
 function state(key) {
@@ -14,7 +15,7 @@ function state(key) {
   return key.expires && Date.parse(key.expires) <= Date.now() ? "expired" : "active";
 }
 
-const button = (what, text, row, act) => el("button", { type: "button", class: "small", id: `${what}-${row.id}`,
+const action = (what, text, row, act) => el("button", { type: "button", class: "small", id: `${what}-${row.id}`,
   "aria-label": `${text} key ${row.name}`, on: { click: () => act(row) } }, text);
 
 export function keyTable(app, reveal) {
@@ -40,7 +41,7 @@ export function keyTable(app, reveal) {
       { head: "Expires", cell: (row) => (row.expires ? time(row.expires) : quiet("never")) },
       { head: "State", cell: (row) => el("span", { class: state(row) === "active" ? "good" : "quiet" }, state(row)) },
       { head: "Action", cell: (row) => state(row) === "active" && el("span", { class: "joined" },
-        button("rotate", "Rotate", row, rotate), button("revoke", "Revoke", row, revoke)) },
+        action("rotate", "Rotate", row, rotate), action("revoke", "Revoke", row, revoke)) },
     ],
   });
   async function rotate(key) {
@@ -134,6 +135,7 @@ export function keyForm(app, reveal) {
     most.node.hidden = value === "";
   });
   most.node.hidden = true;
+  const ends = choice("key-expires", "Expires", ENDS, "", () => {});
 
   const some = el("input", { type: "checkbox", id: "key-some", on: { change: () => {
     list.hidden = !some.checked;
@@ -144,7 +146,7 @@ export function keyForm(app, reveal) {
   const said = el("p", { class: "bad", role: "alert" });
   const button = el("button", { class: "main", id: "key-create" }, "Create key");
   const form = el("form", { class: "card form", on: { submit: create } },
-    el("div", { class: "filters" }, name.node, team.node, user.node, period, most.node),
+    el("div", { class: "filters" }, name.node, team.node, user.node, period, most.node, ends),
     el("label", { class: "check", for: "key-some" }, some, "Only some models"), list,
     said, el("div", { class: "actions start" }, button));
 
@@ -165,6 +167,7 @@ export function keyForm(app, reveal) {
         team: team.input.value.trim() || null,
         user: user.input.value.trim() || null,
         models: some.checked ? chosen : null,
+        expires: form.querySelector("#key-expires").value || null,
         budget: span ? `${most.input.value.trim()} USD/${span}` : null,
       });
       form.reset();
