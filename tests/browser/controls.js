@@ -13,7 +13,7 @@ export const CONTROLS = {
   overview: ["input[name=span][value=hour]", "input[name=span][value=today]", "input[name=span][value=week]",
     "input[name=span][value=month]", "#trend-numbers > summary", "#group-by", ".scroll"],
   requests: ["#route", "#span", "#in", "#find", "#search", "tbody a", "tr.open", "#newest", "#older", ".scroll"],
-  request: ["#back", "#save-evidence", "#record > summary", "#record > pre", ".scroll"],
+  request: ["#back", "dd a", "#save-evidence", "#record > summary", "#record > pre", ".scroll"],
   models: [".scroll"],
   budgets: ["[id^=rotate-]", "[id^=revoke-]", "#all-keys", "#key-name", "#key-team", "#key-user", "#key-window", "#key-limit", "#key-expires",
     "#key-some", "[id^=key-model-]", "#key-create", "#key-secret", "#key-copy", "#key-stored", ".scroll"],

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { SPLIT, TOKEN, eventually, gateway } from "./harness.js";
-import { EASY, check, clean, open, stage } from "./stage.js";
+import { EASY, HARD, check, clean, open, stage } from "./stage.js";
 
 check("the token is asked for, refused when it is wrong, kept, and forgotten", async () => {
   const { page, close } = await open("", { token: null });
@@ -318,14 +318,30 @@ check("the other pages' controls do what they say", async () => {
 check("a split says its verdict, too", async () => {
   const other = await gateway(SPLIT);
   const { page, close } = await open("#/compare", {}, other.admin);
+  await page.getByRole("link", { name: "half" }).waitFor();
+  await page.click("nav a[data-page=overview]");
+  await page.getByText("Nothing happened in this time.").waitFor();
+  await clean(page, "an overview of nothing");
+  const ids = [];
+  for (let n = 0; n < 6; n += 1) ids.push(await other.ask(HARD, { "x-sluice-session": `of-${n}` }));
+  const { arms } = await other.api("/api/experiments/half");
+  assert.equal(arms.left.requests + arms.right.requests, ids.length);
+  await page.click("nav a[data-page=compare]");
   await page.getByRole("link", { name: "half" }).click();
   await page.getByRole("heading", { name: "half" }).waitFor();
   assert.match(await page.locator(".lead").innerText(), /^not yet known/);
   await page.getByText("0 left, 0 right (labels)").waitFor();
+  const table = page.getByRole("table", { name: "Requests, labels and money of each arm" });
+  for (const [at, arm] of ["left", "right"].entries()) {
+    const cells = await table.locator("tbody tr").nth(at).locator("th, td").allInnerTexts();
+    assert.deepEqual([cells[0], Number(cells[2])], [arm, arms[arm].requests]);
+    assert.match(cells[3], new RegExp(`^${arms[arm].hosted} `));
+  }
   await clean(page, "a split");
-  await page.click("nav a[data-page=overview]");
-  await page.getByText("Nothing happened in this time.").waitFor();
-  await clean(page, "an overview of nothing");
+  // A request says which arm it is in, and leads back.
+  await page.goto(`${other.admin}/#/requests/${ids[0]}`);
+  await page.locator("dd a").click();
+  await page.getByRole("heading", { name: "half" }).waitFor();
   await close();
   await other.stop();
 });

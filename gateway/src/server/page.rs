@@ -64,3 +64,45 @@ fn file(kind: &'static str, text: &'static str) -> Answered {
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use policies::Constraint;
+    use policies::Reason::{self, Constraint as By};
+
+    #[test]
+    fn every_reason_has_a_sentence_on_the_page() {
+        let reasons = [
+            Reason::Classifier,
+            Reason::Unsure,
+            Reason::Pinned,
+            Reason::Header,
+            Reason::Rule,
+            Reason::Only,
+            Reason::Fallback,
+            Reason::Cascade,
+            Reason::Session,
+            Reason::ToolLoop,
+            Reason::Exploration,
+            Reason::Holdout,
+            Reason::Experiment,
+            By(Constraint::RateLimit),
+            By(Constraint::Health),
+            By(Constraint::FirstToken),
+            By(Constraint::Budget),
+            By(Constraint::Context),
+            By(Constraint::Capability),
+            By(Constraint::Price),
+            By(Constraint::AllowList),
+            By(Constraint::KeyRoute),
+            By(Constraint::KeyClass),
+            By(Constraint::Residency),
+            By(Constraint::Route),
+        ];
+        let text = include_str!("../web/decision.js");
+        for reason in reasons {
+            let word = reason.word();
+            assert!(text.contains(&format!("\n  {word}: \"")), "{word}");
+        }
+    }
+}

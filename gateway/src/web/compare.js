@@ -3,7 +3,8 @@
 // A verdict is said in words, with its interval; a mean without one is never shown, nor a bare percentage.
 
 import { download, get, post } from "./api.js";
-import { count, el, exactly, facts, fixed, nanos, plain, quiet, reconcile, section, table, time, usd } from "./kit.js";
+import { amount, count, decimals, el, exactly, facts, fixed, nanos, percent, plain, quiet, reconcile, section, table, time,
+  usd } from "./kit.js";
 import { course, strip, words } from "./interval.js";
 import { article, fromShadow, signed } from "./pairs.js";
 
@@ -133,6 +134,8 @@ export function experiment(app, { id: name }) {
   } } }, "Export as JSON Lines");
   const vote = el("a", { href: `#/vote/${encodeURIComponent(name)}`, id: "to-vote" }, "Vote blind");
   const shadow = [section("The mean difference", chart.node), section("Slices", slices.node)];
+  const arms = armTable();
+  const split = section("Arms", arms.node);
   const acted = section("What was opened and closed", steps.node);
   const pairs = section("Pairs", el("div", { class: "filters" },
     el("label", { class: "check", for: "marking" }, marking, "Mark differing words"), vote, save), none, list, more, note);
@@ -171,15 +174,16 @@ export function experiment(app, { id: name }) {
     title: `Compare ${name}`,
     heading: name,
     node: el("div", {}, el("p", {}, el("a", { href: "#/compare", id: "back" }, "Back to all experiments")), failed, top, trust,
-      ...shadow, acted, pairs),
+      split, ...shadow, acted, pairs),
     every: 10_000,
     leave: chart.leave,
     load: (signal) => get(api(name), {}, signal),
     show(row) {
       top.replaceChildren(...head(row));
       for (const part of [...shadow, pairs]) part.hidden = row.kind === "split";
+      split.hidden = row.kind !== "split";
       acted.hidden = !row.act;
-      if (row.kind === "split") return;
+      if (row.kind === "split") return arms.show(row);
       trust.replaceChildren(...judge(row));
       chart.show(row.course, row.question.margin);
       slices.show(row);
@@ -198,7 +202,8 @@ function head(row) {
     row.reopened ? el("p", { class: "wait" }, "The question was opened again ", time(row.reopened.time), ": ",
       plain(row.reopened.why), ". Only later pairs count.") : "",
     facts([
-      ["Kind", row.kind], ["Left", row.left], ["Right", row.right], ["Judge", plain(row.judge)],
+      ["Kind", row.kind], ["Left", row.left], ["Right", row.right], ["System prompt of the left side", row.left_system],
+      ["Judge", row.kind !== "split" && plain(row.judge)],
       ["Difference", interval && [typeof mean === "number" ? `${signed(mean)}, ` : "", words(interval)]],
       ["Pairs", pairs], ["Left better, tie, right better", row.whole && `${count(won)}, ${count(tied)}, ${count(lost)}`],
       ["Still needed", still], ["Margin", fixed(row.question.margin, 3)],
@@ -207,6 +212,40 @@ function head(row) {
     ]),
   ];
 }
+
+// What became of the requests of each arm of a split.
+function armTable() {
+  let digits = 6;
+  const view = table({
+    caption: "Requests, labels and money of each arm",
+    empty: "",
+    stack: true,
+    key: (row) => row.arm,
+    columns: [
+      { head: "Arm", row: true, cell: (row) => row.arm },
+      { head: "What", cell: (row) => row.what },
+      { head: "Requests", num: true, cell: (row) => count(row.requests) },
+      { head: "Answered hosted", num: true, cell: (row) => [count(row.hosted), " ", quiet(percent(row.hosted, row.requests))] },
+      { head: "Labels", num: true, cell: (row) => count(row.labels) },
+      { head: "Cost, $", num: true, cell: (row) => amount(nanos(row.cost_usd), digits) },
+    ],
+  });
+  const note = el("p", { class: "quiet" });
+  return {
+    node: el("div", {}, view.node, note),
+    show({ left, right, arms, labels, counts }) {
+      const rows = [["left", left], ["right", right]].map(([arm, what]) => ({ arm, what, ...arms[arm], labels: labels[arm] }));
+      digits = decimals(rows.map((row) => nanos(row.cost_usd)));
+      view.show(rows, digits);
+      note.textContent = `Labels that count: ${counts.map((word) => SOURCES[word] ?? plain(word)).join(", and ")}.`;
+    },
+  };
+}
+
+const SOURCES = {
+  feedback: "what clients say of an answer",
+  implicit: "whether the session asks the same again",
+};
 
 // What is known of a model as judge.
 function judge({ judge_trust: trust }) {

@@ -25,6 +25,9 @@ export const REASONS = {
   capability: "nothing else can do what the request needs",
   price: "anything else is dearer than a request may be",
   allow_list: "the key may use nothing else",
+  key_route: "the key may use this side only",
+  key_class: "the key may not send data of this class elsewhere",
+  rate_limit: "a rate limit is spent",
   residency: "the data may go nowhere else",
   route: "the choice was narrowed",
 };

@@ -135,6 +135,8 @@ function summary(story, attempts) {
     ["Score", scale(story)], ["Data class", story.class],
     ["Cost", own.length > 0 && paid(own)], ["Tokens", own.length > 0 && both(own)],
     ["Beside it, for comparing", beside.length > 0 && [paid(beside), `, ${both(beside)}`]],
+    ["Experiment", story.experiment && [el("a", { href: `#/compare/${encodeURIComponent(story.experiment.name)}` },
+      story.experiment.name), `, ${story.experiment.arm} arm: ${story.experiment.what}`]],
     ["Key", story.key], ["Team", story.team], ["User", story.user], ["Session", story.session], ["Tags", tags],
   ]));
 }
