@@ -19,9 +19,9 @@ fn row(n: usize) -> Value {
     let digits = 2 + 3 * (n % 4);
     let number: String = (0..digits).map(|at| char::from(b'1' + ((n * 7 + at * 5 + n * at) % 9) as u8)).collect();
     let asked = match n % 3 {
-        0 => format!("Write this number and nothing else: {number}"),
+        0 => format!("Row {n}. Write this number and nothing else: {number}"),
         1 => format!("Row {n}. Copy the number, without any other word: {number}"),
-        _ => format!("Repeat exactly what stands behind the colon: {number}"),
+        _ => format!("Row {n}. Repeat exactly what stands behind the colon: {number}"),
     };
     json!({"id": format!("r{n}"), "prompt": asked, "reference": number, "kind": format!("{digits} digits")})
 }

@@ -122,7 +122,7 @@ async fn of_labels_the_last_counts_and_only_those_of_local_answers_speak_of_the_
     assert_eq!(ledger.label_of("Probe(need-1)", false, "b").unwrap(), None);
     assert!(ledger.labels("Probe(need-2)", false, 10).unwrap().is_empty(), "scores of another head are others");
     let story = ledger.request("a").unwrap().unwrap();
-    assert_eq!((story["labels"].as_array().unwrap().len(), &story["labels"][0]["value"]), (1, &0.25.into()));
+    assert_eq!((story["labels"].as_array().unwrap().len(), &story["labels"][0]["value"]), (2, &0.25.into()));
 }
 
 async fn judgements_and_labels_are_pruned_with_their_request(bed: Bed) {
