@@ -12,6 +12,7 @@ mod log_line;
 mod roll_out;
 mod server;
 mod telemetry;
+mod training;
 mod upkeep;
 mod wanted_key;
 

@@ -99,6 +99,13 @@ impl Registry {
             {
                 judges.lanes.push((LaneRule::trial(rule.clone(), &trial.head, trial.part), head));
             }
+            let bounds = settings.roll_out.as_ref().filter(|_| settings.router.risk.is_none());
+            if let Some((watched, bounds)) = bounds.and_then(|bounds| Some((standing.watches(bounds)?, bounds))) {
+                let named = watched.former == configured.version();
+                let former = if named { Some(configured.clone()) } else { find(&watched.former) };
+                let part = LaneRule::trial(rule.clone(), &watched.former, bounds.watch);
+                judges.lanes.extend(former.map(|former| (part, former)));
+            }
             let promoted = standing.promoted.last().and_then(|version| find(version));
             if rule.name.is_empty() {
                 judges.usual = promoted.or(judges.usual);
@@ -155,8 +162,9 @@ impl Watch {
     }
 
     async fn act(&mut self, app: &Arc<App>, standing: &Standing, bounds: &Bounds) -> anyhow::Result<()> {
-        let Some(trial) = &standing.trial else { return Ok(()) };
-        let said = app.ledger.labels_since(trial.since_us)?;
+        let watched = standing.watches(bounds).map(|watched| watched.since_us);
+        let Some(since_us) = standing.trial.as_ref().map(|trial| trial.since_us).or(watched) else { return Ok(()) };
+        let said = app.ledger.labels_since(since_us)?;
         let same = self.looked.get(&standing.lane);
         if same.is_some_and(|(known, at)| *known == said && at.elapsed() < AGAIN) {
             return Ok(());
@@ -164,8 +172,11 @@ impl Watch {
         self.looked.insert(standing.lane.clone(), (said, Instant::now()));
         let (ledger, standing, bounds) = (app.ledger.clone(), standing.clone(), bounds.clone());
         let step = tokio::task::spawn_blocking(move || -> Result<_, LedgerError> {
-            let Some(known) = standing.assess(&ledger, &bounds)? else { return Ok(None) };
-            let Some(step) = standing.following(&known) else { return Ok(None) };
+            let step = match standing.assess(&ledger, &bounds)? {
+                Some(known) => standing.following(&known),
+                None => standing.watch(&ledger, &bounds)?.and_then(|(_, step)| step),
+            };
+            let Some(step) = step else { return Ok(None) };
             // Somebody was faster: what he did is seen at the next look.
             Ok(ledger.put_step(&step, None)?.then_some(step))
         });
@@ -190,6 +201,9 @@ pub fn shown(standing: &Standing, known: Option<&router::rollout::Assessment>) -
     serde_json::json!({
         "lane": standing.lane, "configured": standing.configured, "judges": standing.judges(),
         "promoted": standing.promoted,
+        "watched": standing.watched.as_ref().map(|watched| serde_json::json!({
+            "beside": watched.former, "since": time(watched.since_us),
+        })),
         "trial": standing.trial.as_ref().map(|trial| serde_json::json!({
             "head": trial.head, "part": shown(trial.part), "since": time(trial.since_us), "known": known,
         })),

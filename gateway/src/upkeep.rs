@@ -4,6 +4,7 @@ use crate::assemble::{Ground, budget_specs, limit_specs};
 use crate::config::{self, Environment};
 use crate::roll_out;
 use crate::server::{App, Certificates};
+use crate::training;
 use router::ledger::KeyRecord;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -123,6 +124,7 @@ pub fn start(app: &Arc<App>, ground: Ground, config: PathBuf, certificates: Cert
             }
         }
     });
+    app.tasks.spawn(training::keep(app.clone(), config.clone()));
     let reloaded = app.clone();
     app.tasks.spawn(async move { watch(reloaded, ground, config).await });
 }

@@ -11,7 +11,7 @@ use tests::stores::{Postgres, Redis};
 use tests::upstream::Upstream;
 use tests::{chat, eventually};
 
-const ROLL_OUT: &str = "[learning.roll_out]\npart = \"50%\"\nmargin = \"20%\"\nleast_pairs = 20\n";
+const ROLL_OUT: &str = "[learning.roll_out]\npart = \"50%\"\nmargin = \"20%\"\nleast_pairs = 20\nwatch = \"0%\"\n";
 
 /// Everything is answered in the house.
 fn config(house: &Upstream, hosted: &Upstream, router: &str, rest: &str) -> String {
@@ -120,6 +120,64 @@ async fn a_worse_head_is_taken_back_also_when_the_gateway_was_killed_in_between(
             (asked(&gateway, &format!("session-{n}")).await.0 == old).then_some(())
         })
         .await;
+    }
+}
+
+#[tokio::test]
+async fn a_promoted_head_that_turns_worse_is_taken_back_by_the_alarm() {
+    let (house, hosted) = (Upstream::start().await, Upstream::start().await);
+    let (folder, gateway, old, new) = trying(&house, &hosted).await;
+    let state = rated_until_settled(&gateway, 0, 300, |head| head == new).await;
+    assert_eq!(state["roll_outs"][0]["judges"], json!(new), "{state}");
+    // From here on the former head keeps a part, and is the better one.
+    write_config(folder.path(), &config(&house, &hosted, "", &ROLL_OUT.replace("watch = \"0%\"", "watch = \"50%\"")));
+    let mut judged = std::collections::HashSet::new();
+    let mut n = 1_000;
+    let state = loop {
+        assert!(n < 1_500, "nobody noticed: {}", gateway.api("/api/router").await);
+        let (head, id) = asked(&gateway, &format!("session-{n}")).await;
+        let rating = if head == old { "up" } else { "down" };
+        let said = json!({"request_id": id, "rating": rating}).to_string();
+        assert_eq!(gateway.send("/v1/feedback", said, &[]).await.status, 200);
+        judged.insert(head);
+        let state = gateway.api("/api/router").await;
+        if state["roll_outs"][0]["judges"] == json!(old) {
+            break state;
+        }
+        n += 1;
+    };
+    assert_eq!(judged, [old.clone(), new.clone()].into(), "both judged meanwhile");
+    assert!(state["roll_outs"][0]["watched"].is_null(), "{state}");
+    let last = listed(folder.path())["steps"].as_array().and_then(|steps| steps.last().cloned()).expect("a step");
+    assert_eq!((&last["kind"], &last["by"]), (&json!("rolled_back"), &json!("alarm")), "{last}");
+}
+
+#[tokio::test]
+async fn the_gateway_trains_by_itself_once_enough_was_said_and_tries_what_its_gate_accepts() {
+    let (house, hosted) = (Upstream::start().await, Upstream::start().await);
+    let rest = ROLL_OUT.replace("part =", "train = \"2s\"\npart =");
+    let gateway = Gateway::start(&config(&house, &hosted, "", &rest)).await;
+    let said = async |wanted: &str| {
+        eventually(&format!("the log says `{wanted}`"), async || {
+            let lines = gateway.log_lines();
+            let said = lines.iter().filter_map(|line| line["fields"]["said"].as_str());
+            said.filter(|said| said.contains(wanted)).map(ToOwned::to_owned).next()
+        })
+        .await
+    };
+    assert!(said("nothing was trained").await.contains("0 labelled requests, 100 are needed"));
+    for n in 0..104 {
+        let prompt =
+            if n % 2 == 0 { format!("Hello number {n}.") } else { format!("Prove that {n} is odd, step by step.") };
+        let told = gateway.tell(&chat("auto", &prompt)).await;
+        let rating = json!({"request_id": told.id(), "rating": if n % 2 == 0 { "up" } else { "down" }});
+        assert_eq!(gateway.send("/v1/feedback", rating.to_string(), &[]).await.status, 200);
+    }
+    let said = said(" rows ").await;
+    let steps = listed(gateway.folder.path())["steps"].as_array().cloned().expect("steps");
+    match said.ends_with("is being tried") {
+        true => assert!(steps.iter().any(|step| step["kind"] == "tried"), "{said} {steps:?}"),
+        false => assert!(said.ends_with("was not accepted") && steps.is_empty(), "{said} {steps:?}"),
     }
 }
 

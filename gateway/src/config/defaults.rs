@@ -91,6 +91,8 @@ pub const EVIDENCE_LEAST_AGE: Duration = Duration::from_secs(3_600);
 pub const IMPLICIT_WINDOW: Duration = Duration::from_secs(600);
 /// `[learning.implicit] likeness`
 pub const IMPLICIT_LIKENESS: f32 = 0.7;
+/// `[learning.roll_out] watch`
+pub const ROLL_OUT_WATCH: f32 = 0.05;
 /// `[learning.roll_out] part`
 pub const ROLL_OUT_PART: f32 = 0.1;
 /// `[learning.roll_out] margin`

@@ -91,6 +91,14 @@ pub(super) fn read_roll_out(
     if !(0.001..=0.9).contains(&part) {
         wrong(".part` must lie between 0.1% and 90%: both heads are needed to compare them".into());
     }
+    let watch = share(spec.watch, defaults::ROLL_OUT_WATCH);
+    let train = spec.train.map(|time| time.0);
+    if train.is_some_and(|every| every < Duration::from_secs(1)) {
+        wrong(".train` must be at least 1 second".into());
+    }
+    if watch > 0.5 {
+        wrong(".watch` must be at most 50%: most sessions are the promoted head's".into());
+    }
     if !(0.001..=0.5).contains(&margin) {
         wrong(".margin` must lie between 0.1% and 50%".into());
     }
@@ -120,7 +128,7 @@ pub(super) fn read_roll_out(
     }
     let longest = spec.longest.map_or(defaults::ROLL_OUT_LONGEST, |time| time.0);
     let least = spec.least_pairs.unwrap_or(defaults::ROLL_OUT_LEAST);
-    Some(Bounds { part, question: Question { margin, error }, least, longest, labels })
+    Some(Bounds { part, question: Question { margin, error }, least, longest, labels, watch, train })
 }
 
 /// Reads `[router] risk` and what belongs to it.

@@ -212,6 +212,10 @@ pub struct RollOutSpec {
     pub longest: Option<Time>,
     /// Whose word on answers counts, the strongest first; default: `feedback` and `shadow`.
     pub labels: Option<Names>,
+    /// The part of the sessions that the former head goes on judging, so that a promoted one stays watched; default: 5%.
+    pub watch: Option<Share>,
+    /// How often a head is trained from what the ledger knows, and tried; default: never.
+    pub train: Option<Time>,
 }
 
 /// `[limits]`

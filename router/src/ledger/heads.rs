@@ -28,7 +28,7 @@ CREATE TABLE head_steps (
     head TEXT NOT NULL,                   -- its version
     part REAL NOT NULL,                   -- tried: the part of the lane's sessions
     configured TEXT NOT NULL,             -- the head that the file names for the lane: under another one the step says nothing
-    by TEXT NOT NULL,                     -- verdict | time | person
+    by TEXT NOT NULL,                     -- verdict | alarm | time | person
     why TEXT NOT NULL,
     PRIMARY KEY (lane, number)
 ) STRICT;
@@ -204,6 +204,7 @@ fn step(row: &Row<'_>) -> Result<Step, LedgerError> {
         by: match row.get::<String>(7)?.as_str() {
             "verdict" => "verdict",
             "time" => "time",
+            "alarm" => "alarm",
             _ => "person",
         },
         why: row.get(8)?,

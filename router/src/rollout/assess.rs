@@ -19,6 +19,10 @@ pub struct Bounds {
     pub longest: Duration,
     /// Whose word on answers counts, the strongest first.
     pub labels: Vec<String>,
+    /// The part (0 to 1) of the sessions that the former head goes on judging, so that a promoted one stays watched.
+    pub watch: f32,
+    /// How often a head is trained to be tried; `None`: by hand only.
+    pub train: Option<Duration>,
 }
 
 /// What was said of an answer that one of the two heads had a say in.
@@ -127,8 +131,15 @@ impl Assessment {
     }
 }
 
-/// Pairs of marks. Of a request that several have spoken of the strongest counts, of a session the first such request.
+/// Pairs of marks.
 fn quality(labels: &[String], marks: &[Marked]) -> Evidence {
+    let mut evidence = Evidence::default();
+    differences(labels, marks).into_iter().for_each(|difference| evidence.add(difference));
+    evidence
+}
+
+/// The differences of pairs of marks, in their order. Of a request that several have spoken of the strongest counts, of a session the first such request.
+pub(super) fn differences(labels: &[String], marks: &[Marked]) -> Vec<f64> {
     let rank = |mark: &Marked| labels.iter().position(|source| *source == mark.source);
     let mut strongest: HashMap<&str, usize> = HashMap::new();
     for mark in marks {
@@ -143,7 +154,7 @@ fn quality(labels: &[String], marks: &[Marked]) -> Evidence {
             && rank == strongest.get(mark.request.as_str()).copied()
             && seen.insert((mark.tried, &mark.session))
     });
-    paired(counted.map(|mark| (mark.tried, mark.of_served())))
+    pairs(counted.map(|mark| (mark.tried, mark.of_served())))
 }
 
 fn kept_local(sent: &[Sent]) -> Evidence {
@@ -152,9 +163,15 @@ fn kept_local(sent: &[Sent]) -> Evidence {
     paired(first.map(|sent| (sent.tried, if sent.hosted { 0.0 } else { 1.0 })))
 }
 
-/// Differences, tried less other, of the means since the last pair: one as soon as both sides have come.
 fn paired(values: impl Iterator<Item = (bool, f64)>) -> Evidence {
     let mut evidence = Evidence::default();
+    pairs(values).into_iter().for_each(|difference| evidence.add(difference));
+    evidence
+}
+
+/// Differences, tried less other, of the means since the last pair: one as soon as both sides have come.
+fn pairs(values: impl Iterator<Item = (bool, f64)>) -> Vec<f64> {
+    let mut differences = Vec::new();
     let mut sums = [(0.0, 0u32); 2];
     for (tried, value) in values {
         let (sum, count) = &mut sums[usize::from(tried)];
@@ -164,11 +181,11 @@ fn paired(values: impl Iterator<Item = (bool, f64)>) -> Evidence {
             && others > 0
             && trieds > 0
         {
-            evidence.add(tried / f64::from(trieds) - other / f64::from(others));
+            differences.push(tried / f64::from(trieds) - other / f64::from(others));
             sums = [(0.0, 0); 2];
         }
     }
-    evidence
+    differences
 }
 
 #[cfg(test)]
@@ -193,6 +210,8 @@ mod tests {
             least: 30,
             longest: Duration::from_secs(3_600),
             labels: vec!["feedback".into(), "shadow".into()],
+            watch: 0.0,
+            train: None,
         }
     }
 

@@ -12,15 +12,17 @@
 //! pairs are judged by [`Question`](crate::compare::Question): a verdict is right at every look at once with the stated probability.
 //!
 //! **What it does not do.** It cannot tell whether people rate answers of both heads in the same way when they rate at all. Once
-//! promoted, a head has nobody beside it and is compared with nobody: an experiment watches on. Where a risk is the goal
+//! promoted, a head is compared with the one before it only ([`watch`]). Where a risk is the goal
 //! nothing is tried: a head without labels of its own would send its part hosted.
 //!
 //! **Whose word counts.** The configuration file's. A step says which head the file named for its lane; when the file
 //! names another one (or the program ships another one), earlier steps say nothing any longer.
 
 mod assess;
+mod watch;
 
 pub use assess::{Assessment, Bounds, Marked, Mending, Sent};
+pub use watch::{Watched, Watching};
 
 use crate::ledger::{Ledger, LedgerError};
 use serde::Serialize;
@@ -55,7 +57,7 @@ pub struct Step {
     pub part: f32,
     /// The head that the file named for the lane.
     pub configured: String,
-    /// Who did it: `verdict`, `time` or `person`.
+    /// Who did it: `verdict`, `alarm`, `time` or `person`.
     pub by: &'static str,
     /// Why, in words.
     pub why: String,
@@ -83,6 +85,8 @@ pub struct Standing {
     pub promoted: Vec<String>,
     /// The head that is tried beside it.
     pub trial: Option<Trial>,
+    /// Beside whom the promoted head that judges is watched.
+    pub watched: Option<Watched>,
     /// The last step's number.
     last: u32,
 }
@@ -151,8 +155,11 @@ impl Standing {
                 if is_tried {
                     self.trial = None;
                 }
+                let former = self.judges().to_owned();
                 self.promoted.retain(|known| known != head);
+                self.watched = None;
                 if *head != self.configured {
+                    self.watched = Some(Watched { former, since_us: step.at_us });
                     self.promoted.push(head.clone());
                 } else {
                     // Back to the file's own.
@@ -160,7 +167,11 @@ impl Standing {
                 }
             }
             StepKind::RolledBack if is_tried => self.trial = None,
-            StepKind::RolledBack => self.promoted.retain(|known| known != head),
+            StepKind::RolledBack => {
+                // Whoever was compared with it, or was it, has nobody beside it.
+                self.watched = self.watched.take().filter(|watched| watched.former != *head && self.judges() != head);
+                self.promoted.retain(|known| known != head);
+            }
         }
     }
 
@@ -241,6 +252,26 @@ impl Standing {
         let sent = ledger.sent_by(&self.lane, (&tried, &other), trial.since_us)?;
         let now = jiff::Timestamp::now().as_microsecond();
         Ok(Some(Assessment::of(bounds, trial, &marks, &sent, now)))
+    }
+
+    /// The former head that goes on judging a part of the sessions, where one does.
+    pub fn watches(&self, bounds: &Bounds) -> Option<&Watched> {
+        self.watched.as_ref().filter(|_| self.trial.is_none() && bounds.watch > 0.0)
+    }
+
+    /// What is known of the promoted head, and the step that takes it back where that follows; `None` where nobody watches it.
+    /// Reads the ledger.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn watch(&self, ledger: &Ledger, bounds: &Bounds) -> Result<Option<(Watching, Option<Step>)>, LedgerError> {
+        let Some(watched) = self.watches(bounds) else { return Ok(None) };
+        let judge = |head: &str| format!("Probe({head})");
+        let (promoted, former) = (judge(self.judges()), judge(&watched.former));
+        let marks = ledger.marks_of(&self.lane, (&promoted, &former), watched.since_us)?;
+        let known = Watching::of(bounds, &marks);
+        let step = known.rung.then(|| self.roll_back(Some(self.judges()), "alarm", known.why(bounds)).ok());
+        Ok(Some((known, step.flatten())))
     }
 
     /// The step that follows from what is known, if one does.

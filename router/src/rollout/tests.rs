@@ -30,6 +30,31 @@ fn trying(head: &str) -> impl FnOnce(&Standing) -> Result<Step, StepError> {
 }
 
 #[test]
+fn a_promoted_head_is_watched_by_the_one_before_it_until_either_is_taken_back() {
+    let former = |lane: &Lane| lane.standing().watched.map(|watched| watched.former);
+    let mut lane = Lane { steps: vec![] };
+    lane.take(trying("new-2")).unwrap();
+    assert_eq!(former(&lane), None, "a trial is no promotion");
+    lane.take(|standing| standing.promote(None, "verdict", String::new())).unwrap();
+    assert_eq!(former(&lane).as_deref(), Some("old-1"));
+    lane.take(trying("new-3")).unwrap();
+    let bounds = |watch| Bounds {
+        part: 0.1,
+        question: crate::compare::Question { margin: 0.1, error: 0.05 },
+        least: 1,
+        longest: std::time::Duration::from_secs(1),
+        labels: vec![],
+        watch,
+        train: None,
+    };
+    assert!(lane.standing().watches(&bounds(0.05)).is_none(), "one comparison at a time");
+    lane.take(|standing| standing.roll_back(None, "verdict", String::new())).unwrap();
+    assert!(lane.standing().watches(&bounds(0.05)).is_some() && lane.standing().watches(&bounds(0.0)).is_none());
+    lane.take(|standing| standing.roll_back(None, "alarm", String::new())).unwrap();
+    assert_eq!((former(&lane), lane.judges().0.as_str()), (None, "old-1"));
+}
+
+#[test]
 fn every_step_can_be_undone() {
     let mut lane = Lane { steps: vec![] };
     assert_eq!(lane.judges(), ("old-1".into(), None));

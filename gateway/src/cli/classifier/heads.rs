@@ -220,6 +220,14 @@ fn list(setting: &Setting) -> Result<(), Failure> {
                 time(trial.since_us)
             ));
         }
+        if let Some((known, _)) = settings.roll_out.as_ref().map(|b| standing.watch(&ledger, b)).transpose()?.flatten()
+        {
+            let mean = known.mean.map_or("-".into(), |mean| format!("{mean:+.3}"));
+            say(format!(
+                "  watched beside the former head: answers {mean} [{:+.3}, {:+.3}] in {} pairs",
+                known.interval.low, known.interval.high, known.pairs
+            ));
+        }
         if let Some(known) = assessment {
             let (mean, interval) = (known.quality.mean, known.quality.interval);
             let mean = mean.map_or("-".into(), |mean| format!("{mean:+.3}"));
