@@ -196,3 +196,46 @@ async fn marks_for_its_cache_reach_it_and_nobody_else() {
     assert_eq!(gateway.send("/v1/messages", asked("other").to_string(), &[]).await.status, 200);
     assert_eq!(other.last().json()["messages"][0]["content"], "A long text that is the same each time");
 }
+
+#[tokio::test]
+async fn a_stream_whose_last_event_lacks_its_blank_line_is_whole() {
+    let (gateway, claude, _other) = start("raw").await;
+    let start = r#"{"type":"message_start","message":{"id":"msg_1","model":"claude","usage":{"input_tokens":3,"output_tokens":1}}}"#;
+    let end = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":2}}"#;
+    let text = format!("data: {start}\n\ndata: {end}\n\ndata: {{\"type\":\"message_stop\"}}\n");
+    claude.script("raw", Script::stream([text]));
+    let told = gateway.tell(&streamed("big", "x")).await;
+    assert!(told.done(), "{}", told.text());
+    assert_eq!(told.cost().map(|cost| nanos_of(&cost)), Some(3 * 2_500 + 2 * 10_000));
+}
+
+#[tokio::test]
+async fn gemini_and_bedrock_are_asked_at_their_endpoints_for_openais_api() {
+    for kind in ["gemini", "bedrock"] {
+        by_bearer(kind).await;
+    }
+    let usual =
+        "[providers.g]\nkind = \"gemini\"\nregion = \"us\"\n[providers.a]\nkind = \"anthropic\"\nregion = \"us\"\n";
+    let folder = tests::gateway::folder(usual);
+    let known = tests::gateway::run_json(folder.path(), &["check", "--json"], "");
+    assert_eq!(known["valid"], true, "their addresses are known");
+}
+
+async fn by_bearer(kind: &str) {
+    let gemini = Upstream::start().await;
+    let rest = format!(
+        "[providers.gemini]\nkind = \"{kind}\"\nbase_url = \"{}/v1beta/openai\"\napi_key_env = \"{PROVIDER_KEY_VARIABLE}\"\n\
+         region = \"us\"\n[models.flash]\nprovider = \"gemini\"\nupstream = \"echo\"\n",
+        gemini.root
+    );
+    let gateway = Gateway::start(&rest).await;
+    assert_eq!(gateway.tell(&chat("flash", "x")).await.answer(), "one two three four five");
+    let seen = gemini.last();
+    let bearer = format!("Bearer {PROVIDER_KEY}");
+    assert_eq!(
+        (seen.path.as_str(), seen.header("authorization")),
+        ("/v1beta/openai/chat/completions", Some(bearer.as_str()))
+    );
+    let meaning = gateway.cli(&["check"]);
+    assert_eq!(meaning["providers"][0]["kind"], kind);
+}

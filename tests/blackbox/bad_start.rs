@@ -80,7 +80,7 @@ fn wrong_values_are_named_with_their_path() {
 
 #[test]
 fn what_is_not_built_yet_is_refused_by_name() {
-    refused("[providers.p]\nkind = \"bedrock\"\n", &["providers.p.kind", "bedrock"]);
+    refused(&fine_and("[[rules]]\nwhen = { task = \"code\" }\nroute = \"local\"\n"), &["when.task", "not built yet"]);
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn what_is_wrong_is_named_with_its_path_and_ends_with_64() {
         ("[server]\nlisten_adress = \"127.0.0.1:0\"\n".to_owned(), "server.listen_adress"),
         ("[router]\nhosted_shar = \"30%\"\n".to_owned(), "did you mean `hosted_share`"),
         ("[providers.p]\nkind = \"opnai\"\n".to_owned(), "did you mean `openai`"),
-        ("[providers.p]\nkind = \"bedrock\"\n".to_owned(), "`bedrock` is not built yet"),
+        ("[providers.p]\nkind = \"bedrock\"\n".to_owned(), "`providers.p.base_url` is missing: https://bedrock"),
         ("[providers.p]\nkind = \"openai\"\nbase_url = \"ftp://x\"\n".to_owned(), "providers.p.base_url"),
         ("[providers.p]\nkind = \"openai\"\nbase_url = \"http://u:secret@h/v1\"\n".to_owned(), "credentials"),
         ("[models.m]\nprovider = \"nobody\"\n".to_owned(), "models.m.provider"),

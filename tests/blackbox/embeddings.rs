@@ -121,6 +121,12 @@ async fn nobody_chooses_among_embedding_models_and_each_model_makes_one_thing() 
     let route = [("x-sluice-route", "local")];
     embed(&gateway, &json!({"model": "vectors", "input": "x"}), &route).await.error(422);
     assert_eq!(upstream.count(), 0, "nothing was dialled");
+    let models = gateway.api("/api/models").await;
+    let kinds =
+        models["models"].as_array().expect("models").iter().map(|row| (row["model"].clone(), row["kind"].clone()));
+    let mut kinds: Vec<String> = kinds.map(|(model, kind)| format!("{model} {kind}")).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, [r#""big" "chat""#, r#""house" "embedding""#, r#""vectors" "embedding""#]);
 }
 
 #[tokio::test]

@@ -177,6 +177,12 @@ impl Relay {
                 Ok(Ok(None)) => {
                     // The last event may lack its blank line; one that was cut is not an event.
                     let rest = self.splitter.rest();
+                    if let (Some(chunks), Some(payload)) = (&mut self.chunks, sse::data(&rest)) {
+                        self.ready.extend(chunks.event(&payload).unwrap_or_default());
+                        if let Some(event) = self.ready.pop_front() {
+                            return Ok(event);
+                        }
+                    }
                     if sse::data(&rest).is_some_and(|payload| &payload[..] == b"[DONE]") && self.finished {
                         return Ok(Event::Done);
                     }

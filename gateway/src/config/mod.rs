@@ -35,7 +35,7 @@ pub use load::{ConfigError, load, nearest, parse};
 pub use prices::PriceSettings;
 #[cfg(feature = "local")]
 pub use providers::EngineSettings;
-pub use providers::{ProviderKind, ProviderSettings, is_built};
+pub use providers::{ProviderKind, ProviderSettings};
 pub use settings::{ModelSettings, RouterSettings, ServerSettings, Settings, TelemetrySettings};
 pub use shown::Shown;
 pub use sign_in::SignIn;

@@ -14,16 +14,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const KINDS: &[&str] = &["openai", "azure", "anthropic", "gemini", "bedrock", "encoder", "mistralrs", "simulated"];
-const NOT_BUILT: &[&str] = &["bedrock"];
 const CAPABILITIES: &[&str] = &["tools", "vision", "audio", "files", "json_schema", "logprobs", "n"];
 
 /// Time between two looks at a server in the house.
 const HEALTH_CHECK: Duration = Duration::from_secs(5);
-
-/// Whether a kind of provider can be configured.
-pub fn is_built(kind: &str) -> bool {
-    KINDS.contains(&kind) && !NOT_BUILT.contains(&kind)
-}
 
 /// A provider, validated.
 #[derive(Clone, Debug)]
@@ -117,7 +111,7 @@ impl ProviderSettings {
     ) -> Option<Self> {
         let at = |key: &str| format!("`providers.{name}.{key}`");
         let kind = match spec.kind.as_str() {
-            "openai" | "azure" | "anthropic" | "gemini" => {
+            "openai" | "azure" | "anthropic" | "gemini" | "bedrock" => {
                 ProviderKind::Hosted(Box::new(hosted((name, spec), folder, timeouts, environment, found)?))
             }
             "mistralrs" => ProviderKind::Engine(Box::new(engine(name, spec, folder, timeouts, environment, found)?)),
@@ -128,10 +122,6 @@ impl ProviderSettings {
             "simulated" => ProviderKind::Simulated,
             "" => {
                 found.problems.push(format!("{} is missing: one of {}", at("kind"), KINDS.join(", ")));
-                return None;
-            }
-            word if NOT_BUILT.contains(&word) => {
-                found.problems.push(format!("{}: the provider kind `{word}` is not built yet", at("kind")));
                 return None;
             }
             word => {
@@ -206,10 +196,13 @@ fn hosted(
         "anthropic" => (Dialect::Anthropic, Some("https://api.anthropic.com/v1")),
         // The endpoint by which Gemini speaks OpenAI's API.
         "gemini" => (Dialect::OpenAi, Some("https://generativelanguage.googleapis.com/v1beta/openai")),
+        // The same of Bedrock's; it has one in each region.
+        "bedrock" => (Dialect::OpenAi, None),
         _ => (Dialect::OpenAi, Some("https://api.openai.com/v1")),
     };
     let Some(text) = spec.base_url.as_deref().or(usual) else {
-        found.problems.push(format!("{} is missing", at("base_url")));
+        let like = if spec.kind == "bedrock" { ": https://bedrock-mantle.REGION.api.aws/v1" } else { "" };
+        found.problems.push(format!("{} is missing{like}", at("base_url")));
         return None;
     };
     let url = match Url::parse(text) {

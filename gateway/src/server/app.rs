@@ -149,6 +149,7 @@ fn shown_model(model: &router::Model, configured: Option<&ModelSettings>) -> Val
     };
     json!({
         "model": model.name,
+        "kind": model.kind,
         "provider": model.provider.name,
         "route": model.provider.location,
         "region": model.provider.region,

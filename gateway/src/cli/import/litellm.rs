@@ -3,7 +3,6 @@
 use super::draft::{Draft, Model, Provider, free};
 use super::place::{Known, UNSAID, in_the_house, meaning};
 use super::settings;
-use crate::config;
 use policies::{ModelKind, Pricing, Rate};
 use reqwest::Url;
 use router::prices::PriceTable;
@@ -96,9 +95,6 @@ fn deployment(
     }
     let typed = text("api_base").or_else(|| text("base_url"));
     let (known, upstream) = meaning(full, text("custom_llm_provider"), typed.is_some())?;
-    if !config::is_built(known.kind) {
-        return Err(format!("the provider kind `{}` is not built yet", known.kind));
-    }
     let (base_url, local) = address(&known, typed, draft)?;
     let region = match (text("region_name"), local) {
         (_, true) => None,

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProviderSpec {
-    /// `openai`, `azure`, `anthropic`, `gemini`, `encoder`, `mistralrs`, `simulated`; `bedrock` is not built yet.
+    /// `openai`, `azure`, `anthropic`, `gemini`, `bedrock`, `encoder`, `mistralrs`, `simulated`.
     pub kind: String,
     /// Where it is.
     pub base_url: Option<String>,
