@@ -217,3 +217,19 @@ fn a_model_that_makes_vectors_is_no_target_of_auto() {
         assert!(code == Some(64) && said.contains(says), "{says}: {said}");
     }
 }
+
+#[tokio::test]
+async fn what_is_masked_reaches_a_hosted_encoder_as_placeholders_and_one_in_the_house_as_it_is() {
+    let more = "[residency.classes.restricted]\nlocations = [\"local\"]\n\
+                [residency.masking]\nkinds = [\"email\"]\nwhen = \"always\"\n";
+    let (gateway, upstream) = start(more).await;
+    let input = json!(["write to ann@example.org", "nothing in it"]);
+    let told = embed(&gateway, &json!({"model": "vectors", "input": input}), &[]).await;
+    assert_eq!(told.status, 200, "{}", told.text());
+    assert_eq!(upstream.last().json()["input"], json!(["write to <EMAIL_1>", "nothing in it"]));
+    let plain = embed(&gateway, &json!({"model": "house", "input": input}), &[]).await.json();
+    let placeheld = json!(["write to <EMAIL_1>", "nothing in it"]);
+    let other = embed(&gateway, &json!({"model": "house", "input": placeheld}), &[]).await.json();
+    assert_ne!(plain["data"][0], other["data"][0]);
+    assert_eq!(plain["data"][1], other["data"][1]);
+}

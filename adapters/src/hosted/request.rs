@@ -154,6 +154,24 @@ mod tests {
     }
 
     #[test]
+    fn vectors_are_asked_for_at_their_own_address_and_only_the_model_changes() {
+        let request = r#"{"model":"e","input":["a"],"dimensions":3,"x":[1.0]}"#;
+        let request = Arc::new(WireRequest::parse(Endpoint::Embeddings, request.into()).unwrap());
+        let call = Call { request, ..call("", None) };
+        let older = Dialect::Azure { api_version: Some("v".into()) };
+        for (dialect, base, address) in [
+            (Dialect::OpenAi, "http://h/v1", "http://h/v1/embeddings"),
+            (older, "http://h", "http://h/openai/deployments/m%2F1/embeddings?api-version=v"),
+        ] {
+            let spec = spec(dialect, base);
+            assert_eq!(url(&spec, &call).as_str(), address);
+            let sent = body(&spec, &call, false).unwrap();
+            assert_eq!(sent, r#"{"model":"m/1","input":["a"],"dimensions":3,"x":[1.0]}"#);
+        }
+        assert!(matches!(body(&spec(Dialect::Anthropic, "http://h"), &call, false), Err(Kind::Unsupported(_))));
+    }
+
+    #[test]
     fn a_server_in_the_house_is_asked_how_sure_it_is() {
         let sent = body(&spec(Dialect::OpenAi, "http://h/v1"), &call("", None), true).unwrap();
         let text = std::str::from_utf8(&sent).unwrap();

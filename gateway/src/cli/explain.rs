@@ -313,23 +313,12 @@ pub fn explain(setting: &Setting, wanted: &Explain) -> Result<(), Failure> {
         tags.push((key.to_owned(), value.to_owned()));
     }
     tags.sort();
-    let ask = Ask {
-        id: RequestId::from_uuid(uuid::Uuid::now_v7()),
-        request: Arc::new(request),
-        principal: Principal::default(),
-        wish: match wanted.route.as_deref() {
-            Some("local") => RouteWish::Local,
-            Some("hosted") => RouteWish::Hosted,
-            _ => RouteWish::Auto,
-        },
-        class: wanted.data_class.clone(),
-        session: None,
-        tags,
-        traceparent: None,
-        received: Instant::now(),
-        charge: None,
-        looked: router::Looked::default(),
+    let wish = match wanted.route.as_deref() {
+        Some("local") => RouteWish::Local,
+        Some("hosted") => RouteWish::Hosted,
+        _ => RouteWish::Auto,
     };
+    let ask = Ask { wish, ..asked(request, wanted.data_class.clone(), tags) };
     let explained = decide(settings, &ask)?;
     if setting.json {
         say(explained);
@@ -337,6 +326,23 @@ pub fn explain(setting: &Setting, wanted: &Explain) -> Result<(), Failure> {
         tell(&serde_json::from_str(&explained).map_err(|error| Failure::Failed(error.to_string()))?);
     }
     Ok(())
+}
+
+/// A request that no client sent.
+pub(super) fn asked(request: WireRequest, class: Option<String>, tags: Vec<(String, String)>) -> Ask {
+    Ask {
+        id: RequestId::from_uuid(uuid::Uuid::now_v7()),
+        request: Arc::new(request),
+        principal: Principal::default(),
+        wish: RouteWish::Auto,
+        class,
+        session: None,
+        tags,
+        traceparent: None,
+        received: Instant::now(),
+        charge: None,
+        looked: router::Looked::default(),
+    }
 }
 
 /// Decides with the models taken as ready: a command that loads no model cannot know better, and says so.

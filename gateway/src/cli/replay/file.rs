@@ -1,9 +1,9 @@
 //! Requests from a file: decided as the gateway decides, and answered where that is wanted.
 
 use super::{Outcome, dollars};
-use crate::cli::{Failure, complain, say};
+use crate::cli::{Failure, complain, explain, say};
 use adapters::wire::WireRequest;
-use policies::{Endpoint, Location, ModelName, NanoDollars, Principal, Readiness, RequestId, RouteWish, Usage};
+use policies::{Endpoint, Location, ModelName, NanoDollars, Readiness, Usage};
 use router::compare::Purse;
 use router::replay::{Decided, Replayed, Unknown, Verdict};
 use router::{Ask, DeniedBy, Router, SideFailure, Spent};
@@ -11,9 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::io::BufRead;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// The purpose of answers on the ledger.
 const PURPOSE: &str = "replay";
@@ -114,19 +112,7 @@ impl Row {
 fn asked(body: &Map<String, Value>, class: Option<String>, tags: Vec<(String, String)>) -> Result<Ask, String> {
     let request = WireRequest::parse(Endpoint::Chat, Value::Object(body.clone()).to_string().into())
         .map_err(|error| error.message)?;
-    Ok(Ask {
-        id: RequestId::from_uuid(uuid::Uuid::now_v7()),
-        request: Arc::new(request),
-        principal: Principal::default(),
-        wish: RouteWish::Auto,
-        class,
-        session: None,
-        tags,
-        traceparent: None,
-        received: Instant::now(),
-        charge: None,
-        looked: router::Looked::default(),
-    })
+    Ok(explain::asked(request, class, tags))
 }
 
 /// Reads the requests of a file; all of it is read before anything is asked.
