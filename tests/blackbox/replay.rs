@@ -142,6 +142,20 @@ async fn requests_of_a_file_are_decided_as_the_gateway_decides_and_answered_with
 }
 
 #[tokio::test]
+async fn draws_of_live_traffic_have_no_say_in_a_replay() {
+    let (gateway, hosted, house) = served().await;
+    let folder = gateway.folder.path();
+    let line = json!({"prompt": EASY, "route": "local", "model": "small"}).to_string();
+    std::fs::write(folder.join("past.jsonl"), [line.as_str(); 20].join("\n")).expect("written");
+    let drawn = format!(
+        "{}[savings]\nholdout = \"50%\"\n[experiments.half]\nkind = \"split\"\nshare = \"50%\"\n",
+        two_sides(&hosted, &house)
+    );
+    let summary = under(folder, &drawn, &["past.jsonl"])["summary"].clone();
+    assert_eq!((&summary["known"], &summary["changed"]["count"]), (&json!(20), &json!(0)), "{summary}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_replayed_is_said_with_its_line() {
     let (gateway, hosted, _house) = served().await;
     let folder = gateway.folder.path();

@@ -59,7 +59,10 @@ struct Outcome {
 
 /// Replays.
 pub fn replay(setting: &Setting, wanted: &Replay) -> Result<(), Failure> {
-    let settings = setting.load()?;
+    let mut settings = setting.load()?;
+    // Draws are of the traffic that comes, not of what has come.
+    settings.holdout = 0.0;
+    settings.experiments.clear();
     if wanted.run {
         serve::check_engines(&settings)?;
         serve::prepare_environment()?;
@@ -154,10 +157,13 @@ fn changed(one: &Replayed) -> bool {
 
 /// What the reader has to know.
 fn notes(settings: &Settings, wanted: &Replay) -> Vec<&'static str> {
-    let mut notes = vec![
-        "budgets, health, conversations, holdout, experiments and exploration are not replayed",
-        "an answer that changes its model is priced with the tokens that it had",
-    ];
+    let mut notes = match wanted.run {
+        true => vec!["conversations, holdout, experiments and exploration are not replayed"],
+        false => vec![
+            "budgets, health, conversations, holdout, experiments and exploration are not replayed",
+            "an answer that changes its model is priced with the tokens that it had",
+        ],
+    };
     if settings.router.hosted_rate.is_some() {
         notes.push("`hosted_rate` is a goal over time: the share stays where it starts");
     }
