@@ -9,8 +9,8 @@ use divan::{Bencher, black_box};
 use policies::detect::{DetectConfig, Detectors, Kind, Unscanned};
 use policies::{
     Account, BudgetView, Candidate, Capabilities, Choice, Classed, Classes, Endpoint, Exploration, Facts, JudgedBy,
-    Location, Measure, ModelName, Needs, OnExceeded, Price, PriceSource, Pricing, Principal, Rate, Readiness,
-    RouteWish, Rule, Signals, Steering, TokenEstimate, Unsure, World, admit, decide,
+    Location, Measure, ModelKind, ModelName, Needs, OnExceeded, Price, PriceSource, Pricing, Principal, Rate,
+    Readiness, RouteWish, Rule, Signals, Steering, TokenEstimate, Unsure, World, admit, decide,
 };
 use std::borrow::Cow;
 use std::time::Duration;
@@ -29,6 +29,7 @@ fn candidate(number: usize) -> Candidate {
         region: (!local).then(|| "eu".into()),
         capabilities: Capabilities::ALL,
         context_window: Some(32_768),
+        kind: ModelKind::Chat,
         max_output: None,
         pricing: if local { Pricing::Free } else { Pricing::Priced(price, PriceSource::Config) },
         readiness: Readiness::Ready,

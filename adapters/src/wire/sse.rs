@@ -201,14 +201,14 @@ mod tests {
 
     #[test]
     fn every_way_to_cut_gives_the_same_events() {
-        let whole: Vec<_> = split(&[], TEXT.as_bytes()).iter().filter_map(|event| data(event)).collect();
+        let whole: Vec<_> = split(&[], TEXT.as_bytes()).iter().filter_map(data).collect();
         assert_eq!(whole, ["{\"a\":1}", "x\ny", "z", "[DONE]"].map(|text| Bytes::from_static(text.as_bytes())));
         for at in 0..TEXT.len() {
-            let cut: Vec<_> = split(&[at], TEXT.as_bytes()).iter().filter_map(|event| data(event)).collect();
+            let cut: Vec<_> = split(&[at], TEXT.as_bytes()).iter().filter_map(data).collect();
             assert_eq!(cut, whole, "cut at {at}");
         }
         let single: Vec<usize> = (1..TEXT.len()).collect();
-        assert_eq!(split(&single, TEXT.as_bytes()).iter().filter_map(|event| data(event)).collect::<Vec<_>>(), whole);
+        assert_eq!(split(&single, TEXT.as_bytes()).iter().filter_map(data).collect::<Vec<_>>(), whole);
     }
 
     #[test]
@@ -227,7 +227,7 @@ mod tests {
             let mut splitter = Splitter::default();
             splitter.push(format!("{text}:").as_bytes()).unwrap();
             let events: Vec<Bytes> = std::iter::from_fn(|| splitter.next_event()).collect();
-            let payloads: Vec<Option<Bytes>> = events.iter().map(|event| data(event)).collect();
+            let payloads: Vec<Option<Bytes>> = events.iter().map(data).collect();
             assert_eq!(payloads, [Some(Bytes::from("a\nb")), Some(Bytes::from("c"))], "{end:?}");
         }
     }
