@@ -84,7 +84,8 @@ export function playground(app) {
     load: (signal) => gather({ models: get("/api/models", {}, signal), residency: get("/api/residency",
       { since: new Date().toISOString() }, signal) }),
     show({ models, residency }) {
-      const names = (models.data?.models ?? []).map((row) => row.model);
+      // A model that embeds has nothing to say.
+      const names = (models.data?.models ?? []).filter((row) => row.kind !== "embedding").map((row) => row.model);
       const known = (residency.data?.classes ?? []).map((row) => row.class);
       const now = JSON.stringify([names, known]);
       if (now === offered) return;
