@@ -177,7 +177,7 @@ async fn no_secret_and_no_content_is_in_any_sink_whatever_fails() {
 
     // Every page, with the token, with a wrong one, and with one in the address.
     let mut pages: Vec<String> = "/ /metrics /api/spend /api/savings /api/overview /api/requests /api/models /api/router /api/budgets \
-        /api/keys /api/experiments /api/evidence /api/evidence/export /api/evidence/export?format=html /api/residency /readyz"
+        /api/keys /api/experiments /api/evidence /api/evidence/export /api/evidence/export?format=html /api/residency /api/series /api/operator /readyz"
         .split_whitespace()
         .map(str::to_owned)
         .collect();
