@@ -33,7 +33,8 @@ async fn the_real_small_model_is_compared_with_a_hosted_one_and_a_killed_run_goe
     hosted.play("echo", Play::Answer(Manner { repeat: Some(8), ..Manner::default() }));
     let folder = folder(&format!(
         "{}[providers.in-process]\nkind = \"mistralrs\"\nsource = \"smollm2-135m\"\n[models.smollm2]\nprovider = \"in-process\"\n\
-         [router]\nlocal = [\"smollm2\"]\nhosted = [\"big\"]\nclassifier = \"heuristic\"\nmax_first_token = \"600s\"\n",
+         [router]\nlocal = [\"smollm2\"]\nhosted = [\"big\"]\nclassifier = \"heuristic\"\nmax_first_token = \"600s\"\n\
+         [timeouts]\nqueue = \"600s\"\n",
         hosted.provider("hosted", "hosted", &[("big", "echo")]),
     ));
     let lines: Vec<String> = (0..rows).map(|n| row(n).to_string()).collect();

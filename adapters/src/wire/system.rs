@@ -102,7 +102,7 @@ mod tests {
         let sent = prompted(&request, "New.").unwrap().unwrap();
         assert_eq!(
             std::str::from_utf8(sent.raw.body()).unwrap(),
-            r#"{"model":"auto","messages":[{"content":"New.","role":"system"},{"content" : "a\u00e9", "role":"user","x":1.50}],"seed":9007199254740993}"#
+            r#"{"model":"auto","messages":[{"role":"system","content":"New."},{"content" : "a\u00e9", "role":"user","x":1.50}],"seed":9007199254740993}"#
         );
         let bare = Bytes::from_static(br#"{"model":"auto","prompt":"x"}"#);
         let bare = WireRequest::parse(Endpoint::Completions, bare).unwrap();
