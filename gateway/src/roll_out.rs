@@ -166,7 +166,9 @@ impl Watch {
         let Some(since_us) = standing.trial.as_ref().map(|trial| trial.since_us).or(watched) else { return Ok(()) };
         let said = app.ledger.labels_since(since_us)?;
         let same = self.looked.get(&standing.lane);
-        if same.is_some_and(|(known, at)| *known == said && at.elapsed() < AGAIN) {
+        // A trial waits for each label; a head that is only watched has all the time since its promotion to be looked through.
+        let idle = |known: &_| *known == said || standing.trial.is_none();
+        if same.is_some_and(|(known, at)| idle(known) && at.elapsed() < AGAIN) {
             return Ok(());
         }
         self.looked.insert(standing.lane.clone(), (said, Instant::now()));

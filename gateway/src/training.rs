@@ -71,7 +71,7 @@ async fn train(app: &Arc<App>, config: &Path) -> anyhow::Result<String> {
     }
     let folder = Folder::new()?;
     let (rows, head) = (folder.0.join("rows.jsonl"), folder.0.join("next.head"));
-    let told = run(config, &["rows", "--out"], &[&rows], &[]).await?;
+    let told = run(config, &["rows", "--out"], &[&rows], &["--lane", ""]).await?;
     let known = told["rows"].as_u64().unwrap_or(0);
     if known < LEAST {
         return Ok(format!("nothing was trained: {known} labelled requests, {LEAST} are needed"));

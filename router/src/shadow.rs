@@ -266,6 +266,10 @@ impl Prepared {
 
     /// What the judge said becomes a label of the local answer, where the pair is one of the house and a hosted model.
     async fn label(&self, pair: &PairRecord) {
+        if self.prompt.is_some() {
+            // It says something of that prompt, under which nobody is answered.
+            return;
+        }
         let place = |model| self.router.location_of(model);
         let sides = (place(&pair.left), place(&pair.right));
         let (Some(difference), (Some(Location::Local), Some(Location::Hosted))) = (pair.difference, sides) else {

@@ -2,7 +2,7 @@
 //!
 //! **Promise.** A chat that was made of a Messages request exists twice where it has marks: without them, for everybody who reads
 //! it and for providers that would refuse them, and with them, for providers that speak Anthropic's API. The two differ in
-//! nothing else, and a mark can hold nothing but what is known: a type and a time. So what was looked at is what leaves.
+//! nothing else, and a mark can hold nothing but what is known: its type. Each lasts five minutes, whatever time it asks for. So what was looked at is what leaves.
 //!
 //! Source: Anthropic API reference, "Prompt caching".
 
@@ -25,11 +25,8 @@ pub(super) fn known(mark: &Value) -> Option<Value> {
     if of("type") != Some("ephemeral") {
         return None;
     }
-    match of("ttl") {
-        None => Some(json!({"type": "ephemeral"})),
-        Some(time @ ("5m" | "1h")) => Some(json!({"type": "ephemeral", "ttl": time})),
-        Some(_) => None,
-    }
+    // An hour costs more to write than the price that is held and booked: what asks for it gets the five minutes.
+    matches!(of("ttl"), None | Some("5m" | "1h")).then(|| json!({"type": "ephemeral"}))
 }
 
 /// The chat without its marks; `None`: it has none.
@@ -77,7 +74,7 @@ mod tests {
     fn a_mark_holds_nothing_but_what_is_known() {
         for (mark, told) in [
             (json!({"type": "ephemeral"}), Some(json!({"type": "ephemeral"}))),
-            (json!({"type": "ephemeral", "ttl": "1h", "x": "4111"}), Some(json!({"type": "ephemeral", "ttl": "1h"}))),
+            (json!({"type": "ephemeral", "ttl": "1h", "x": "4111"}), Some(json!({"type": "ephemeral"}))),
             (json!({"type": "ephemeral", "ttl": "4111 1111 1111 1111"}), None),
             (json!({"type": "4111 1111 1111 1111"}), None),
             (json!("ephemeral"), None),

@@ -10,10 +10,10 @@ use super::load::nearest;
 use super::providers::{Findings, ProviderKind, ProviderSettings};
 use super::settings::{ModelSettings, RouterSettings};
 use super::spec::{LimitsSpec, ModelSpec, RouterSpec, RuleSpec, SecondOpinion};
-use super::units::Names;
+use super::units::{Names, PerMillion};
 use adapters::hosted::Dialect;
 use policies::{
-    Classes, Location, Metered, ModelKind, ModelName, Price, PriceSource, Pricing, RateLimit, RouteWish, Rule,
+    Classes, Location, Metered, ModelKind, ModelName, Price, PriceSource, Pricing, Rate, RateLimit, RouteWish, Rule,
 };
 use router::prices::PriceTable;
 use std::path::Path;
@@ -96,7 +96,12 @@ fn pricing(
     listed: Option<Pricing>,
     found: &mut Findings,
 ) -> Pricing {
-    let typed = match (spec.input_usd_per_mtok, spec.output_usd_per_mtok) {
+    // What makes vectors has no output to pay for.
+    let output = match spec.kind {
+        Some(ModelKind::Embedding) => spec.output_usd_per_mtok.or(spec.input_usd_per_mtok.map(|_| PerMillion(Rate(0)))),
+        Some(ModelKind::Chat) | None => spec.output_usd_per_mtok,
+    };
+    let typed = match (spec.input_usd_per_mtok, output) {
         (Some(input), Some(output)) => Some(Price {
             input: input.0,
             output: output.0,

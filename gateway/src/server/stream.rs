@@ -31,6 +31,9 @@ const BUFFERED: usize = 16;
 /// About so many events leave in one write, however many more there are.
 const MOST_AT_ONCE: usize = 4 * BUFFERED;
 
+/// Nor more bytes than about so many: they wait together for a slow reader.
+const MOST_BYTES: usize = 32 << 10;
+
 /// What a pump works with.
 pub(super) struct Pump {
     /// Held until the body has ended.
@@ -121,7 +124,7 @@ fn joined(frames: impl IntoIterator<Item = Bytes>) -> Bytes {
 /// A provider that is ahead of its reader sends many events at once, of which the connection to it hands over one at a time: each
 /// would be a write of its own, which costs more than all the rest of an event. Where no more comes, a frame waits for one turn.
 async fn gather(mut pieces: Pin<&mut (impl Stream<Item = Piece> + Send)>, frames: &mut Vec<Bytes>) -> Option<Piece> {
-    while frames.len() < MOST_AT_ONCE {
+    while frames.len() < MOST_AT_ONCE && frames.iter().map(Bytes::len).sum::<usize>() < MOST_BYTES {
         tokio::task::yield_now().await;
         match pieces.next().now_or_never()?? {
             Piece::Frame(frame) => frames.push(frame),

@@ -71,6 +71,7 @@ impl Router {
     /// # Errors
     /// A class that nobody configured.
     pub async fn class_of(&self, ask: &Ask) -> Result<DataClass, DeniedBy> {
+        let ask = &*enrolled(&self.config.experiments, ask);
         look(ask, self.config.detectors.as_ref(), self.config.masking.as_ref()).await;
         Ok(self.facts(ask).await?.class)
     }

@@ -154,7 +154,7 @@ impl Ledger {
             "SELECT {SENT}, l.source, l.value, l.request FROM judgements j JOIN requests r ON r.id = j.request \
              JOIN labels l ON l.request = j.request WHERE {JUDGED} ORDER BY l.at_us, l.request LIMIT ?5"
         );
-        self.read(|db| {
+        self.aside(|db| {
             db.query(&sql, cells![lane, tried, other, since_us, MOST_MARKED], |row| {
                 let Sent { tried, session, hosted } = sent(row, tried)?;
                 Ok(Marked { tried, session, hosted, source: row.get(3)?, value: row.get(4)?, request: row.get(5)? })

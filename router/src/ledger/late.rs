@@ -58,10 +58,11 @@ impl Late {
         let newest: HashMap<&str, &RequestRecord> = written.map(|request| (request.id.as_str(), request)).collect();
         for waiting in self.entries.iter_mut().filter_map(|(op, _)| record_mut(op)) {
             if let Some(newer) = newest.get(waiting.id.as_str()) {
-                let (judgement, arm) = (waiting.judgement.take(), waiting.arm.take());
+                let (judgement, arm, placed) = (waiting.judgement.take(), waiting.arm.take(), waiting.placed.take());
                 *waiting = (*newer).clone();
                 waiting.judgement = waiting.judgement.take().or(judgement);
                 waiting.arm = waiting.arm.take().or(arm);
+                waiting.placed = waiting.placed.take().or(placed);
             }
         }
     }

@@ -86,7 +86,7 @@ impl Ledger {
             sum("coalesce(sum(cost_nd), 0)"),
             sum("count(*) FILTER (WHERE cost_nd IS NULL)"),
         );
-        let mut found = self.read(|db| db.query(&sql, &cells, recorded))?;
+        let mut found = self.aside(|db| db.query(&sql, &cells, recorded))?;
         found.reverse();
         Ok(found)
     }

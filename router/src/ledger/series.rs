@@ -99,7 +99,8 @@ impl Ledger {
     /// What happened from `since_us` until before `until_us` (microseconds since 1970), in pieces, the oldest first.
     pub fn series(&self, pieces: Pieces, since_us: i64, until_us: i64) -> Result<Vec<SeriesRow>, LedgerError> {
         let span = [since_us, until_us, pieces.length_us()];
-        self.read(|db| {
+        // A month of them takes its time, and requests read, too.
+        self.aside(|db| {
             let mut rows = sums(db, span)?;
             for (at, [first, whole]) in waits(db, span)? {
                 let row = rows.entry(at).or_default();

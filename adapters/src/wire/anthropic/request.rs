@@ -1,6 +1,7 @@
 //! From a chat request to a Messages request.
 
 use crate::error::Kind;
+use crate::wire::marks;
 use crate::wire::walk::{Object, field};
 use crate::wire::{Format, Sampling, ToolChoice, WireRequest};
 use base64::Engine;
@@ -167,8 +168,8 @@ fn text_block(text: &str, marked: Option<&Value>) -> Option<Value> {
 
 /// Keeps a mark for the provider's cache, which clients put on parts as they would on blocks.
 fn mark(block: &mut Value, marked: Option<&Value>) {
-    if let Some(marked) = marked.filter(|marked| marked.is_object()) {
-        block["cache_control"] = marked.clone();
+    if let Some(known) = marked.and_then(marks::known) {
+        block["cache_control"] = known;
     }
 }
 

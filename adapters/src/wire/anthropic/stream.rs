@@ -18,6 +18,8 @@ pub struct Chunks {
     head: Option<(Value, Value)>,
     /// The number of a call, by the number of its block.
     calls: HashMap<u64, u64>,
+    /// The number of a call that was told no arguments so far; blocks come one after the other.
+    bare: Option<u64>,
     tokens: Told,
     ended: bool,
 }
@@ -50,6 +52,7 @@ impl Chunks {
                 "tool_use" => {
                     let number = self.calls.len() as u64;
                     self.calls.insert(block, number);
+                    self.bare = Some(number);
                     let (id, name) = (text("/content_block/id"), text("/content_block/name"));
                     let call = json!({"index": number, "id": id, "type": "function",
                         "function": {"name": name, "arguments": ""}});
@@ -66,6 +69,7 @@ impl Chunks {
                     let more = text("/delta/partial_json");
                     match self.calls.get(&block) {
                         Some(number) if !more.is_empty() => {
+                            self.bare = None;
                             let call = json!({"index": number, "function": {"arguments": more}});
                             Ok(vec![self.delta(json!({"tool_calls": [call]}), more)?])
                         }
@@ -73,6 +77,14 @@ impl Chunks {
                     }
                 }
                 _ => Ok(vec![]),
+            },
+            // A tool that takes nothing is told no arguments; a client reads JSON.
+            "content_block_stop" => match self.bare.take() {
+                Some(number) => {
+                    let call = json!({"index": number, "function": {"arguments": "{}"}});
+                    Ok(vec![self.delta(json!({"tool_calls": [call]}), "")?])
+                }
+                None => Ok(vec![]),
             },
             "message_delta" => {
                 self.tokens.hear(event.get("usage"));
@@ -84,7 +96,7 @@ impl Chunks {
             "message_stop" if self.ended => Ok(self.usage()?.into_iter().chain([Event::Done]).collect()),
             "message_stop" => Err(Kind::Truncated("the stream ended without a reason".into())),
             "error" => Err(Kind::InStream),
-            // `ping`, ends of blocks, and whatever is new.
+            // `ping`, and whatever is new.
             _ => Ok(vec![]),
         }
     }

@@ -6,7 +6,7 @@ use router::learn::traffic::{Known, SHADOW, SOURCES};
 use router::ledger::{JudgedRow, Ledger};
 use router::probe::alike;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -25,6 +25,9 @@ pub struct Rows {
     /// Requests of this team only.
     #[arg(long)]
     team: Option<String>,
+    /// Requests that were judged in this lane only (the name of a `[[router.heads]]` entry's lane; empty: by the usual judge).
+    #[arg(long)]
+    lane: Option<String>,
     /// Whose word on answers counts; of a request the strongest, in this order. `cascade` is a weak one.
     #[arg(long, value_delimiter = ',', default_value = "feedback,shadow,shadow-model", value_parser = SOURCES)]
     labels: Vec<String>,
@@ -46,6 +49,8 @@ pub(super) fn rows(setting: &Setting, wanted: &Rows) -> Result<(), Failure> {
     let (bar, mut left_out) = (bar(), 0usize);
     bar.set_length(pairs.len() as u64);
     bar.set_message("comparing");
+    let in_lane = |judged: &JudgedRow| wanted.lane.as_ref().is_none_or(|lane| *judged.judgement.lane == **lane);
+    let elsewhere: HashSet<&str> = judged.iter().filter(|row| !in_lane(row)).map(|row| row.request.as_str()).collect();
     let of_team = |team: &Option<String>| wanted.team.is_none() || *team == wanted.team;
     let sources: Vec<&'static str> =
         SOURCES.into_iter().filter(|source| wanted.labels.iter().any(|name| name == source)).collect();
@@ -53,12 +58,12 @@ pub(super) fn rows(setting: &Setting, wanted: &Rows) -> Result<(), Failure> {
     let alone = !settings.router.second_opinion;
     let mut known: HashMap<&str, (&JudgedRow, Known)> = judged
         .iter()
-        .filter(|judged| judged.at_us >= since && of_team(&judged.team))
+        .filter(|judged| judged.at_us >= since && of_team(&judged.team) && in_lane(judged))
         .filter_map(|judged| Some((judged.request.as_str(), (judged, Known::of(judged, &sources)?))))
         .collect();
     // A pair has the text; what its request is known by counts, else both answers are compared now.
     let mut rows: Vec<(i64, Value)> = Vec::new();
-    for pair in pairs.iter().filter(|pair| of_team(&pair.team)) {
+    for pair in pairs.iter().filter(|pair| of_team(&pair.team) && !elsewhere.contains(pair.id.as_str())) {
         bar.inc(1);
         let row = match known.remove(pair.id.as_str()) {
             Some((_, known)) => known.row_of(pair),
