@@ -32,7 +32,7 @@ const BUFFERED: usize = 16;
 const MOST_AT_ONCE: usize = 4 * BUFFERED;
 
 /// Nor more bytes than about so many: they wait together for a slow reader.
-const MOST_BYTES: usize = 32 << 10;
+const MOST_BYTES: usize = 8 << 10;
 
 /// What a pump works with.
 pub(super) struct Pump {

@@ -112,6 +112,20 @@ impl Bench {
         self.ledger.prune(EVERYTHING).await.unwrap();
     }
 
+    /// What is kept of a shadow, once it is: its attempt has ended before.
+    pub(crate) async fn shadow(&self) -> Value {
+        let kept = async {
+            loop {
+                if let Some(pair) = self.ledger.shadows(10).unwrap().pop() {
+                    break pair;
+                }
+                // A turn of the writer.
+                self.ledger.prune(EVERYTHING).await.unwrap();
+            }
+        };
+        timeout(LONG, kept).await.expect("a shadow is kept in time")
+    }
+
     /// The lines of a request once so many attempts of it have ended.
     pub(crate) async fn lines(&self, id: &str, count: usize) -> Vec<Value> {
         self.ended(id, count).await;

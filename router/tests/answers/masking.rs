@@ -103,7 +103,7 @@ async fn a_shadow_copy_of_a_local_answer_is_masked_and_so_is_what_is_kept_of_bot
     shadow.text("shadow says <EMAIL_1>");
     shadow.end();
     stage.ended("r", 2).await;
-    let pair = stage.ledger.shadows(10).unwrap().remove(0);
+    let pair = stage.shadow().await;
     assert_eq!(
         (&pair["served_text"], &pair["shadow_text"]),
         (&json!("local says <EMAIL_1>"), &json!("shadow says <EMAIL_1>"))
