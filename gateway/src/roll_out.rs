@@ -20,6 +20,8 @@ use tokio::time::Instant;
 
 /// A trial is looked at again after so long although nothing new was said: time may be over.
 const AGAIN: Duration = Duration::from_secs(60);
+/// Looks take a twentieth of the time at most, however many labels there are.
+const BETWEEN: u32 = 20;
 
 /// The lanes of a configuration, what no entry takes last, each with the head that the file names.
 ///
@@ -122,8 +124,8 @@ impl Registry {
 pub struct Watch {
     /// What the router in force was made of.
     standings: Option<Vec<Standing>>,
-    /// What was known of trials when they were last looked at, by lane.
-    looked: HashMap<String, ((u64, Option<i64>), Instant)>,
+    /// What was known when they were last looked at, when that was, and how long it took, by lane.
+    looked: HashMap<String, ((u64, Option<i64>), Instant, Duration)>,
 }
 
 // === impl Watch ===
@@ -166,12 +168,15 @@ impl Watch {
         let Some(since_us) = standing.trial.as_ref().map(|trial| trial.since_us).or(watched) else { return Ok(()) };
         let said = app.ledger.labels_since(since_us)?;
         let same = self.looked.get(&standing.lane);
-        // A trial waits for each label; a head that is only watched has all the time since its promotion to be looked through.
-        let idle = |known: &_| *known == said || standing.trial.is_none();
-        if same.is_some_and(|(known, at)| idle(known) && at.elapsed() < AGAIN) {
+        let idle = |(known, at, took): &((u64, Option<i64>), Instant, Duration)| {
+            let nothing_new = *known == said && at.elapsed() < AGAIN;
+            nothing_new || at.elapsed() < *took * BETWEEN
+        };
+        if same.is_some_and(idle) {
             return Ok(());
         }
-        self.looked.insert(standing.lane.clone(), (said, Instant::now()));
+        let (lane, began) = (standing.lane.clone(), Instant::now());
+        self.looked.insert(lane.clone(), (said, began, Duration::ZERO));
         let (ledger, standing, bounds) = (app.ledger.clone(), standing.clone(), bounds.clone());
         let step = tokio::task::spawn_blocking(move || -> Result<_, LedgerError> {
             let step = match standing.assess(&ledger, &bounds)? {
@@ -182,7 +187,9 @@ impl Watch {
             // Somebody was faster: what he did is seen at the next look.
             Ok(ledger.put_step(&step, None)?.then_some(step))
         });
-        if let Some(step) = step.await.context("the look ended in a panic")?? {
+        let step = step.await.context("the look ended in a panic")??;
+        self.looked.insert(lane, (said, began, began.elapsed()));
+        if let Some(step) = step {
             tracing::info!(
                 lane = step.lane,
                 head = step.head,
