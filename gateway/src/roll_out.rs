@@ -23,6 +23,14 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// Looks take a twentieth of the time at most, however many labels there are.
 const BETWEEN: u32 = 20;
 
+/// A look at a lane.
+struct LookedAt {
+    /// How many labels there were, and when the last was said.
+    said: (u64, Option<i64>),
+    at: Instant,
+    took: Duration,
+}
+
 /// The lanes of a configuration, what no entry takes last, each with the head that the file names.
 ///
 /// # Errors
@@ -124,8 +132,8 @@ impl Registry {
 pub struct Watch {
     /// What the router in force was made of.
     standings: Option<Vec<Standing>>,
-    /// What was known when they were last looked at, when that was, and how long it took, by lane.
-    looked: HashMap<String, ((u64, Option<i64>), Instant, Duration)>,
+    /// The last looks, by lane.
+    looked: HashMap<String, LookedAt>,
 }
 
 // === impl Watch ===
@@ -168,15 +176,15 @@ impl Watch {
         let Some(since_us) = standing.trial.as_ref().map(|trial| trial.since_us).or(watched) else { return Ok(()) };
         let said = app.ledger.labels_since(since_us)?;
         let same = self.looked.get(&standing.lane);
-        let idle = |(known, at, took): &((u64, Option<i64>), Instant, Duration)| {
-            let nothing_new = *known == said && at.elapsed() < AGAIN;
-            nothing_new || at.elapsed() < *took * BETWEEN
+        let idle = |last: &LookedAt| {
+            let nothing_new = last.said == said && last.at.elapsed() < AGAIN;
+            nothing_new || last.at.elapsed() < last.took * BETWEEN
         };
         if same.is_some_and(idle) {
             return Ok(());
         }
-        let (lane, began) = (standing.lane.clone(), Instant::now());
-        self.looked.insert(lane.clone(), (said, began, Duration::ZERO));
+        let (lane, at) = (standing.lane.clone(), Instant::now());
+        self.looked.insert(lane.clone(), LookedAt { said, at, took: Duration::ZERO });
         let (ledger, standing, bounds) = (app.ledger.clone(), standing.clone(), bounds.clone());
         let step = tokio::task::spawn_blocking(move || -> Result<_, LedgerError> {
             let step = match standing.assess(&ledger, &bounds)? {
@@ -188,7 +196,7 @@ impl Watch {
             Ok(ledger.put_step(&step, None)?.then_some(step))
         });
         let step = step.await.context("the look ended in a panic")??;
-        self.looked.insert(lane, (said, began, began.elapsed()));
+        self.looked.insert(lane, LookedAt { said, at, took: at.elapsed() });
         if let Some(step) = step {
             tracing::info!(
                 lane = step.lane,
