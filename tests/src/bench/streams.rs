@@ -33,6 +33,8 @@ pub async fn run(_options: &Options) -> Result<Value, String> {
     let pinned = machine::pin_myself();
     let upstream = Upstream::paced(PAUSE).await;
     let config = with_ledger(upstream.address, "heuristic", "off");
+    // By default 256 are answered at once, and the next one gets 503.
+    let config = format!("{config}\n[limits]\nin_flight = {}\n", 2 * STREAMS);
     let gateway = Proxy::sluice(&binary, &config, true, pinned)?;
     gateway.ready().await?;
     let before = memory(gateway.pid(), "VmRSS");
