@@ -14,26 +14,13 @@ const LOOK: Duration = Duration::from_millis(10);
 /// After `readyz`, memory is looked at for so long; the least counts, since an allocator gives back late.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Without the encoder, too: the default classifier is one.
-const WITHOUT_MODEL: &str = r#"
-[providers.simulated]
-kind = "simulated"
-[models.simulated]
-provider = "simulated"
-[router]
-hosted = ["simulated"]
-classifier = "heuristic"
-"#;
-
-const WITH_ENCODER: &str = r#"
-[providers.simulated]
-kind = "simulated"
-[models.simulated]
-provider = "simulated"
-[router]
-hosted = ["simulated"]
-classifier = "probe"
-"#;
+/// Nobody but the built-in provider; what judges brings the encoder along, or does not.
+fn without_model(classifier: &str) -> String {
+    format!(
+        "[providers.simulated]\nkind = \"simulated\"\n[models.simulated]\nprovider = \"simulated\"\n\
+         [router]\nhosted = [\"simulated\"]\nclassifier = \"{classifier}\"\n"
+    )
+}
 
 /// The queue's clock is stopped: this is about memory, and a slow machine may take longer over four than it allows.
 const WITH_MODEL: &str = r#"
@@ -62,11 +49,11 @@ pub async fn run(_options: &Options) -> Result<Value, String> {
     let binary = tests::gateway::binary();
     let environment = machine::environment(&binary);
     let mut looked = Vec::new();
-    for (config, [idle, used], limits) in [
-        (WITHOUT_MODEL, ["idle, no model, no encoder", "the same, after a request"], (Some(40.0), Some(45.0))),
-        (WITH_ENCODER, ["idle, no model, the encoder", "the same with encoder, after a request"], (None, Some(85.0))),
+    for (classifier, [idle, used], limits) in [
+        ("heuristic", ["idle, no model, no encoder", "the same, after a request"], (Some(40.0), Some(45.0))),
+        ("probe", ["idle, no model, the encoder", "the same with encoder, after a request"], (None, Some(85.0))),
     ] {
-        let gateway = Proxy::sluice(&binary, config, false, false)?;
+        let gateway = Proxy::sluice(&binary, &without_model(classifier), false, false)?;
         gateway.ready().await?;
         looked.push(look(idle, gateway.pid(), limits.0).await);
         let hello = json!({"model": "simulated", "messages": [{"role": "user", "content": "hello"}]});
