@@ -59,7 +59,8 @@ async fn memory_and_descriptors_stay_what_they_are_over_many_mixed_requests() {
     run(warm, size(640, 950_000)).await;
     let minutes = began.elapsed().as_secs_f64() / 60.0;
     eventually("descriptors come back", async || (descriptors(&gateway) <= idle + 2).then_some(())).await;
-    assert!(threads(&gateway) <= crew + 2, "{} threads, {crew} before", threads(&gateway));
+    // Threads for what blocks are let go some seconds after their last work.
+    eventually("threads come back", async || (threads(&gateway) <= crew + 2).then_some(())).await;
     let grown = gateway.resident_kib().saturating_sub(memory) as f64 / 1_024.0;
     // The pass mark is 1 MiB in ten minutes; a short run is allowed what an allocator keeps.
     assert!(grown < 8.0 + minutes / 10.0, "it grew by {grown:.1} MiB in {minutes:.1} minutes");
