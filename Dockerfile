@@ -6,9 +6,14 @@
 # The configuration has to listen on 0.0.0.0:8080. Without a key only loopback is served; make one with
 #   docker exec CONTAINER sluice keys create --config /etc/sluice/sluice.toml --name first
 #
-# Building takes about twenty minutes of one core and 4 GB of memory. An image for x86-64 needs AVX2 (.cargo/config.toml).
+# Building compiles everything twice, once to count what runs often (scripts/build-shipped): an hour and a half of two slow
+# cores, and 4 GB of memory. An image for x86-64 needs AVX2 (.cargo/config.toml).
 
 FROM rust:1.95-bookworm AS build
+RUN set -eu; \
+    rustup component add llvm-tools; \
+    apt-get update -q; \
+    apt-get install -y -q --no-install-recommends python3
 WORKDIR /src
 COPY . .
 # The caches stay out of the image, so the binary is copied out of them in the same step. What it links to has to be
@@ -16,8 +21,8 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     set -eu; \
-    cargo build --release --locked; \
-    install -D -m 0755 target/release/sluice /out/sluice; \
+    scripts/build-shipped; \
+    install -D -m 0755 target/shipped/release/sluice /out/sluice; \
     ldd /out/sluice > /tmp/links; \
     if grep -vE '(linux-vdso|ld-linux-[a-z0-9-]+|lib(c|m|dl|rt|pthread|gcc_s|stdc\+\+))\.so\.[0-9]+' /tmp/links; then \
         echo 'the runtime image does not have these libraries' >&2; \

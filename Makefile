@@ -21,6 +21,10 @@ tools:
 build: tools ## Builds the program with the engine in process.
 	$(CARGO) build --release --locked --workspace
 
+.PHONY: shipped
+shipped: tools ## The program as the image has it, laid out by what runs often; compiles everything twice.
+	scripts/build-shipped
+
 .PHONY: run
 run: build ## Builds, fetches the default model once, and starts the gateway with sluice.toml.
 	$(SLUICE) models pull smollm2-135m
