@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
@@ -19,6 +20,8 @@ const SENDERS: u32 = 16;
 const MOST_ERRORS: u64 = 100;
 /// The longest answer, in microseconds.
 const LONGEST: u64 = 60_000_000;
+/// The word of the prompt in whose place [`Target::each_anew`] puts a number.
+const SERIAL: &[u8] = b"committee";
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -35,6 +38,8 @@ pub struct Target {
     pub stream: bool,
     /// Only its text has to be right: the proxy writes events of its own.
     pub rewritten: bool,
+    /// Where each request has a number of its own, and the next of them.
+    serial: Option<(usize, Arc<AtomicU64>)>,
 }
 
 /// What came of a load.
@@ -79,6 +84,7 @@ impl Target {
             payload: Upstream::payload(stream),
             stream,
             rewritten: false,
+            serial: None,
         }
     }
 
@@ -104,6 +110,22 @@ impl Target {
     /// The same request at a proxy that writes answers anew.
     pub fn rewritten(self) -> Self {
         Self { payload: WORDS.concat().len(), rewritten: true, ..self }
+    }
+
+    /// The same, but no prompt comes twice: a number stands in the place of a word.
+    pub fn each_anew(self) -> Self {
+        let at = self.request.windows(SERIAL.len()).position(|window| window == SERIAL).expect("the prompt's word");
+        Self { serial: Some((at, Arc::default())), ..self }
+    }
+
+    /// The bytes of the next request; `own` is room for them.
+    fn next<'a>(&'a self, own: &'a mut Vec<u8>) -> &'a [u8] {
+        let Some((at, serial)) = &self.serial else { return &self.request };
+        own.clear();
+        own.extend_from_slice(&self.request);
+        let number = format!("{:0width$}", serial.fetch_add(1, Ordering::Relaxed), width = SERIAL.len());
+        own[*at..*at + SERIAL.len()].copy_from_slice(number.as_bytes());
+        own
     }
 
     /// Asks once and reads the answer to the letter: a fast wrong answer is no answer. Blocks.
@@ -196,7 +218,7 @@ impl Target {
     }
 
     fn ask(&self, socket: &mut std::net::TcpStream, reader: &mut Reader) -> io::Result<Message> {
-        socket.write_all(&self.request)?;
+        socket.write_all(self.next(&mut Vec::new()))?;
         let mut piece = [0; 16 << 10];
         loop {
             match socket.read(&mut piece)? {
@@ -268,7 +290,7 @@ fn record(histogram: &mut Histogram<u64>, latency: Duration) {
 /// One connection of the closed loop.
 async fn busy(target: Target, end: Instant, latency: Arc<Mutex<Histogram<u64>>>) -> (u64, u64) {
     let (mut answers, mut errors) = (0, 0);
-    let mut reader = Reader::default();
+    let (mut reader, mut own) = (Reader::default(), Vec::new());
     reader.bytes.reserve(16 << 10);
     'connection: while Instant::now() < end && errors < MOST_ERRORS {
         let Ok(mut socket) = tokio::net::TcpStream::connect(target.address).await else {
@@ -283,7 +305,7 @@ async fn busy(target: Target, end: Instant, latency: Arc<Mutex<Histogram<u64>>>)
             }
             reader.clear();
             let asked = async {
-                socket.write_all(&target.request).await?;
+                socket.write_all(target.next(&mut own)).await?;
                 loop {
                     if socket.read_buf(&mut reader.bytes).await? == 0 {
                         return Err(io::ErrorKind::UnexpectedEof.into());

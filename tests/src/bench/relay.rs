@@ -26,7 +26,11 @@ pub(super) const DIRECT: &str = "no proxy";
 pub(super) const NGINX: &str = "nginx";
 const PLAIN: &str = "Sluice, no key, ledger survives kill -9";
 pub(super) const FULL: &str = "Sluice, key, budgets, durable ledger";
+/// The same from another build of the program (`scripts/build-shipped`).
+pub(super) const SHIPPED: &str = "the same, as it is shipped";
 const JUDGED: &str = "the same, `auto`, judged by the probe";
+/// What is judged is remembered; here no prompt comes twice.
+const ANEW: &str = "the same, each prompt a new one";
 const CASCADE: &str = "the same, with the cascade";
 
 /// One line of the table.
@@ -115,14 +119,21 @@ pub async fn run(options: &Options) -> Result<Value, String> {
         }
         None => {}
     }
-    let settings = [
-        (PLAIN, "gpt-4o", without_ledger(upstream.address), false),
-        (FULL, "gpt-4o", with_ledger(upstream.address, "heuristic", "off"), true),
-        (JUDGED, "auto", with_ledger(upstream.address, "probe", "off"), true),
-        (CASCADE, "auto", with_ledger(upstream.address, "probe", "on"), true),
+    let full = with_ledger(upstream.address, "heuristic", "off");
+    let judged = with_ledger(upstream.address, "probe", "off");
+    let cascade = with_ledger(upstream.address, "probe", "on");
+    let mut settings = vec![
+        (PLAIN, &binary, "gpt-4o", without_ledger(upstream.address), false),
+        (FULL, &binary, "gpt-4o", full.clone(), true),
+        (JUDGED, &binary, "auto", judged.clone(), true),
+        (ANEW, &binary, "auto", judged, true),
+        (CASCADE, &binary, "auto", cascade, true),
     ];
-    for (name, model, config, key) in settings.into_iter().filter(|(name, ..)| wanted(name)) {
-        proxies.push(Proxy::sluice(&binary, &config, key, pinned).map_err(|why| format!("Sluice: {why}"))?);
+    if let Some(shipped) = &options.shipped {
+        settings.insert(2, (SHIPPED, shipped, "gpt-4o", full, true));
+    }
+    for (name, program, model, config, key) in settings.into_iter().filter(|(name, ..)| wanted(name)) {
+        proxies.push(Proxy::sluice(program, &config, key, pinned).map_err(|why| format!("Sluice: {why}"))?);
         rows.push(row(name, Some(proxies.len() - 1), model));
     }
     for (name, proxy) in peers::start(upstream.address, pinned, wanted) {
@@ -216,7 +227,11 @@ impl Row {
         let address = proxy.map_or(upstream.address, |proxy| if stream { proxy.stream } else { proxy.whole });
         let key = proxy.and_then(|proxy| proxy.key.as_deref());
         let target = Target::new(address, self.model, key, stream).with_head(proxy.map_or("", |proxy| &proxy.head));
-        if peers::is(self.name) { target.rewritten() } else { target }
+        match self.name {
+            name if peers::is(name) => target.rewritten(),
+            ANEW => target.each_anew(),
+            _ => target,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::machine::{self, memory, table, thousands, verdict};
 use super::picture;
 use super::proxy::Proxy;
-use super::relay::{CONNECTIONS, DIRECT, FULL, LEAST, Measured, NGINX, ROUNDS, Row, TARGET};
+use super::relay::{CONNECTIONS, DIRECT, FULL, LEAST, Measured, NGINX, ROUNDS, Row, SHIPPED, TARGET};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
@@ -93,32 +93,9 @@ pub(super) fn report(
     show(&["at 200 requests/s, open loop", "p50 ms", "p99 ms", "p50 added", "p99 added", "errors"], lines.collect());
 
     let measured = |row: &&Row| row.whole.is_measured();
-    let (nginx, full) = (find(NGINX).filter(measured), find(FULL).filter(measured));
-    let mut ratios = json!({});
-    if let (Some(nginx), Some(full)) = (nginx, full) {
-        let (best, all) =
-            (full.whole.best() / nginx.whole.best(), full.whole.loaded.rate() / nginx.whole.loaded.rate());
-        let per_cpu = nginx.whole.least_cpu_us() / full.whole.least_cpu_us();
-        println!(
-            "Sluice (key, budgets, durable ledger) / nginx, requests/s: {best:.3} between the best rounds ({all:.3} over all); at least {LEAST:.2}: {}; target {:.2} or {}/s: {}",
-            verdict(best >= LEAST),
-            TARGET.0,
-            thousands(TARGET.1),
-            verdict(best >= TARGET.0 || full.whole.best() >= TARGET.1),
-        );
-        println!("the same by CPU time per request: {per_cpu:.3}");
-        ratios = json!({"requests": best, "requests_over_all": all, "cpu": per_cpu});
-        let both = (nginx.stream.as_ref(), full.stream.as_ref());
-        if let (Some(nginx), Some(full)) = both
-            && nginx.is_measured()
-            && full.is_measured()
-        {
-            let (streams, per_cpu) = (full.best() / nginx.best(), nginx.least_cpu_us() / full.least_cpu_us());
-            println!("streams/s: {streams:.3}; by CPU time: {per_cpu:.3}");
-            ratios["streams"] = json!(streams);
-            ratios["streams_cpu"] = json!(per_cpu);
-        }
-    }
+    let nginx = find(NGINX).filter(measured);
+    let beside = |name: &str| Some(beside_nginx(nginx?, find(name).filter(measured)?));
+    let (ratios, shipped) = (beside(FULL), beside(SHIPPED));
     for (answered, on_ledger) in accounts {
         let same = Some(*answered) == *on_ledger;
         let says = on_ledger.map_or("cannot be read".to_owned(), |lines| format!("has {lines}"));
@@ -134,6 +111,34 @@ pub(super) fn report(
             "resident_mib": resident(row),
         })).collect::<Vec<_>>(),
         "ratios": ratios,
+        "ratios_shipped": shipped,
         "accounts": accounts.iter().map(|(answered, lines)| json!({"answered": answered, "on_ledger": lines})).collect::<Vec<_>>(),
     })
+}
+
+/// Prints what share of nginx a line of Sluice reaches, and gives the shares as JSON.
+fn beside_nginx(nginx: &Row, row: &Row) -> Value {
+    let (best, all) = (row.whole.best() / nginx.whole.best(), row.whole.loaded.rate() / nginx.whole.loaded.rate());
+    let per_cpu = nginx.whole.least_cpu_us() / row.whole.least_cpu_us();
+    println!(
+        "{} / nginx, requests/s: {best:.3} between the best rounds ({all:.3} over all); at least {LEAST:.2}: {}; target {:.2} or {}/s: {}",
+        row.name,
+        verdict(best >= LEAST),
+        TARGET.0,
+        thousands(TARGET.1),
+        verdict(best >= TARGET.0 || row.whole.best() >= TARGET.1),
+    );
+    println!("the same by CPU time per request: {per_cpu:.3}");
+    let mut ratios = json!({"requests": best, "requests_over_all": all, "cpu": per_cpu});
+    let streams = (nginx.stream.as_ref(), row.stream.as_ref());
+    if let (Some(nginx), Some(row)) = streams
+        && nginx.is_measured()
+        && row.is_measured()
+    {
+        let (streams, per_cpu) = (row.best() / nginx.best(), nginx.least_cpu_us() / row.least_cpu_us());
+        println!("streams/s: {streams:.3}; by CPU time: {per_cpu:.3}");
+        ratios["streams"] = json!(streams);
+        ratios["streams_cpu"] = json!(per_cpu);
+    }
+    ratios
 }

@@ -2,7 +2,8 @@
 //! requests, whether shadows slow their clients, and what it keeps in memory.
 //!
 //! `relay-bench relay|streams|isolation|shadow|memory [--seconds N] [--json FILE]`; the binary is `SLUICE_BIN`, else the release build.
-//! `relay` takes `--only TEXT` (lines whose name contains it) and `--load whole|stream|quiet` as well, for a profiler.
+//! `relay` takes `--shipped FILE` as well, another build of the program that gets a line of its own (`scripts/build-shipped`),
+//! and for a profiler `--only TEXT` (lines whose name contains it) and `--load whole|stream|quiet`.
 //! Prints Markdown. Exit status: 0 measured, 1 failed, 64 wrong usage; a missed target is printed, not a failure.
 
 #[path = "../bench/isolation.rs"]
@@ -46,10 +47,12 @@ struct Options {
     only: Option<String>,
     /// Relay: only this load.
     load: Option<String>,
+    /// Relay: another build of the program.
+    shipped: Option<PathBuf>,
 }
 
 const USAGE: &str = "usage: relay-bench relay|streams|isolation|shadow|memory [--seconds N] [--json FILE]
-       relay also: [--only TEXT] [--load whole|stream|quiet]";
+       relay also: [--shipped FILE] [--only TEXT] [--load whole|stream|quiet]";
 
 // One thread: it shares its core with the senders, and switching between threads is what the generator can least afford.
 #[tokio::main(flavor = "current_thread")]
@@ -86,7 +89,7 @@ async fn main() -> ExitCode {
 }
 
 fn read(arguments: &[String]) -> Result<(&str, Options), String> {
-    let mut options = Options { time: Duration::from_secs(5), json: None, only: None, load: None };
+    let mut options = Options { time: Duration::from_secs(5), json: None, only: None, load: None, shipped: None };
     let (mode, rest) = arguments.split_first().ok_or_else(|| "no mode".to_owned())?;
     if !["relay", "streams", "isolation", "shadow", "memory"].contains(&mode.as_str()) {
         return Err(format!("unknown mode `{mode}`"));
@@ -102,6 +105,7 @@ fn read(arguments: &[String]) -> Result<(&str, Options), String> {
                 options.time = Duration::from_secs_f64(seconds);
             }
             [flag, value] if flag == "--json" => options.json = Some(value.into()),
+            [flag, value] if flag == "--shipped" => options.shipped = Some(value.into()),
             [flag, value] if flag == "--only" => options.only = Some(value.clone()),
             [flag, value] if flag == "--load" && ["whole", "stream", "quiet"].contains(&value.as_str()) => {
                 options.load = Some(value.clone());
