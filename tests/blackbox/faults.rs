@@ -103,6 +103,12 @@ fn no_answer() -> Vec<Odd> {
         odd("a text", json("\"hi\""), 502, 502),
         odd("an empty object", json("{}"), 502, 502),
         odd("no choices", json(r#"{"choices":[]}"#), 502, 502),
+        odd(
+            "no list of choices, but a count",
+            json(r#"{"cioices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#),
+            502,
+            502,
+        ),
         odd("choices of another form", json(r#"{"choices":{"a":1}}"#), 502, 502),
         odd("an error in place of an answer", json(ERROR), 502, 502),
         odd("deep nesting", json(&format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000))), 502, 502),

@@ -85,13 +85,13 @@ struct Function<'a> {
     arguments: Option<Text<'a>>,
 }
 
-/// What an event or a whole answer tells, and how many choices it has; `None`: it has another form.
-pub(super) fn read(payload: &[u8]) -> Option<(Seen, usize)> {
+/// What an event or a whole answer tells, and how many choices it has, if it has a list of them; `None`: it has another form.
+pub(super) fn read(payload: &[u8]) -> Option<(Seen, Option<usize>)> {
     let Object(answer) = serde_json::from_slice::<Object<Answer<'_>>>(payload).ok()?;
+    let told = answer.choices.as_ref().map(Vec::len);
     let choices = answer.choices.unwrap_or_default();
     let usage = answer.usage.and_then(|Object(usage)| usage.counted());
     let mut seen = Seen { usage, ..Seen::default() };
-    let told = choices.len();
     for Object(Choice { delta, message, text, finish_reason }) in choices {
         add(&mut seen.text, text);
         for Object(message) in [delta, message].into_iter().flatten() {

@@ -116,7 +116,7 @@ struct OutputDetails {
 /// Reads the payload of one event of a stream; `None` when it is not a JSON object.
 pub fn seen_in_chunk(payload: &[u8]) -> Option<Seen> {
     if let Some((mut seen, choices)) = common_form::read(payload) {
-        seen.usage_only = choices == 0 && seen.usage.is_some();
+        seen.usage_only = choices.unwrap_or(0) == 0 && seen.usage.is_some();
         return Some(seen);
     }
     let answer = answer_in(payload)?;
@@ -126,9 +126,13 @@ pub fn seen_in_chunk(payload: &[u8]) -> Option<Seen> {
     Some(seen)
 }
 
-/// Reads a whole answer; `None` when it is not a JSON object.
+/// Reads a whole answer; `None` when it is not a JSON object with a list of choices: no client could do anything with it.
 pub fn seen_in_whole(body: &[u8]) -> Option<Seen> {
-    common_form::read(body).map(|(seen, _)| seen).or_else(|| answer_in(body).map(|answer| read(&answer)))
+    if let Some((seen, choices)) = common_form::read(body) {
+        return choices.map(|_| seen);
+    }
+    let answer = answer_in(body)?;
+    answer.choices.is_some_and(|choices| choices.get().starts_with('[')).then(|| read(&answer))
 }
 
 /// An object, of whatever form: one with a field twice is an object, too, of which nothing is read.
@@ -238,8 +242,8 @@ pub fn version_in(bytes: &[u8]) -> Option<String> {
 
 /// What the patient reader reads, and how many choices there are.
 #[cfg(test)]
-pub(super) fn patient(payload: &[u8]) -> Option<(Seen, usize)> {
-    answer_in(payload).map(|answer| (read(&answer), answer.choices.map_or(0, |choices| list(choices).len())))
+pub(super) fn patient(payload: &[u8]) -> Option<(Seen, Option<usize>)> {
+    answer_in(payload).map(|answer| (read(&answer), answer.choices.map(|choices| list(choices).len())))
 }
 
 #[cfg(test)]
@@ -277,7 +281,9 @@ mod tests {
         assert_eq!(zero.usage, Some(Counted::Exact(Usage::default())));
         assert_eq!(seen_in_whole(br#"{"choices":[],"usage":{"prompt_tokens":4}}"#).unwrap().usage, None);
         assert_eq!(seen_in_whole(br#"{"choices":[]}"#).unwrap().usage, None);
-        assert!(seen_in_whole(b"<html>").is_none());
+        for no_answer in ["<html>", r#"{"usage":{"prompt_tokens":4,"completion_tokens":1}}"#, r#"{"choices":7}"#] {
+            assert!(seen_in_whole(no_answer.as_bytes()).is_none(), "{no_answer}");
+        }
         for bad in [r#"{"prompt_tokens":"5","completion_tokens":1}"#, r#"{"prompt_tokens":-5}"#, "[1,2]", "7", "null"] {
             let body = format!(r#"{{"choices":[{{"message":{{"content":"x"}}}}],"usage":{bad}}}"#);
             let seen = seen_in_whole(body.as_bytes()).unwrap();
