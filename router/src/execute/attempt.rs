@@ -1,13 +1,17 @@
 //! The guard of one attempt: meter, money and its line on the ledger.
+//!
+//! The guard ([`Attempt`]) says when an attempt begins, grows and ends; what it has seen and what that costs is in [`running`].
 
+mod running;
+
+use self::running::Running;
 use super::cascade::Look;
 use super::drain::{Drains, read_on};
 use super::growth::Growth;
-use super::story::now_us;
+use super::walk::ShadowSeed;
 use crate::audit::Entry;
 use crate::budgets::{Budgets, Exceeded, Hold};
 use crate::classify::Spender;
-use crate::fleet::local_cost;
 use crate::health::Breaker;
 use crate::idle::Working;
 use crate::ledger::{AttemptClose, AttemptOpen, Ledger, LedgerError, Outcome, RequestRecord};
@@ -17,13 +21,10 @@ use adapters::wire::{Seen, WireRequest};
 use adapters::{Events, Phase};
 use policies::{Amount, Counted, LocalCost, Location, NanoDollars, Pricing, Usage};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-
-/// Text of an answer that is kept for counting; beyond it only bytes are counted.
-const KEPT_TEXT: usize = 1 << 20;
 
 /// What the guard needs of the router.
 #[derive(Clone)]
@@ -56,44 +57,6 @@ pub(super) struct Attempt {
     inner: Option<Box<Running>>,
 }
 
-struct Running {
-    desk: Desk,
-    open: Arc<AttemptOpen>,
-    request: Arc<WireRequest>,
-    location: Location,
-    pricing: Pricing,
-    baseline: Pricing,
-    hold: Option<Hold>,
-    growth: Option<Growth>,
-    /// What the request took of rate limits, put right by the attempt that is its last.
-    charge: Option<Charge>,
-    breaker: Arc<Breaker>,
-    /// The request's record, written with the attempt that is its last; one that runs beside another has none.
-    record: Option<RequestRecord>,
-    /// It runs beside another attempt that has the request's record: a hedge until it is taken up, or a second sample.
-    aside: bool,
-    /// The number of the attempt that was begun beside this one; 0: none.
-    beside: Arc<AtomicU32>,
-    started: Instant,
-    received: Instant,
-    first_event_us: Option<u64>,
-    text: String,
-    text_beyond: u64,
-    usage: Option<Counted>,
-    /// That is the provider's last word.
-    told: bool,
-    /// Its provider bills answers that are cancelled, too.
-    drains: Option<Drains>,
-    /// It is counted among those that its provider works for.
-    _working: Option<Working>,
-    /// How long a machine in the house was at work, where its backend tells; else the attempt's own time counts.
-    busy: Option<Duration>,
-    /// Its opening is on the ledger: from here on it may have cost something.
-    dialled: bool,
-    /// Takes both texts when the request is shadowed.
-    shadow: Option<Box<super::walk::ShadowSeed>>,
-}
-
 /// What an attempt is made of.
 pub(super) struct Start {
     pub(super) desk: Desk,
@@ -111,7 +74,7 @@ pub(super) struct Start {
     /// `None`: it runs beside another attempt, which has the record.
     pub(super) record: Option<RequestRecord>,
     pub(super) received: Instant,
-    pub(super) shadow: Option<Box<super::walk::ShadowSeed>>,
+    pub(super) shadow: Option<Box<ShadowSeed>>,
 }
 
 // === impl Attempt ===
@@ -136,52 +99,7 @@ impl Attempt {
 
     /// The guard alone: nothing is on the ledger yet.
     pub(super) fn prepare(start: Start) -> Self {
-        let Start {
-            desk,
-            open,
-            request,
-            location,
-            pricing,
-            baseline,
-            hold,
-            growth,
-            charge,
-            breaker,
-            drains,
-            working,
-            record,
-            received,
-            shadow,
-        } = start;
-        Self {
-            inner: Some(Box::new(Running {
-                desk,
-                open: Arc::new(open),
-                request,
-                location,
-                pricing,
-                baseline,
-                hold,
-                growth,
-                charge,
-                breaker,
-                aside: record.is_none(),
-                record,
-                beside: Arc::default(),
-                started: Instant::now(),
-                received,
-                first_event_us: None,
-                text: String::new(),
-                text_beyond: 0,
-                usage: None,
-                told: false,
-                drains,
-                _working: working,
-                busy: None,
-                dialled: false,
-                shadow,
-            })),
-        }
+        Self { inner: Some(Box::new(Running::of(start))) }
     }
 
     /// Writes the opening line, where the attempt is priced; [`Attempt::opened`] has to follow.
@@ -223,7 +141,7 @@ impl Attempt {
     }
 
     /// A hedged attempt becomes the one that answers.
-    pub(super) fn entrust(&mut self, record: RequestRecord, shadow: Option<Box<super::walk::ShadowSeed>>) {
+    pub(super) fn entrust(&mut self, record: RequestRecord, shadow: Option<Box<ShadowSeed>>) {
         if let Some(running) = &mut self.inner {
             (running.record, running.shadow, running.aside) = (Some(record), shadow, false);
         }
@@ -246,22 +164,9 @@ impl Attempt {
 
     /// Takes an event into account.
     pub(super) fn see(&mut self, seen: &Seen) {
-        let Some(running) = &mut self.inner else { return };
-        if running.first_event_us.is_none() {
-            running.first_event_us = Some(micros(running.started));
-            running.breaker.succeeded();
+        if let Some(running) = &mut self.inner {
+            running.see(seen);
         }
-        if running.text.len() + seen.text.len() <= KEPT_TEXT {
-            running.text.push_str(&seen.text);
-        } else {
-            running.text_beyond += seen.text.len() as u64;
-        }
-        if seen.usage.is_some() {
-            running.usage = seen.usage;
-            // Some say it with every event.
-            running.told = seen.usage_only || seen.finish.is_some();
-        }
-        running.busy = seen.busy.or(running.busy);
     }
 
     /// The client has left a stream, and this is the rest of it: stopped, or read on where its provider bills it anyhow.
@@ -416,97 +321,4 @@ impl Drop for Attempt {
             running.desk.ledger.close_later(closed, record);
         });
     }
-}
-
-// === impl Running ===
-
-impl Running {
-    /// The tokens: the provider's word, or counted from what was seen.
-    async fn counted(&mut self) -> Counted {
-        if let Some(counted) = self.usage {
-            return counted;
-        }
-        if !self.dialled || (self.location == Location::Local && self.text.is_empty()) {
-            return Counted::AtLeast(Usage::default());
-        }
-        let (request, text, beyond) = (self.request.clone(), self.text.clone(), self.text_beyond);
-        // Counting costs milliseconds, and loading the table more: not on a thread that serves.
-        let counting = tokio::task::spawn_blocking(move || {
-            let given: u64 = request.view.inputs().map_or(0, |inputs| inputs.tokens().iter().sum());
-            let input: u64 = request.view.texts().map(adapters::tokens::count).sum::<u64>() + given;
-            (input, adapters::tokens::count(&text) + beyond / 4)
-        });
-        match counting.await {
-            Ok((input, output)) => Counted::AtLeast(Usage::plain(input, output)),
-            Err(_) => Counted::AtLeast(Usage::default()),
-        }
-    }
-
-    fn closed(
-        &mut self,
-        outcome: Outcome,
-        error: Option<&'static str>,
-        status: Option<u16>,
-        counted: Counted,
-    ) -> (AttemptClose, Option<RequestRecord>) {
-        let usage = counted.usage();
-        let left = matches!(outcome, Outcome::Disconnected | Outcome::Cancelled);
-        let untold = self.drains.is_some() && self.dialled && !self.told && left;
-        // An overflow is charged at the ceiling: never less than what is owed.
-        let cost = match untold {
-            true => self.open.ceiling,
-            false => self.pricing.cost(usage).unwrap_or(self.open.ceiling),
-        };
-        if let Some(hold) = self.hold.take() {
-            let tokens = usage.input.0.saturating_add(usage.output.0);
-            let tokens = self.open.ceiling_tokens.filter(|_| untold).unwrap_or(tokens);
-            hold.settle(Amount { money: cost.unwrap_or(NanoDollars::ZERO), tokens });
-        }
-        if outcome == Outcome::Ok {
-            self.desk.budgets.answered(self.open.payer.key.as_ref(), &self.open.model, usage);
-        }
-        // Only what served is compared: a failed attempt has a successor with a baseline of its own.
-        let baseline = match (outcome, self.location) {
-            (Outcome::Error | Outcome::Rejected | Outcome::Cancelled, _) => None,
-            (_, _) if self.open.purpose != "answer" => None,
-            (_, Location::Hosted) => cost,
-            (_, Location::Local) => self.baseline.cost(usage).unwrap_or(None),
-        };
-        if let (Some(charge), Some(_)) = (&self.charge, &self.record) {
-            charge.settle(usage.input.0.saturating_add(usage.output.0));
-        }
-        let busy = self.busy.unwrap_or_else(|| self.started.elapsed());
-        let local_cost = local_cost((self.location, &self.pricing), self.desk.local_cost, busy);
-        let record = self.record.take().map(|mut record| {
-            record.attempts = self.open.attempt.max(self.beside.load(Ordering::Relaxed));
-            record.status = status.unwrap_or(record.status);
-            record
-        });
-        let closed = AttemptClose {
-            open: self.open.clone(),
-            ended_us: now_us(),
-            outcome,
-            counted,
-            cost,
-            local_cost,
-            baseline,
-            first_event_us: self.first_event_us,
-            error,
-        };
-        (closed, record)
-    }
-
-    fn tell(&self, closed: &AttemptClose, record: Option<&RequestRecord>) {
-        if let (Some(spender), Location::Hosted, Some(cost)) = (&self.desk.spender, self.location, closed.cost) {
-            spender.spent(cost, Instant::now());
-        }
-        self.desk.observer.attempt(closed, self.started.elapsed());
-        if let Some(record) = record {
-            self.desk.observer.request(record, self.received.elapsed());
-        }
-    }
-}
-
-fn micros(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

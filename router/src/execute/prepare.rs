@@ -1,17 +1,20 @@
-//! What an attempt is made of, what is asked of its model, and how its answer is looked at.
+//! What an attempt is made of, its first line on the ledger, what is asked of its model, and how its answer is looked at.
 
 use super::agree::Again;
 use super::attempt::Start;
 use super::cascade::Watch;
 use super::reserve::{Entered, Reserved};
+use super::story;
 use super::walk::Router;
 use crate::ask::Ask;
+use crate::budgets::Hold;
 use crate::classify::Wanted;
 use crate::fleet::Model;
+use crate::ledger::AttemptOpen;
 use adapters::Call;
 use adapters::wire::{Format, WireRequest};
 use policies::mask::Values;
-use policies::{Considered, Facts, Location, ModelKind, Pricing};
+use policies::{Considered, Facts, Location, ModelKind, Pricing, Sink};
 use std::sync::Arc;
 
 impl Router {
@@ -72,6 +75,55 @@ impl Router {
             received: ask.received,
             shadow: None,
         }
+    }
+
+    /// The line that opens an attempt, with what was set aside for it.
+    pub(super) fn opening(
+        &self,
+        ask: &Ask,
+        facts: &Facts,
+        model: &Model,
+        (seen, hold): (&Considered, Option<&Hold>),
+        attempt: u32,
+    ) -> AttemptOpen {
+        let held = hold.map(Hold::amount);
+        let masked = facts.classed.masked.as_ref().filter(|_| seen.masked);
+        AttemptOpen {
+            request: ask.id.clone(),
+            attempt,
+            at_us: story::now_us(),
+            purpose: "answer",
+            payer: story::payer(facts),
+            model: model.name.clone(),
+            provider: model.provider.name.clone(),
+            route: model.provider.location.word(),
+            upstream: model.upstream.clone(),
+            ceiling: seen.ceiling.map(|most| held.map_or(most, |held| held.money)),
+            ceiling_tokens: held.map(|held| held.tokens),
+            price: match &model.pricing {
+                Pricing::Priced(price, _) => Some(*price),
+                Pricing::Free | Pricing::Unpriced => None,
+            },
+            price_source: model.pricing.source().to_owned(),
+            traceparent: ask.traceparent.clone(),
+            class: self.config.classes.name(facts.class).to_owned(),
+            class_by: facts.classed.by,
+            region: model.provider.region.clone(),
+            traces: self.config.classes.permit_sink(facts.class, Sink::Traces).ok(),
+            masked: masked.map(|masked| self.config.classes.name(masked.class).to_owned()),
+            content: self.desk.ledger.fingerprint(ask.came().raw.body()),
+        }
+    }
+
+    /// The price that a local answer saved: the configured baseline's, else the first hosted one's.
+    fn baseline(&self) -> Pricing {
+        let priced =
+            self.config.baseline.iter().chain(self.config.hosted.iter()).filter_map(|name| self.fleet.get(name));
+        priced
+            .map(|model| &model.pricing)
+            .find(|pricing| matches!(pricing, Pricing::Priced(..)))
+            .cloned()
+            .unwrap_or(Pricing::Unpriced)
     }
 }
 

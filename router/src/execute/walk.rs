@@ -11,15 +11,15 @@ use super::settings::RouterConfig;
 use super::story;
 use crate::again::Asked;
 use crate::ask::Ask;
-use crate::budgets::{Budgets, Hold};
+use crate::budgets::Budgets;
 use crate::classify::{Control, Lane, LaneRule};
 use crate::compare;
 use crate::experiment::enrol;
-use crate::fleet::{Fleet, Model};
-use crate::ledger::{AttemptOpen, Ledger, Outcome};
+use crate::fleet::Fleet;
+use crate::ledger::{Ledger, Outcome};
 use crate::observe::Observer;
 use adapters::{BackendError, Call, Kind};
-use policies::{Considered, Facts, Location, ModelName, Pricing, Reason, RoutingDecision, Sink};
+use policies::{Location, ModelName, Reason, RoutingDecision, Sink};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -351,54 +351,6 @@ impl Router {
         head.overhead = ask.received.elapsed().saturating_sub(waited);
         let nothing = || DeniedBy::Backend(BackendError::before_send(Kind::NotReady("no target is left".into())));
         Err(Box::new(Denied { head, by: last.unwrap_or_else(nothing) }))
-    }
-
-    pub(super) fn opening(
-        &self,
-        ask: &Ask,
-        facts: &Facts,
-        model: &Model,
-        (seen, hold): (&Considered, Option<&Hold>),
-        attempt: u32,
-    ) -> AttemptOpen {
-        let held = hold.map(Hold::amount);
-        let masked = facts.classed.masked.as_ref().filter(|_| seen.masked);
-        AttemptOpen {
-            request: ask.id.clone(),
-            attempt,
-            at_us: story::now_us(),
-            purpose: "answer",
-            payer: story::payer(facts),
-            model: model.name.clone(),
-            provider: model.provider.name.clone(),
-            route: model.provider.location.word(),
-            upstream: model.upstream.clone(),
-            ceiling: seen.ceiling.map(|most| held.map_or(most, |held| held.money)),
-            ceiling_tokens: held.map(|held| held.tokens),
-            price: match &model.pricing {
-                Pricing::Priced(price, _) => Some(*price),
-                Pricing::Free | Pricing::Unpriced => None,
-            },
-            price_source: model.pricing.source().to_owned(),
-            traceparent: ask.traceparent.clone(),
-            class: self.config.classes.name(facts.class).to_owned(),
-            class_by: facts.classed.by,
-            region: model.provider.region.clone(),
-            traces: self.config.classes.permit_sink(facts.class, Sink::Traces).ok(),
-            masked: masked.map(|masked| self.config.classes.name(masked.class).to_owned()),
-            content: self.desk.ledger.fingerprint(ask.came().raw.body()),
-        }
-    }
-
-    /// The price that a local answer saved: the configured baseline's, else the first hosted one's.
-    pub(super) fn baseline(&self) -> Pricing {
-        let priced =
-            self.config.baseline.iter().chain(self.config.hosted.iter()).filter_map(|name| self.fleet.get(name));
-        priced
-            .map(|model| &model.pricing)
-            .find(|pricing| matches!(pricing, Pricing::Priced(..)))
-            .cloned()
-            .unwrap_or(Pricing::Unpriced)
     }
 }
 
