@@ -32,6 +32,7 @@ mod instances;
 mod keys;
 mod late;
 mod learning;
+mod lines;
 mod placed;
 mod prune;
 mod query;

@@ -4,13 +4,13 @@ use super::answers::{self, KeptAnswer};
 use super::evidence::Chain;
 use super::late::Late;
 use super::learning::{self, LabelRecord};
-use super::record::{AttemptClose, AttemptOpen, Payer, RequestRecord, ShadowRecord};
-use super::store::{Cell, Db, Patience, cells};
-use super::{EvidenceRetention, LedgerError, Retention, arms, claims, compared, instances, placed, prune};
+use super::lines;
+use super::record::{AttemptClose, AttemptOpen, RequestRecord, ShadowRecord};
+use super::store::{Db, Patience};
+use super::{EvidenceRetention, LedgerError, Retention, claims, compared, instances, prune};
 use crate::audit;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use policies::{Amount, NanoDollars};
-use serde_json::{Map, Value};
+use policies::Amount;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -202,20 +202,20 @@ fn write_lines(db: &mut Db, group: &[Entry], chain: Option<&mut Chain>) -> Resul
         for (op, _) in group {
             match op {
                 Op::Open(attempt) => {
-                    open(db, attempt)?;
+                    lines::open(db, attempt)?;
                     if audited {
                         evidence.push(audit::Entry::dial(attempt));
                     }
                 }
-                Op::Raise(attempt, to) => raise(db, attempt, *to)?,
+                Op::Raise(attempt, to) => lines::raise(db, attempt, *to)?,
                 Op::Close(attempt, request) => {
-                    close(db, attempt)?;
+                    lines::close(db, attempt)?;
                     if let Some(request) = request {
-                        put_request(db, request)?;
+                        lines::put_request(db, request)?;
                     }
                 }
-                Op::Request(request) => put_request(db, request)?,
-                Op::Shadow(shadow) => put_shadow(db, shadow)?,
+                Op::Request(request) => lines::put_request(db, request)?,
+                Op::Shadow(shadow) => lines::put_shadow(db, shadow)?,
                 Op::Label(label) => learning::put_label(db, label)?,
                 Op::Keep(answer) => answers::keep(db, answer)?,
                 Op::Compared(entry) => compared::put(db, entry)?,
@@ -242,178 +242,4 @@ fn write_lines(db: &mut Db, group: &[Entry], chain: Option<&mut Chain>) -> Resul
         }
     }
     Ok(())
-}
-
-/// Nano-dollars; 9.2 billion dollars fit.
-fn money<'a>(amount: Option<NanoDollars>) -> Cell<'a> {
-    amount.map(|amount| amount.0).into()
-}
-
-fn tags(payer: &Payer) -> String {
-    if payer.tags.is_empty() {
-        return "{}".into();
-    }
-    // A zero byte in a label would make the whole list unreadable for PostgreSQL.
-    let clean = |text: &str| text.replace('\0', "\u{fffd}");
-    let map: Map<String, Value> = payer.tags.iter().map(|(key, value)| (clean(key), clean(value).into())).collect();
-    Value::Object(map).to_string()
-}
-
-fn open(db: &mut Db, attempt: &AttemptOpen) -> Result<(), LedgerError> {
-    let payer = &attempt.payer;
-    let tags = tags(payer);
-    let price = attempt.price.and_then(|price| serde_json::to_string(&price).ok());
-    db.put(
-        "INSERT INTO attempts (request, attempt, at_us, purpose, key_id, team, \"user\", session, tags, model, \
-         provider, route, upstream, ceiling_nd, price, price_source, ceiling_tokens, class, region, masked) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20) \
-         ON CONFLICT (request, attempt) DO NOTHING",
-        cells![
-            attempt.request.as_str(),
-            attempt.attempt,
-            attempt.at_us,
-            attempt.purpose,
-            payer.key.as_ref().map(|key| key.as_str()),
-            payer.team.as_ref(),
-            payer.user.as_ref(),
-            payer.session.as_ref().map(|session| session.as_str()),
-            &tags,
-            attempt.model.as_str(),
-            attempt.provider.as_str(),
-            attempt.route,
-            &attempt.upstream,
-            money(attempt.ceiling),
-            price.as_ref(),
-            &attempt.price_source,
-            attempt.ceiling_tokens,
-            &attempt.class,
-            attempt.region.as_ref(),
-            attempt.masked.as_ref(),
-        ],
-    )
-}
-
-/// An open line; or one that was charged by another instance, which took its own for dead: it is put right.
-const OPEN: &str = "request = ?1 AND attempt = ?2 AND (outcome IS NULL OR error = 'lease_expired')";
-
-fn raise(db: &mut Db, attempt: &AttemptOpen, to: Amount) -> Result<(), LedgerError> {
-    let greatest = if db.is_postgres() { "greatest" } else { "max" };
-    db.put(
-        &format!(
-            "UPDATE attempts SET ceiling_nd = {greatest}(ceiling_nd, ?3), \
-             ceiling_tokens = {greatest}(coalesce(ceiling_tokens, 0), ?4), \
-             cost_nd = CASE WHEN outcome IS NULL THEN NULL ELSE {greatest}(ceiling_nd, ?3) END WHERE {OPEN}"
-        ),
-        cells![attempt.request.as_str(), attempt.attempt, to.money.0, to.tokens],
-    )
-}
-
-fn close(db: &mut Db, attempt: &AttemptClose) -> Result<(), LedgerError> {
-    // A priced attempt has its opening line; one that costs nothing gets its only line here.
-    if db.is_postgres() {
-        // To ask whether it has would take a round trip each.
-        open(db, &attempt.open)?;
-        let (sql, values) = (FINISH, finish(attempt));
-        return db.put(sql, &values);
-    }
-    if db.execute(FINISH, &finish(attempt))? == 0 {
-        open(db, &attempt.open)?;
-        db.execute(FINISH, &finish(attempt))?;
-    }
-    Ok(())
-}
-
-/// Fills in the end of a line that is open.
-const FINISH: &str = "UPDATE attempts SET ended_us = ?3, outcome = ?4, counted = ?5, input = ?6, cached = ?7, \
-    cache_write = ?8, output = ?9, reasoning = ?10, cost_nd = ?11, baseline_nd = ?12, first_event_us = ?13, error = ?14, \
-    local_cost_nd = ?15 \
-    WHERE request = ?1 AND attempt = ?2 AND (outcome IS NULL OR error = 'lease_expired')";
-
-fn finish(attempt: &AttemptClose) -> [Cell<'_>; 15] {
-    let usage = attempt.usage();
-    [
-        attempt.open.request.as_str().into(),
-        attempt.open.attempt.into(),
-        attempt.ended_us.into(),
-        attempt.outcome.word().into(),
-        attempt.counted.word().into(),
-        usage.input.0.into(),
-        usage.cached_input.0.into(),
-        usage.cache_write.0.into(),
-        usage.output.0.into(),
-        usage.reasoning.0.into(),
-        money(attempt.cost),
-        money(attempt.baseline),
-        attempt.first_event_us.into(),
-        attempt.error.into(),
-        money(attempt.local_cost),
-    ]
-}
-
-fn put_request(db: &mut Db, request: &RequestRecord) -> Result<(), LedgerError> {
-    let payer = &request.payer;
-    let tags = tags(payer);
-    db.put(
-        "INSERT INTO requests (id, at_us, key_id, team, \"user\", session, tags, endpoint, asked, class, route, \
-         model, reason, score, status, attempts, record, cascade) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) \
-         ON CONFLICT (id) DO UPDATE SET at_us = excluded.at_us, key_id = excluded.key_id, team = excluded.team, \
-         \"user\" = excluded.\"user\", session = excluded.session, tags = excluded.tags, endpoint = excluded.endpoint, \
-         asked = excluded.asked, class = excluded.class, route = excluded.route, model = excluded.model, \
-         reason = excluded.reason, score = excluded.score, status = excluded.status, attempts = excluded.attempts, \
-         record = excluded.record, cascade = excluded.cascade",
-        cells![
-            request.id.as_str(),
-            request.at_us,
-            payer.key.as_ref().map(|key| key.as_str()),
-            payer.team.as_ref(),
-            payer.user.as_ref(),
-            payer.session.as_ref().map(|session| session.as_str()),
-            &tags,
-            request.endpoint,
-            &request.asked,
-            &request.class,
-            request.route,
-            request.model.as_ref().map(|model| model.as_str()),
-            &request.reason,
-            request.score,
-            request.status,
-            request.attempts,
-            &request.record,
-            request.cascade.as_ref(),
-        ],
-    )?;
-    if let Some(judgement) = &request.judgement {
-        learning::put_judgement(db, request, judgement)?;
-    }
-    if let Some(arm) = &request.arm {
-        arms::put(db, request, arm)?;
-    }
-    match &request.placed {
-        Some(placed) => placed::put(db, request, placed),
-        None => Ok(()),
-    }
-}
-
-fn put_shadow(db: &mut Db, shadow: &ShadowRecord) -> Result<(), LedgerError> {
-    db.put(
-        "INSERT INTO shadows (request, experiment, at_us, served_model, shadow_model, prompt, served_text, \
-         shadow_text, shadow_finish, shadow_error) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
-         ON CONFLICT (request) DO UPDATE SET experiment = excluded.experiment, at_us = excluded.at_us, \
-         served_model = excluded.served_model, shadow_model = excluded.shadow_model, prompt = excluded.prompt, \
-         served_text = excluded.served_text, shadow_text = excluded.shadow_text, \
-         shadow_finish = excluded.shadow_finish, shadow_error = excluded.shadow_error",
-        cells![
-            shadow.request.as_str(),
-            &shadow.experiment,
-            shadow.at_us,
-            shadow.served.as_str(),
-            shadow.shadow.as_str(),
-            &shadow.prompt,
-            &shadow.served_text,
-            &shadow.shadow_text,
-            shadow.finish.as_ref(),
-            shadow.error,
-        ],
-    )
 }
