@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 failed, 64 wrong usage or configuration (BSD `sysexits.h`, `EX_USAGE`). Every command that
 //! reports takes `--json`. Results go to standard output, everything else to standard error.
 
+mod check;
 mod classifier;
 mod compare;
 mod evidence;
@@ -128,7 +129,7 @@ pub fn run() -> ExitCode {
     let setting = Setting { config: arguments.config, json: arguments.json };
     let done = match arguments.command {
         Command::Serve => serve::serve(&setting),
-        Command::Check => explain::check(&setting),
+        Command::Check => check::check(&setting),
         Command::Explain(explain) => explain::explain(&setting, &explain),
         Command::Models(models) => models::run(&setting, &models),
         Command::Keys(keys) => keys::run(&setting, keys),
