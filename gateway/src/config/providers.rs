@@ -1,9 +1,9 @@
 //! Providers as they are meant.
 
+use super::clocks::Timeouts;
 use super::defaults;
 use super::environment::{Environment, misnamed};
 use super::load::nearest;
-use super::settings::Timeouts;
 use super::spec::ProviderSpec;
 use adapters::hosted::{Dialect, HostedSpec, Looks, Reach};
 use ipnet::IpNet;

@@ -2,11 +2,13 @@
 
 use super::arms::prompt_files;
 use super::budgets::read_budgets;
+use super::clocks::{Timeouts, read_timeouts};
 use super::defaults;
 use super::detectors::read_detectors;
-use super::environment::{Environment, misnamed};
+use super::environment::Environment;
 use super::experiments::{Beside, read_experiments};
 use super::learning::{check_shadows, read_implicit, read_roll_out};
+use super::listeners::{ServerSettings, read_server};
 use super::load::ConfigError;
 use super::masking::read_masking;
 use super::prices::{PriceSettings, read_prices};
@@ -14,23 +16,18 @@ use super::providers::{Findings, ProviderSettings};
 use super::residency::{read_classes, read_evidence, read_matchers};
 use super::savings::{read_holdout, read_local_cost};
 use super::sections::{read_models, read_rates, read_router, read_rules};
-use super::sign_in::{SignIn, read_sign_in};
-use super::spec::{ConfigSpec, LimitsSpec, LogFormat, ModeWord, ServerSpec, TelemetrySpec, TimeoutsSpec, TlsSpec};
+use super::spec::{ConfigSpec, LimitsSpec, LogFormat, ModeWord, TelemetrySpec};
 use super::stores::{LedgerSettings, read_ledger, read_replicas};
-use super::units::Time;
-use crate::server::tls::TlsFiles;
-use adapters::hosted;
 use policies::detect::Detectors;
 use policies::mask::MaskRules;
 use policies::{
     ClassMatcher, Classes, LocalCost, Location, ModelKind, ModelName, NanoDollars, Pricing, ProviderName, RateLimit,
-    Rule, Secret, Unsure,
+    Rule, Unsure,
 };
 use router::ledger::EvidenceRetention;
 use router::probe::Head;
 use router::rollout::Bounds;
 use router::{AgainSpec, BudgetSpec, CascadeConfig, ExperimentSpec, LaneRule, MoneyRate, RiskGoal, SharedSpec};
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,23 +103,6 @@ pub struct Settings {
     pub shown: Vec<super::Shown>,
 }
 
-/// Listeners.
-#[derive(Clone, Debug)]
-pub struct ServerSettings {
-    /// The data listener.
-    pub listen: SocketAddr,
-    /// The admin listener.
-    pub admin_listen: SocketAddr,
-    /// The admin token.
-    pub admin_token: Option<Secret>,
-    /// Sign-in by an authenticating proxy.
-    pub sign_in: Option<SignIn>,
-    /// TLS on the data listener.
-    pub tls: Option<TlsFiles>,
-    /// TLS on the admin listener.
-    pub admin_tls: Option<TlsFiles>,
-}
-
 /// A model.
 #[derive(Clone, Debug)]
 pub struct ModelSettings {
@@ -191,25 +171,6 @@ pub struct RouterSettings {
     pub baseline: Option<ModelName>,
     /// The second look at local answers.
     pub cascade: CascadeConfig,
-}
-
-/// Clocks.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    /// For the head of a request.
-    pub header: Duration,
-    /// For the body of a request.
-    pub body: Duration,
-    /// In the local queue.
-    pub queue: Duration,
-    /// Of an attempt at a provider.
-    pub attempt: hosted::Timeouts,
-    /// A client that does not read.
-    pub write: Duration,
-    /// Running streams after SIGTERM.
-    pub drain: Duration,
-    /// Accepting after SIGTERM.
-    pub drain_delay: Duration,
 }
 
 /// Logs, traces, metrics.
@@ -332,69 +293,6 @@ impl Settings {
             shown: Vec::new(),
         };
         if found.problems.is_empty() { Ok(settings) } else { Err(ConfigError { problems: found.problems }) }
-    }
-}
-
-fn read_server(spec: &ServerSpec, folder: &Path, environment: &Environment, found: &mut Findings) -> ServerSettings {
-    let mut address = |key: &str, typed: &Option<String>, default: &str| -> SocketAddr {
-        let text = typed.as_deref().unwrap_or(default);
-        match text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next()) {
-            Some(address) => address,
-            None => {
-                found.problems.push(format!("`server.{key}`: `{text}` is not an address like 127.0.0.1:8080"));
-                SocketAddr::from(([127, 0, 0, 1], 0))
-            }
-        }
-    };
-    let listen = address("listen", &spec.listen, defaults::LISTEN);
-    let admin_listen = address("admin_listen", &spec.admin_listen, defaults::ADMIN_LISTEN);
-    let admin_token = spec.admin_token_env.as_deref().and_then(|name| environment.secret(name));
-    match (&spec.admin_token_env, &admin_token) {
-        (Some(name), _) if let Some(why) = misnamed(name) => {
-            found.problems.push(format!("`server.admin_token_env`: {why}"));
-        }
-        (Some(name), None) => found.problems.push(format!("`server.admin_token_env`: `{name}` is not set")),
-        (None, _) if !admin_listen.ip().is_loopback() && spec.admin_identity_header.is_none() => {
-            found.problems.push(format!(
-                "`server.admin_listen` is {admin_listen}, which others can reach: set `server.admin_token_env` or \
-             `server.admin_identity_header`"
-            ))
-        }
-        _ => {}
-    }
-    let sign_in = read_sign_in(spec, admin_listen, found);
-    let mut tls = |key: &str, typed: &Option<TlsSpec>| {
-        let TlsSpec { cert, key: private, client_ca } = typed.as_ref()?;
-        let files = TlsFiles {
-            cert: folder.join(cert),
-            key: folder.join(private),
-            client_ca: client_ca.as_ref().map(|path| folder.join(path)),
-        };
-        if let Err(error) = files.read() {
-            found.problems.push(format!("`server.{key}`: {error}"));
-        }
-        Some(files)
-    };
-    let (tls, admin_tls) = (tls("tls", &spec.tls), tls("admin_tls", &spec.admin_tls));
-    ServerSettings { listen, admin_listen, admin_token, sign_in, tls, admin_tls }
-}
-
-fn read_timeouts(spec: &TimeoutsSpec) -> Timeouts {
-    let TimeoutsSpec { header, body, queue, connect, first_event, idle, total, write, drain, drain_delay } = spec;
-    let time = |typed: &Option<Time>, default: Duration| typed.map_or(default, |time| time.0);
-    Timeouts {
-        header: time(header, defaults::HEADER_TIMEOUT),
-        body: time(body, defaults::BODY_TIMEOUT),
-        queue: time(queue, defaults::QUEUE_TIMEOUT),
-        attempt: hosted::Timeouts {
-            connect: time(connect, defaults::CONNECT_TIMEOUT),
-            first_event: time(first_event, defaults::FIRST_EVENT_TIMEOUT),
-            idle: time(idle, defaults::IDLE_TIMEOUT),
-            total: time(total, defaults::TOTAL_TIMEOUT),
-        },
-        write: time(write, defaults::WRITE_TIMEOUT),
-        drain: time(drain, defaults::DRAIN),
-        drain_delay: time(drain_delay, defaults::DRAIN_DELAY),
     }
 }
 

@@ -9,8 +9,8 @@
 //! **What it does not do.** It checks no signature. Whoever can open a connection from a trusted address can be anybody on
 //! the list; on a machine with a trusted loopback address that is each of its programs.
 
+use super::listeners::ServerSettings;
 use super::providers::Findings;
-use super::settings::ServerSettings;
 use super::spec::ServerSpec;
 use http::HeaderName;
 use ipnet::{IpNet, Ipv4Net};
