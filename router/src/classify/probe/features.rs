@@ -8,7 +8,10 @@
 //! The list is the contract with a head: a head remembers the names it was trained on, and one that was trained on other
 //! features is refused when it is loaded, not misread.
 
-use super::lexicon::{AT_START, KINDS, is_grammar};
+mod options;
+
+use self::options::{Parts, options, split_options};
+use super::lexicon::{AT_START, KINDS};
 use super::reading::Reading;
 use super::stems;
 use super::words::Words;
@@ -64,53 +67,6 @@ fn sheet(reading: &Reading) -> Sheet {
     sheet
 }
 
-/// A text, its multiple-choice options apart.
-struct Parts {
-    question: String,
-    options: Vec<String>,
-}
-
-fn split_options(text: &str) -> Parts {
-    let mut options: Vec<String> = Vec::new();
-    let mut question = String::with_capacity(text.len());
-    for line in text.lines() {
-        match option_of(line) {
-            Some((letter, option)) if usize::from(letter - b'A') == options.len() => options.push(option.to_owned()),
-            _ => match options.last_mut() {
-                Some(option) => {
-                    let line = line.trim();
-                    let is_answer = line.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("answer"));
-                    if !line.is_empty() && !is_answer {
-                        option.push(' ');
-                        option.push_str(line);
-                    }
-                }
-                None => {
-                    question.push_str(line);
-                    question.push('\n');
-                }
-            },
-        }
-    }
-    if options.len() < 2 {
-        return Parts { question: text.trim().to_owned(), options: Vec::new() };
-    }
-    question.truncate(question.trim_end().len());
-    Parts { question, options }
-}
-
-/// `B. text`, `(B) text` or `B: text`.
-fn option_of(line: &str) -> Option<(u8, &str)> {
-    let line = line.trim_start_matches([' ', '\t']);
-    let line = line.strip_prefix('(').unwrap_or(line);
-    let letter = *line.as_bytes().first()?;
-    if !(b'A'..=b'P').contains(&letter) {
-        return None;
-    }
-    let rest = line[1..].strip_prefix(['.', ')', ':'])?;
-    Some((letter, rest.trim()))
-}
-
 fn lengths(sheet: &mut Sheet, reading: &Reading, parts: &Parts, words: &Words) {
     let (text, question) = (reading.text(), &parts.question);
     let option_words: usize = parts.options.iter().map(|option| option.split_whitespace().count()).sum();
@@ -131,91 +87,76 @@ fn lengths(sheet: &mut Sheet, reading: &Reading, parts: &Parts, words: &Words) {
     sheet.count("words per sentence", words.count / (sentences + 1));
 }
 
+/// How often kinds of characters stand in a text.
+#[derive(Default)]
+struct Signs {
+    digits: usize,
+    capitals: usize,
+    maths: usize,
+    round: usize,
+    square: usize,
+    quotes: usize,
+    dollars: usize,
+    backslashes: usize,
+    underscores: usize,
+    commas: usize,
+    semicolons: usize,
+    colons: usize,
+    percents: usize,
+    far_east: usize,
+    other_scripts: usize,
+    accents: usize,
+}
+
 fn characters(sheet: &mut Sheet, text: &str, question: &str) {
-    let mut seen = [0usize; 16];
-    let [
-        digits,
-        capitals,
-        maths,
-        round,
-        square,
-        quotes,
-        dollars,
-        backslashes,
-        underscores,
-        commas,
-        semicolons,
-        colons,
-        percents,
-        far_east,
-        other_scripts,
-        accents,
-    ] = &mut seen;
+    let mut seen = Signs::default();
     for char in text.chars() {
         match char {
-            '0'..='9' => *digits += 1,
-            'A'..='Z' => *capitals += 1,
-            '=' | '+' | '*' | '/' | '^' | '<' | '>' | '|' | '~' => *maths += 1,
-            '(' | ')' => *round += 1,
-            '[' | ']' | '{' | '}' => *square += 1,
-            '"' | '\'' | '`' => *quotes += 1,
-            '$' => *dollars += 1,
-            '\\' => *backslashes += 1,
-            '_' => *underscores += 1,
-            ',' => *commas += 1,
-            ';' => *semicolons += 1,
-            ':' => *colons += 1,
-            '%' => *percents += 1,
-            '\u{3040}'..='\u{30ff}' | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' => *far_east += 1,
-            '\u{370}'..='\u{e7f}' => *other_scripts += 1,
-            '\u{c0}'..='\u{24f}' => *accents += 1,
+            '0'..='9' => seen.digits += 1,
+            'A'..='Z' => seen.capitals += 1,
+            '=' | '+' | '*' | '/' | '^' | '<' | '>' | '|' | '~' => seen.maths += 1,
+            '(' | ')' => seen.round += 1,
+            '[' | ']' | '{' | '}' => seen.square += 1,
+            '"' | '\'' | '`' => seen.quotes += 1,
+            '$' => seen.dollars += 1,
+            '\\' => seen.backslashes += 1,
+            '_' => seen.underscores += 1,
+            ',' => seen.commas += 1,
+            ';' => seen.semicolons += 1,
+            ':' => seen.colons += 1,
+            '%' => seen.percents += 1,
+            '\u{3040}'..='\u{30ff}' | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' => seen.far_east += 1,
+            '\u{370}'..='\u{e7f}' => seen.other_scripts += 1,
+            '\u{c0}'..='\u{24f}' => seen.accents += 1,
             _ => {}
         }
     }
     let length = text.chars().count().max(1) as f32;
-    let [
-        digits,
-        capitals,
-        maths,
-        round,
-        square,
-        quotes,
-        dollars,
-        backslashes,
-        underscores,
-        commas,
-        semicolons,
-        colons,
-        percents,
-        far_east,
-        other_scripts,
-        accents,
-    ] = seen;
     for (name, count) in [
-        ("share of digits", digits),
-        ("share of capital letters", capitals),
-        ("share of signs of calculation", maths),
-        ("share of round brackets", round),
-        ("share of square and curly brackets", square),
-        ("share of quotation marks", quotes),
-        ("share of commas", commas),
-        ("share of Chinese, Japanese and Korean", far_east),
-        ("share of other scripts", other_scripts),
-        ("share of accented letters", accents),
+        ("share of digits", seen.digits),
+        ("share of capital letters", seen.capitals),
+        ("share of signs of calculation", seen.maths),
+        ("share of round brackets", seen.round),
+        ("share of square and curly brackets", seen.square),
+        ("share of quotation marks", seen.quotes),
+        ("share of commas", seen.commas),
+        ("share of Chinese, Japanese and Korean", seen.far_east),
+        ("share of other scripts", seen.other_scripts),
+        ("share of accented letters", seen.accents),
     ] {
         sheet.put(name, count as f32 / length);
     }
     for (name, count) in [
-        ("digits", digits),
-        ("signs of calculation", maths),
-        ("square and curly brackets", square),
-        ("dollar signs", dollars),
-        ("backslashes", backslashes),
-        ("underscores", underscores),
-        ("semicolons", semicolons),
-        ("colons", colons),
-        ("percent signs", percents),
-        ("commas", commas),
+        ("digits", seen.digits),
+        ("signs of calculation", seen.maths),
+        ("square and curly brackets", seen.square),
+        ("dollar signs", seen.dollars),
+        ("backslashes", seen.backslashes),
+        ("underscores", seen.underscores),
+        ("semicolons", seen.semicolons),
+        ("colons", seen.colons),
+        ("percent signs", seen.percents),
+        ("commas", seen.commas),
     ] {
         sheet.count(name, count);
     }
@@ -243,59 +184,6 @@ fn numbers(sheet: &mut Sheet, question: &str) {
     sheet.count("different numbers", different.len());
     sheet.count("decimal numbers", decimals);
     sheet.put("digits of the largest number", most_digits as f32);
-}
-
-fn options(sheet: &mut Sheet, parts: &Parts, words: &Words) {
-    const APPLYING: [&str; 11] = [
-        "mean length of options",
-        "longest option",
-        "shortest option",
-        "spread of the lengths of options",
-        "share of options with numbers",
-        "share of options without words",
-        "variety of the words of options",
-        "options that repeat the question",
-        "an option like none of the above",
-        "share of options with a capital",
-        "options of yes and no, true and false",
-    ];
-    let options = &parts.options;
-    sheet.put("number of options", options.len() as f32);
-    if options.is_empty() {
-        APPLYING.iter().for_each(|name| sheet.put(name, NONE));
-        return;
-    }
-    let count = options.len() as f32;
-    let lengths: Vec<f32> = options.iter().map(|option| option.chars().count() as f32).collect();
-    let mean = lengths.iter().sum::<f32>() / count;
-    let spread = (lengths.iter().map(|length| (length - mean).powi(2)).sum::<f32>() / count).sqrt();
-    let share = |is: &dyn Fn(&str) -> bool| options.iter().filter(|option| is(option)).count() as f32 / count;
-    let mut all: Vec<String> = Vec::new();
-    for option in options {
-        let own = option.split(|char: char| !char.is_alphabetic()).filter(|word| !word.is_empty());
-        all.extend(own.map(str::to_lowercase));
-    }
-    let different: HashSet<&str> = all.iter().map(String::as_str).collect();
-    let repeated = all.iter().filter(|word| words.different.contains(*word) && !is_grammar(word)).count();
-    let of_all = |count: usize| count as f32 / all.len().max(1) as f32;
-    let any = |what: &str| options.iter().any(|option| option.to_ascii_lowercase().contains(what));
-    let values = [
-        mean.ln_1p(),
-        lengths.iter().fold(0.0, |most: f32, length| most.max(*length)).ln_1p(),
-        lengths.iter().fold(f32::MAX, |least, length| least.min(*length)).ln_1p(),
-        spread / mean.max(1.0),
-        share(&|option| option.bytes().any(|byte| byte.is_ascii_digit())),
-        share(&|option| option.chars().filter(|char| char.is_alphabetic()).count() <= 2),
-        of_all(different.len()),
-        of_all(repeated),
-        f32::from(u8::from(any("of the above") || any("of these"))),
-        share(&|option| option.starts_with(char::is_uppercase)),
-        share(&|option| {
-            let start = option.split(|char: char| !char.is_alphabetic()).next().unwrap_or_default();
-            ["yes", "no", "true", "false"].iter().any(|word| start.eq_ignore_ascii_case(word))
-        }),
-    ];
-    APPLYING.iter().zip(values).for_each(|(name, value)| sheet.put(name, value));
 }
 
 fn form(sheet: &mut Sheet, text: &str, question: &str, words: &Words) {
