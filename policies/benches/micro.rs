@@ -8,12 +8,17 @@ use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use policies::detect::{DetectConfig, Detectors, Kind, Unscanned};
 use policies::{
-    Account, BudgetView, Candidate, Capabilities, Choice, Classed, Classes, Endpoint, Exploration, Facts, JudgedBy,
-    Location, Measure, ModelKind, ModelName, Needs, OnExceeded, Price, PriceSource, Pricing, Principal, Rate,
-    Readiness, RouteWish, Rule, Signals, Steering, TokenEstimate, Unsure, World, admit, decide,
+    Account, BudgetView, Candidate, Capabilities, Choice, Classed, Classes, Endpoint, Facts, JudgedBy, Location,
+    Measure, ModelKind, ModelName, Needs, OnExceeded, Price, PriceSource, Pricing, Principal, Rate, Readiness,
+    RouteWish, Rule, Signals, Steering, TokenEstimate, Unsure, World, admit, decide,
 };
 use std::borrow::Cow;
 use std::time::Duration;
+
+#[path = "../src/decide/tests/plain.rs"]
+mod plain;
+
+use plain::facts;
 
 fn main() {
     divan::main();
@@ -71,35 +76,7 @@ fn world(candidates: usize) -> World {
         max_per_request: None,
         max_first_token: Some(Duration::from_secs(20)),
         assumed_output: 4_096,
-        steering: Steering {
-            threshold: 0.5,
-            unsure: Unsure::Heuristic,
-            uncertain: None,
-            kept: None,
-            switch_cost: 0.15,
-            exploration: Exploration::default(),
-            holdout: false,
-            experiment: None,
-        },
-    }
-}
-
-fn facts() -> Facts {
-    Facts {
-        endpoint: Endpoint::Chat,
-        principal: Principal::default(),
-        choice: Choice::Auto,
-        wish: RouteWish::Auto,
-        class: Classes::standard().named("internal").unwrap(),
-        classed: Classed::default(),
-        session: None,
-        tags: vec![],
-        prompt: TokenEstimate { floor: 10, likely: 20, ceiling: 80 },
-        output_ceiling: Some(100),
-        stream: false,
-        needs: Needs { choices: 1, ..Needs::default() },
-        messages: 1,
-        tool_loop: false,
+        steering: Steering::new(0.5, Unsure::Heuristic, 0.15),
     }
 }
 

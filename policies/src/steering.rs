@@ -39,6 +39,20 @@ pub struct Kept {
 // === impl Steering ===
 
 impl Steering {
+    /// Judgements at a threshold and nothing else: no conversation, no exploration, no holdout, no experiment.
+    pub fn new(threshold: f32, unsure: Unsure, switch_cost: f32) -> Self {
+        Self {
+            threshold,
+            unsure,
+            uncertain: None,
+            kept: None,
+            switch_cost,
+            exploration: Exploration::default(),
+            holdout: false,
+            experiment: None,
+        }
+    }
+
     /// The side that the conversation stays on; `None` where it is on none, or the need has moved.
     pub(crate) fn stays(&self, signals: Option<&Signals>) -> Option<Side> {
         let kept = self.kept?;

@@ -212,14 +212,8 @@ impl Router {
             max_first_token: self.config.max_first_token,
             assumed_output: self.config.assumed_output,
             steering: Steering {
-                threshold: share.threshold(),
-                unsure: self.config.unsure,
                 uncertain: share.uncertain(self.config.cascade.width),
-                kept: None,
-                switch_cost: self.config.switch_cost,
-                exploration: Exploration::default(),
-                holdout: false,
-                experiment: None,
+                ..Steering::new(share.threshold(), self.config.unsure, self.config.switch_cost)
             },
         }
     }

@@ -259,16 +259,7 @@ mod tests {
             max_per_request: None,
             max_first_token: None,
             assumed_output: 1,
-            steering: Steering {
-                threshold: 0.5,
-                unsure: Unsure::Local,
-                uncertain: None,
-                kept: None,
-                switch_cost: 0.15,
-                exploration: Exploration::default(),
-                holdout: false,
-                experiment: None,
-            },
+            steering: Steering::new(0.5, Unsure::Local, 0.15),
         };
         steering(&mut world.steering);
         told(&decide(admit(&facts, &world), signals)).join(" ")
