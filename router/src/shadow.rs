@@ -19,7 +19,7 @@ use crate::execute::{Later, Router};
 use crate::experiment::{Experiment, Held, PairJudge, judged, slices_of};
 use crate::fleet::{Model, local_cost};
 use crate::learn::traffic::{SHADOW, SHADOW_BY_MODEL};
-use crate::ledger::{AttemptClose, AttemptOpen, LabelRecord, Ledger, Outcome, PairRecord, ShadowRecord};
+use crate::ledger::{AttemptClose, AttemptOpen, LabelRecord, Ledger, Outcome, PairRecord, ShadowRecord, UNDER_PROMPT};
 use crate::masking::Mask;
 use crate::observe::Observer;
 use adapters::wire::{Seen, WireRequest};
@@ -207,9 +207,13 @@ impl Prepared {
         self.ledger.close_later(closed, None);
         // Another prompt is another model, as far as the question is concerned.
         pair.version = match &self.prompt {
-            Some(prompt) => Some(format!("{} system {prompt}", version.as_deref().unwrap_or("-"))),
+            Some(prompt) => Some(format!("{}{UNDER_PROMPT}{prompt}", version.as_deref().unwrap_or("-"))),
             None => version,
         };
+        if self.prompt.is_some() {
+            // Before both texts are there: whoever reads them knows that they are answers to two questions.
+            self.ledger.pair_later(pair.clone());
+        }
         // Under another prompt the class is at least that of the request as it came, else only of what was looked at.
         let asked = if self.prompt.is_some() { self.ask.came() } else { &self.ask.request };
         let kept = self.mask.as_ref().map_or(asked, |mask| &mask.request);

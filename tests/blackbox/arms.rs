@@ -258,6 +258,30 @@ async fn a_shadow_under_another_prompt_asks_the_same_model_again_and_never_the_c
 }
 
 #[tokio::test]
+async fn a_pair_whose_sides_answered_under_different_prompts_is_no_row_to_learn_from() {
+    for (left, right, prompt) in [("small", "big", HARD), ("big", "small", EASY)] {
+        let (hosted, house) = sides().await;
+        let rest = format!(
+            "{}[experiments.x]\nkind = \"shadow\"\nshare = \"100%\"\njudge = \"normalised\"\nleft = \"{left}\"\n\
+             right = \"{right}\"\nleft_system = \"terse.txt\"\n",
+            two_sides(&hosted, &house)
+        );
+        let gateway = start(&rest, &[("terse.txt", TERSE)]).await;
+        let told = gateway.tell(&with_system(prompt)).await;
+        assert_eq!(told.said("x-sluice-model"), right, "{}", told.text());
+        eventually("the pair is judged", async || {
+            let told = gateway.api("/api/experiments/x").await;
+            (told["whole"]["pairs"].as_u64() == Some(1)).then_some(())
+        })
+        .await;
+        assert_eq!((hosted.count(), house.count()), (1, 1), "both sides answered");
+        let rows = gateway.folder.path().join("rows.jsonl");
+        let told = gateway.cli(&["classifier", "rows", "--out", &rows.display().to_string()]);
+        assert_eq!(told["rows"], 0, "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_session_that_asks_again_leaves_a_label_that_counts_only_where_it_is_named() {
     let (hosted, house) = sides().await;
     let rest = format!(

@@ -48,6 +48,10 @@ CREATE INDEX steps_experiment ON steps (experiment, id);
 /// The first attempt number of an experiment's own calls: beyond every plan's.
 pub const FIRST_ATTEMPT: u32 = 1_000;
 
+/// What a pair's version has, before the prompt's digest, where the model in question answered under another system prompt
+/// than the client's.
+pub(crate) const UNDER_PROMPT: &str = " system ";
+
 /// A pair.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PairRecord {

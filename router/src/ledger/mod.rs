@@ -47,6 +47,7 @@ mod writer;
 
 pub use answers::{KEPT_US, KeptAnswer};
 pub use arms::{ArmRecord, SessionRow};
+pub(crate) use compared::UNDER_PROMPT;
 pub use compared::{FIRST_ATTEMPT, PairRecord, PairRow, Step, Texts, Vote};
 pub use daily::DailyRow;
 pub use evidence::{Cut, KeptCheckpoint};

@@ -1,7 +1,7 @@
 //! What the ledger is asked: sums, one request's story, whether it is sound.
 
 use super::store::{Db, Row, cells};
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, UNDER_PROMPT};
 use crate::learn::traffic::Pair;
 use policies::NanoDollars;
 use serde::Serialize;
@@ -209,14 +209,18 @@ impl Ledger {
         })
     }
 
-    /// Requests that both sides answered, the oldest first.
+    /// Requests that both sides answered, the oldest first; the same request, so not where one of them answered under another
+    /// system prompt.
     pub fn pairs(&self, since_us: i64) -> Result<Vec<Pair>, LedgerError> {
-        let sql = "SELECT s.request, s.at_us, r.team, s.prompt, s.served_model, s.served_text, s.shadow_model, \
+        let sql = format!(
+            "SELECT s.request, s.at_us, r.team, s.prompt, s.served_model, s.served_text, s.shadow_model, \
                    s.shadow_text, a.route FROM shadows s JOIN attempts a ON a.request = s.request AND a.purpose = 'shadow' \
                    JOIN requests r ON r.id = s.request WHERE s.shadow_error IS NULL AND s.at_us >= ?1 \
-                   AND r.route <> a.route ORDER BY s.at_us";
+                   AND r.route <> a.route AND NOT EXISTS (SELECT 1 FROM pairs p WHERE p.request = s.request \
+                   AND p.experiment = s.experiment AND p.version LIKE '%{UNDER_PROMPT}%') ORDER BY s.at_us"
+        );
         self.read(|db| {
-            db.query(sql, cells![since_us], |row| {
+            db.query(&sql, cells![since_us], |row| {
                 let (served, shadow) = ((row.get(4)?, row.get(5)?), (row.get(6)?, row.get(7)?));
                 let shadow_is_weak = row.get::<String>(8)? == "local";
                 let (weak, strong) = if shadow_is_weak { (shadow, served) } else { (served, shadow) };
