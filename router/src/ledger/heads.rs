@@ -57,8 +57,18 @@ CREATE TABLE head_steps (
 
 /// Judged requests of a trial that are looked at for the share that went hosted, the first ones.
 const MOST_SENT: i64 = 50_000;
-/// Labelled ones.
+/// Labels of answers that are looked at.
 const MOST_MARKED: i64 = 200_000;
+
+/// Which labels are looked at where there are more than are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Marks {
+    /// The first ones: what a trial shows is a bet that began with them.
+    First,
+    /// The newest ones, for an alarm that must not go deaf. It sums over all pairs at which things may have turned: one that begins
+    /// later leaves terms of that sum out, and rings no more often by itself.
+    Newest,
+}
 
 // === impl Ledger: heads ===
 
@@ -140,26 +150,45 @@ impl Ledger {
     }
 
     /// What was said of answers to requests that these two judges have judged in a lane since then, in the order in which it
-    /// was said.
+    /// was said: 200,000 labels at most.
     ///
     /// # Errors
     /// The database cannot be read.
     pub(crate) fn marks_of(
         &self,
         lane: &str,
+        judges: (&str, &str),
+        since_us: i64,
+        which: Marks,
+    ) -> Result<Vec<Marked>, LedgerError> {
+        self.so_many_marks_of(lane, judges, since_us, (which, MOST_MARKED))
+    }
+
+    fn so_many_marks_of(
+        &self,
+        lane: &str,
         (tried, other): (&str, &str),
         since_us: i64,
+        (which, most): (Marks, i64),
     ) -> Result<Vec<Marked>, LedgerError> {
+        let order = match which {
+            Marks::First => "l.at_us, l.request, l.source",
+            Marks::Newest => "l.at_us DESC, l.request DESC, l.source DESC",
+        };
         let sql = format!(
             "SELECT {SENT}, l.source, l.value, l.request FROM judgements j JOIN requests r ON r.id = j.request \
-             JOIN labels l ON l.request = j.request WHERE {JUDGED} ORDER BY l.at_us, l.request LIMIT ?5"
+             JOIN labels l ON l.request = j.request WHERE {JUDGED} ORDER BY {order} LIMIT ?5"
         );
-        self.aside(|db| {
-            db.query(&sql, cells![lane, tried, other, since_us, MOST_MARKED], |row| {
+        let mut marks = self.aside(|db| {
+            db.query(&sql, cells![lane, tried, other, since_us, most], |row| {
                 let Sent { tried, session, hosted } = sent(row, tried)?;
                 Ok(Marked { tried, session, hosted, source: row.get(3)?, value: row.get(4)?, request: row.get(5)? })
             })
-        })
+        })?;
+        if which == Marks::Newest {
+            marks.reverse();
+        }
+        Ok(marks)
     }
 
     /// Where requests went that these two judges have judged in a lane since then, in their order.

@@ -53,6 +53,7 @@ pub use daily::DailyRow;
 pub use evidence::{Cut, KeptCheckpoint};
 pub use evidence_prune::EvidenceRetention;
 pub use find::{Find, RequestFilter};
+pub(crate) use heads::Marks;
 pub use keys::{KeyBudget, KeyDigest, KeyRecord, NewKey, OldSecret};
 pub use learning::{JudgedRow, JudgementRecord, LabelRecord};
 pub use placed::{ArmFigures, Placed};

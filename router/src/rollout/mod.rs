@@ -24,7 +24,7 @@ mod watch;
 pub use assess::{Assessment, Bounds, Marked, Mending, Sent};
 pub use watch::{Watched, Watching};
 
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, Marks};
 use serde::Serialize;
 
 /// What is done with a head.
@@ -248,7 +248,7 @@ impl Standing {
         // As the record names the judge.
         let judge = |head: &str| format!("Probe({head})");
         let (tried, other) = (judge(&trial.head), judge(self.judges()));
-        let marks = ledger.marks_of(&self.lane, (&tried, &other), trial.since_us)?;
+        let marks = ledger.marks_of(&self.lane, (&tried, &other), trial.since_us, Marks::First)?;
         let sent = ledger.sent_by(&self.lane, (&tried, &other), trial.since_us)?;
         let now = jiff::Timestamp::now().as_microsecond();
         Ok(Some(Assessment::of(bounds, trial, &marks, &sent, now)))
@@ -268,7 +268,7 @@ impl Standing {
         let Some(watched) = self.watches(bounds) else { return Ok(None) };
         let judge = |head: &str| format!("Probe({head})");
         let (promoted, former) = (judge(self.judges()), judge(&watched.former));
-        let marks = ledger.marks_of(&self.lane, (&promoted, &former), watched.since_us)?;
+        let marks = ledger.marks_of(&self.lane, (&promoted, &former), watched.since_us, Marks::Newest)?;
         let known = Watching::of(bounds, &marks);
         let step = known.rung.then(|| self.roll_back(Some(self.judges()), "alarm", known.why(bounds)).ok());
         Ok(Some((known, step.flatten())))

@@ -27,7 +27,7 @@ pub struct Watched {
 /// What is known of a promoted head.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Watching {
-    /// Pairs of marks since it was promoted.
+    /// Pairs of marks since it was promoted, among the newest 200,000 marks.
     pub pairs: u64,
     /// How good answers are, in the mean: the promoted head's less the former's.
     pub mean: Option<f64>,

@@ -3,12 +3,13 @@
 use crate::classify::Label;
 use crate::ledger::bed::{Bed, on_both_stores};
 use crate::ledger::tests::learning::{judged, judgement, label};
-use crate::ledger::{Durability, JudgementRecord, LabelRecord};
+use crate::ledger::{Durability, JudgementRecord, LabelRecord, Marks};
 use crate::rollout::{Marked, Sent, Standing};
 use policies::Location::{Hosted, Local};
 
 on_both_stores! {
     marks_and_sides_of_two_heads_are_told_apart_by_lane_and_time;
+    of_more_labels_than_are_read_a_trial_sees_the_first_and_a_watched_head_the_newest;
     steps_are_numbered_and_the_second_of_two_is_refused;
     a_shadows_word_counts_for_the_risk_only_where_it_shall_and_a_clients_goes_before_it;
     labels_and_doubts_are_told_of_each_judged_request;
@@ -33,7 +34,7 @@ async fn marks_and_sides_of_two_heads_are_told_apart_by_lane_and_time(bed: Bed) 
         ledger.label(label(id, 100 - n as i64, 0.25)).await.unwrap();
     }
     ledger.label(shadow("b", 50, 0.75)).await.unwrap();
-    let marks = ledger.marks_of("", ("Probe(new)", "Probe(old)"), 10).unwrap();
+    let marks = ledger.marks_of("", ("Probe(new)", "Probe(old)"), 10, Marks::First).unwrap();
     let told: Vec<_> = marks.iter().map(|mark| (mark.request.as_str(), mark.tried, mark.source.as_str())).collect();
     assert_eq!(told, [("b", false, "shadow"), ("a", true, "feedback")], "in the order in which it was said");
     assert!(matches!(&marks[1], Marked { hosted: false, value, .. } if *value == 0.25), "{marks:?}");
@@ -41,6 +42,23 @@ async fn marks_and_sides_of_two_heads_are_told_apart_by_lane_and_time(bed: Bed) 
     let told: Vec<_> = sent.iter().map(|Sent { tried, hosted, .. }| (*tried, *hosted)).collect();
     assert_eq!(told, [(true, false), (false, false)]);
     assert_eq!(ledger.labels_since(60).unwrap(), (4, Some(100)));
+}
+
+async fn of_more_labels_than_are_read_a_trial_sees_the_first_and_a_watched_head_the_newest(bed: Bed) {
+    let (ledger, _) = bed.start(Durability::Process);
+    for (n, id) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        judged(&ledger, id, 10 + n as i64, None, by(if n % 2 == 0 { "Probe(new)" } else { "Probe(old)" }, "")).await;
+        ledger.label(label(id, 50 + n as i64, 0.25)).await.unwrap();
+    }
+    let of = |which, most| {
+        let marks = ledger.so_many_marks_of("", ("Probe(new)", "Probe(old)"), 0, (which, most)).unwrap();
+        marks.into_iter().map(|mark| mark.request).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (of(Marks::First, 3), of(Marks::Newest, 3)),
+        (["a", "b", "c"].map(String::from).to_vec(), ["b", "c", "d"].map(String::from).to_vec())
+    );
+    assert_eq!(of(Marks::First, 9), of(Marks::Newest, 9), "and in the order in which it was said");
 }
 
 async fn steps_are_numbered_and_the_second_of_two_is_refused(bed: Bed) {
