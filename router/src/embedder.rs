@@ -8,6 +8,7 @@
 //!
 //! **Failure behaviour.** A text of more than 128 tokens is refused, never cut: a vector of its two ends would pass for one of the whole.
 //! One request runs at a time; beyond the queue others are refused at once. A request whose client left stops before its next text.
+//! All that takes time, the text of the answer included, is done on one thread that may block: those that serve wait for it.
 //!
 //! **What it does not do.** No other length than 384 (the network was not trained to be cut), no tokens in place of texts.
 
@@ -15,6 +16,7 @@ use crate::classify::encoder::{DIMENSIONS, Encoder, EncoderError, MOST_TOKENS};
 use adapters::wire::{Seen, vectors};
 use adapters::{Backend, BackendError, Call, Clock, Description, Event, Events, Kind};
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::{StreamExt, stream};
 use policies::{Capabilities, Counted, ProviderName, Readiness, Usage};
 use std::sync::Arc;
@@ -39,9 +41,16 @@ pub struct Embedder {
 
 /// What came of a request's texts.
 struct Made {
-    vectors: Vec<[f32; DIMENSIONS]>,
+    /// The answer, ready to be sent.
+    body: Bytes,
     tokens: u64,
     busy: Duration,
+}
+
+/// How the answer is to be told.
+struct Form {
+    model: String,
+    base64: bool,
 }
 
 /// Tells the worker that nobody waits for it any longer.
@@ -101,16 +110,14 @@ impl Backend for Embedder {
         let permits = self.enter().await.map_err(BackendError::before_send)?;
         let (encoder, request, gone) = (self.encoder.clone(), call.request.clone(), Arc::new(AtomicBool::new(false)));
         let leaving = Leaving(gone.clone());
+        let form = Form { model: call.model, base64: inputs.base64 };
         let working = tokio::task::spawn_blocking(move || {
             let _permits = permits;
-            let texts = request.view.texts();
-            make(&encoder, texts, &gone)
+            make(&encoder, request.view.texts(), &form, &gone)
         });
         let made = working.await.unwrap_or_else(|_| Err(Kind::Internal("the encoder panicked".into())));
         drop(leaving);
-        let Made { vectors: made, tokens, busy } = made.map_err(BackendError::before_send)?;
-        let made: Vec<&[f32]> = made.iter().map(|vector| vector.as_slice()).collect();
-        let body = vectors(&call.model, &made, inputs.base64, tokens);
+        let Made { body, tokens, busy } = made.map_err(BackendError::before_send)?;
         let usage = Some(Counted::Exact(Usage::plain(tokens, 0)));
         let seen = Seen { usage, finish: Some("stop".into()), busy: Some(busy), ..Seen::default() };
         Ok(stream::iter([Ok(Event::Whole { body, seen })]).boxed())
@@ -135,11 +142,16 @@ impl Backend for Embedder {
     }
 }
 
-/// Encodes one text after the other; ends early where nobody waits any longer.
-fn make<'a>(encoder: &Encoder, texts: impl Iterator<Item = &'a str>, gone: &AtomicBool) -> Result<Made, Kind> {
+/// Encodes one text after the other, and writes the answer; ends early where nobody waits any longer.
+fn make<'a>(
+    encoder: &Encoder,
+    texts: impl Iterator<Item = &'a str>,
+    form: &Form,
+    gone: &AtomicBool,
+) -> Result<Made, Kind> {
     let begun = Instant::now();
     let failed = |error: EncoderError| Kind::Internal(error.to_string());
-    let (mut vectors, mut tokens) = (Vec::new(), 0u64);
+    let (mut made, mut tokens) = (Vec::new(), 0u64);
     for text in texts {
         if gone.load(Ordering::Relaxed) {
             return Err(Kind::NotReady("nobody waits for it".into()));
@@ -150,9 +162,10 @@ fn make<'a>(encoder: &Encoder, texts: impl Iterator<Item = &'a str>, gone: &Atom
             return Err(Kind::ContextLength { prompt, window: MOST_TOKENS as u64 });
         }
         tokens += encoded.tokens as u64;
-        vectors.push(*encoded.vector);
+        made.push(*encoded.vector);
     }
-    Ok(Made { vectors, tokens, busy: begun.elapsed() })
+    let body = vectors(&form.model, &made, form.base64, tokens);
+    Ok(Made { body, tokens, busy: begun.elapsed() })
 }
 
 #[cfg(test)]
@@ -244,6 +257,37 @@ mod tests {
         let encoder = Encoder::bundled().unwrap();
         let gone = AtomicBool::new(false);
         let texts = ["a", "b", "c"].into_iter().inspect(|text| gone.store(*text == "b", Ordering::Relaxed));
-        assert!(matches!(make(&encoder, texts, &gone), Err(Kind::NotReady(_))));
+        let form = Form { model: "m".into(), base64: false };
+        assert!(matches!(make(&encoder, texts, &form, &gone), Err(Kind::NotReady(_))));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn vectors_are_told_on_no_thread_that_serves() {
+        const TEXTS: usize = 400;
+        let made = vec![[0.123_456_78_f32; DIMENSIONS]; TEXTS];
+        let begun = Instant::now();
+        let told = vectors("minilm", &made, false, 1);
+        let telling = begun.elapsed();
+        assert!(told.len() > TEXTS * DIMENSIONS * 5);
+        let embedder = embedder();
+        let metrics = tokio::runtime::Handle::current().metrics();
+        // Spawned, so that it runs on the one worker and not on the thread of the test.
+        let before = metrics.worker_total_busy_duration(0);
+        let answering = tokio::spawn(async move {
+            answer_untouched(&embedder, vec!["a"; TEXTS]).await;
+        });
+        answering.await.unwrap();
+        let busy = metrics.worker_total_busy_duration(0) - before;
+        assert!(
+            busy < telling / 2,
+            "a thread that serves was busy for {busy:?}; telling the vectors takes {telling:?}"
+        );
+    }
+
+    /// Asks, and reads nothing of what comes.
+    async fn answer_untouched(embedder: &Embedder, texts: Vec<&str>) {
+        let call = call(Endpoint::Embeddings, json!({"model": "minilm", "input": texts}));
+        let mut events = embedder.call(call).await.unwrap();
+        assert!(matches!(events.next().await, Some(Ok(Event::Whole { .. }))));
     }
 }
