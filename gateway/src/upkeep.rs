@@ -6,7 +6,7 @@ use crate::roll_out;
 use crate::server::{App, Certificates};
 use crate::training;
 use router::ledger::KeyRecord;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 const KEYS: Duration = Duration::from_millis(400);
 /// How often the file is looked at.
 const FILE: Duration = Duration::from_secs(1);
+/// Looks after which a configuration that was refused is tried again: what it names may be there now.
+const AGAIN: u32 = 5;
 /// How often a new evidence key is looked for, and what has no checkpoint yet gets one.
 const CHECKPOINT: Duration = Duration::from_secs(60);
 /// How often this process says on a shared ledger that it lives; also how soon a ledger that could not be reached is tried
@@ -137,68 +139,161 @@ async fn watch(app: Arc<App>, ground: Ground, config: PathBuf) {
             return;
         }
     };
-    // The file and what it names: a head that is trained anew and a new price table are taken over, too.
-    let changed = || -> Option<Vec<(PathBuf, SystemTime)>> {
-        let settings = app.settings.load();
-        let files = std::iter::once(&config).chain(&settings.router.head_files).chain(&settings.prices.file);
-        let stamped =
-            |file: &PathBuf| Some((file.clone(), std::fs::metadata(file).and_then(|meta| meta.modified()).ok()?));
-        files.map(stamped).collect()
-    };
-    let mut known = changed();
+    let mut files = Files::of(named_files(&app, &config));
+    let mut refused = Refused::default();
     let mut heads = roll_out::Watch::default();
     let mut tick = interval(FILE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tokio::select! {
             () = app.draining.cancelled() => return,
-            _ = hangup.recv() => known = changed(),
+            _ = hangup.recv() => {
+                files.look();
+                // Whoever asks is told, also what was told before.
+                refused = Refused::default();
+            }
             _ = tick.tick() => {
                 heads.look(&app, &ground).await;
-                let now = changed();
-                // A file that is being replaced may be missing for a moment.
-                if now.is_none() || now == known {
+                // What was refused may only have lacked what is there now.
+                if !files.look() && !refused.is_due() {
                     continue;
                 }
-                known = now;
             }
         }
-        reload(&app, &ground, &config);
-        heads.forget();
-        // Other heads may be named now; of the others a change since then must still be noticed.
-        let then = known.unwrap_or_default();
-        let stamp = |(file, now): (PathBuf, SystemTime)| {
-            let before = then.iter().find(|(known, _)| *known == file).map(|(_, before)| *before);
-            (file, before.unwrap_or(now))
-        };
-        known = changed().map(|files| files.into_iter().map(stamp).collect());
+        let done = reload(&app, &ground, &config);
+        refused.tell(&done);
+        if done.is_ok() {
+            heads.forget();
+            files.follow(named_files(&app, &config));
+        }
     }
 }
 
-/// Takes over a changed file; a bad one is reported and the old configuration stays.
-fn reload(app: &App, ground: &Ground, path: &std::path::Path) {
-    let settings = match config::load(path, &Environment) {
-        Ok(settings) => settings,
-        Err(error) => {
-            tracing::error!(error = %error, "the changed configuration is refused, the old one stays");
-            return;
+/// The file and what it names: a head that is trained anew and a new price table are taken over, too.
+fn named_files(app: &App, config: &Path) -> Vec<PathBuf> {
+    let settings = app.settings.load();
+    let named = settings.router.head_files.iter().chain(&settings.prices.file).cloned();
+    std::iter::once(config.to_owned()).chain(named).collect()
+}
+
+/// Files that are watched, each as it was last taken note of.
+///
+/// A file that is gone stops nobody: it is named in the log, what was read of it stays in force, and changes of the others are
+/// noticed. When it is there again, that is a change.
+struct Files(Vec<File>);
+
+struct File {
+    path: PathBuf,
+    /// When it was changed; `None`: it is not there.
+    changed: Option<SystemTime>,
+    /// It was not there at the last look. One that is being replaced may be missing for a moment.
+    missed: bool,
+}
+
+// === impl Files ===
+
+impl Files {
+    fn of(paths: Vec<PathBuf>) -> Self {
+        Self(paths.into_iter().map(File::of).collect())
+    }
+
+    /// Looks at all of them; says whether one has other content, or is there again.
+    fn look(&mut self) -> bool {
+        let now: Vec<Option<SystemTime>> = self.0.iter().map(|file| stamp(&file.path)).collect();
+        let (mut changed, mut in_passing) = (false, false);
+        for (file, now) in self.0.iter_mut().zip(&now) {
+            if file.changed.is_none() || now.is_some() {
+                file.missed = false;
+            } else if std::mem::replace(&mut file.missed, true) {
+                let path = file.path.display();
+                tracing::error!(file = %path, "a file that the configuration names is gone: what was read of it stays in force until it is there again");
+                (file.changed, file.missed) = (None, false);
+            } else {
+                in_passing = true;
+            }
         }
-    };
-    let router = match ground.router(&settings) {
-        Ok(router) => router,
-        Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "the changed configuration is refused, the old one stays");
-            return;
+        // A reload would be refused for what comes back in a moment.
+        if !in_passing {
+            for (file, now) in self.0.iter_mut().zip(now) {
+                changed |= now.is_some() && now != file.changed;
+                file.changed = now;
+            }
         }
-    };
+        changed
+    }
+
+    /// Watches these from now on. What is among them already keeps its time, so that a change since the last look is noticed.
+    fn follow(&mut self, paths: Vec<PathBuf>) {
+        let mut known = std::mem::take(&mut self.0);
+        let place = |known: &[File], path: &Path| known.iter().position(|file| file.path == *path);
+        for path in paths {
+            let file = place(&known, &path).map(|at| known.swap_remove(at));
+            self.0.push(file.unwrap_or_else(|| File::of(path)));
+        }
+    }
+}
+
+impl File {
+    fn of(path: PathBuf) -> Self {
+        Self { changed: stamp(&path), path, missed: false }
+    }
+}
+
+fn stamp(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|meta| meta.modified()).ok()
+}
+
+/// Why a configuration is not taken over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Refusal {
+    what: &'static str,
+    why: String,
+}
+
+/// The configuration that was refused last, as long as none was taken over since.
+#[derive(Debug, Default)]
+struct Refused {
+    last: Option<Refusal>,
+    looks: u32,
+}
+
+// === impl Refused ===
+
+impl Refused {
+    /// Whether it is time to try it again.
+    fn is_due(&mut self) -> bool {
+        self.looks += 1;
+        self.last.is_some() && self.looks.is_multiple_of(AGAIN)
+    }
+
+    /// Puts the outcome in the log; the same refusal once.
+    fn tell(&mut self, done: &Result<(), Refusal>) {
+        match done {
+            Ok(()) => {
+                tracing::info!(
+                    "configuration reloaded; addresses, limits and the ledger's place count after a restart"
+                );
+            }
+            Err(refusal) if self.last.as_ref() == Some(refusal) => {}
+            Err(Refusal { what, why }) => tracing::error!(error = %why, "{what}"),
+        }
+        self.last = done.as_ref().err().cloned();
+    }
+}
+
+/// Takes over a changed file; where it is a bad one the old configuration stays.
+fn reload(app: &App, ground: &Ground, path: &Path) -> Result<(), Refusal> {
+    let refused = |why: String| Refusal { what: "the changed configuration is refused, the old one stays", why };
+    let settings = config::load(path, &Environment).map_err(|error| refused(error.to_string()))?;
+    let router = ground.router(&settings).map_err(|error| refused(format!("{error:#}")))?;
     let keys = named(&app.keys.all());
     let specs = budget_specs(&settings, &keys);
-    if let Err(error) = ground.budgets.configure(specs, jiff::Timestamp::now()) {
-        tracing::error!(error = %error, "the changed budgets cannot be taken over, the old configuration stays");
-        return;
-    }
+    ground.budgets.configure(specs, jiff::Timestamp::now()).map_err(|error| Refusal {
+        what: "the changed budgets cannot be taken over, the old configuration stays",
+        why: error.to_string(),
+    })?;
     app.limits.configure(&limit_specs(&settings, &keys));
     app.router.store(Arc::new(router));
     app.settings.store(Arc::new(settings));
-    tracing::info!("configuration reloaded; addresses, limits and the ledger's place count after a restart");
+    Ok(())
 }

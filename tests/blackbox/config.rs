@@ -194,6 +194,45 @@ async fn a_changed_file_counts_and_a_bad_one_keeps_the_old() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_gone_is_named_and_stops_no_change_of_another() {
+    let (hosted, house) = (Upstream::start().await, Upstream::start().await);
+    let plain = tests::two_sides(&hosted, &house);
+    let split = |share: u32| {
+        format!("{plain}[experiments.x]\nkind = \"split\"\nshare = \"{share}%\"\nleft_system = \"terse.txt\"\n")
+    };
+    let folder = tests::gateway::folder(&split(50));
+    let prompt = folder.path().join("terse.txt");
+    std::fs::write(&prompt, "Be terse.").expect("written");
+    let gateway = Gateway::serve(folder.clone(), &[]).await;
+    let lines = |says: &str| -> Vec<Value> {
+        let lines = gateway.log_lines().into_iter().map(|line| line["fields"].clone());
+        lines.filter(|fields| fields["message"].as_str().is_some_and(|message| message.contains(says))).collect()
+    };
+    let nth = async |says: &str, nth: usize| {
+        eventually(&format!("{nth} times `{says}`"), async || lines(says).into_iter().nth(nth - 1)).await
+    };
+    std::fs::remove_file(&prompt).expect("removed");
+    let gone = nth("a file that the configuration names is gone", 1).await;
+    assert!(gone["file"].as_str().is_some_and(|file| file.ends_with("terse.txt")), "{gone}");
+    // A change that still names it is refused by its name, and comes by itself when it is there again.
+    tests::gateway::write_config(folder.path(), &split(20));
+    let refused = nth("is refused, the old one stays", 1).await;
+    assert!(refused["error"].as_str().is_some_and(|error| error.contains("terse.txt")), "{refused}");
+    std::fs::write(&prompt, "Be very terse.").expect("written");
+    nth("configuration reloaded", 1).await;
+    // A change that names it no more is taken over.
+    std::fs::remove_file(&prompt).expect("removed");
+    nth("a file that the configuration names is gone", 2).await;
+    tests::gateway::write_config(folder.path(), &plain);
+    nth("configuration reloaded", 2).await;
+    // What a new configuration lacks may come later.
+    tests::gateway::write_config(folder.path(), &split(50).replace("terse.txt", "other.txt"));
+    nth("is refused, the old one stays", 2).await;
+    std::fs::write(folder.path().join("other.txt"), "Be kind.").expect("written");
+    nth("configuration reloaded", 3).await;
+}
+
+#[tokio::test]
 async fn the_admin_listener_is_open_to_its_own_page_only() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream.provider("hosted", "hosted", &[("one", "echo")])).await;
