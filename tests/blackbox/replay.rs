@@ -141,6 +141,60 @@ async fn requests_of_a_file_are_decided_as_the_gateway_decides_and_answered_with
     assert_eq!((hosted.count(), house.count()), (5, 7), "what is free is answered");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_and_spent_is_told_when_the_ledger_cannot_be_written_any_longer() {
+    let (gateway, hosted, house) = served().await;
+    let (folder, before) = (gateway.folder.path(), hosted.count());
+    const ASKED: usize = 400;
+    let line = json!({"messages": [{"role": "user", "content": HARD}]}).to_string();
+    std::fs::write(folder.join("past.jsonl"), vec![line; ASKED].join("\n")).expect("written");
+    // A ledger of its own, whose files may not grow beyond a megabyte.
+    let rest = format!("{}path = \"full.db\"\n", two_sides(&hosted, &house));
+    std::fs::write(folder.join("next.toml"), config(&rest)).expect("written");
+    let plain = tests::gateway::command(folder);
+    let mut shell = std::process::Command::new("sh");
+    shell.current_dir(folder).envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?)))).arg("-c");
+    shell.arg("trap '' XFSZ; ulimit -f 2048; exec \"$0\" \"$@\"").arg(plain.get_program());
+    shell.args([
+        "replay",
+        "--config",
+        "next.toml",
+        "--json",
+        "past.jsonl",
+        "--run",
+        "--max-usd",
+        "1",
+        "--out",
+        "said.jsonl",
+    ]);
+    let output = tokio::task::spawn_blocking(move || shell.output().expect("it runs")).await.expect("no panic");
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {complaint}"));
+    let run = &told["run"];
+    let answered = usize::try_from(run["answered"].as_u64().expect("a number")).expect("it fits");
+    assert!(output.status.code() == Some(1) && (1..ASKED).contains(&answered), "{:?} {run} {complaint}", output.status);
+    let spent = run["cost_usd"].as_str().expect("money");
+    let last = complaint.lines().last().unwrap_or_default();
+    assert!(last.contains(&format!("answered {answered}, spent ${spent}")), "{complaint}");
+    assert!(told["ended_early"].as_str().is_some_and(|why| last.ends_with(why)), "{told}");
+    // Nothing is asked any more, and every answer is in the file.
+    let asked = hosted.count() - before;
+    assert!((answered..=answered + 1).contains(&asked), "{asked} asked, {answered} answered");
+    let lines = std::fs::read_to_string(folder.join("said.jsonl")).expect("answers");
+    let texts = lines.lines().filter(|line| serde_json::from_str::<Value>(line).expect("JSON")["text"].is_string());
+    assert_eq!(texts.count(), answered);
+    let owed: u128 = hosted
+        .log()
+        .iter()
+        .skip(before)
+        .take(answered)
+        .filter_map(|seen| seen.stated)
+        .map(|stated| tests::oracle::cost(stated, tests::oracle::BIG))
+        .sum();
+    let doubtful = nanos(&run["doubtful_usd"]);
+    assert_eq!(nanos(&run["cost_usd"]) - doubtful, i128::try_from(owed).expect("it fits"));
+}
+
 #[tokio::test]
 async fn draws_of_live_traffic_have_no_say_in_a_replay() {
     let (gateway, hosted, house) = served().await;

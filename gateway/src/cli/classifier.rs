@@ -171,7 +171,7 @@ fn write_head(path: &Path, head: &Head) -> Result<Head, Failure> {
 }
 
 /// A bar on standard error, or nothing where that is no terminal.
-fn bar() -> ProgressBar {
+pub(super) fn bar() -> ProgressBar {
     let target =
         if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(0), target);

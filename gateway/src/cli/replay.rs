@@ -3,7 +3,8 @@
 //! **Promise.** From the ledger nothing is dialled and nothing is charged; it can run beside the gateway. What cannot be known
 //! without the text is counted as unknown, by its reason ([`router::replay`]). From a file of requests each decision is made as
 //! the gateway makes it, and with `--run` really answered: through every constraint, on the ledger under its own purpose, never
-//! beyond `--max-usd`.
+//! beyond `--max-usd`. When that has to end early (the ledger cannot be written any longer), what was answered and spent until
+//! then is told before the failure, and `--out` has each answer since it came.
 //!
 //! **What it does not do.** The ledger keeps no requests, so nothing of it can be answered again.
 
@@ -48,6 +49,9 @@ pub struct Replay {
     /// The most that answering may cost, in dollars.
     #[arg(long, value_parser = super::dollars)]
     max_usd: Option<NanoDollars>,
+    /// Writes each answer there as it comes: JSON Lines.
+    #[arg(long, value_name = "FILE", requires = "run")]
+    out: Option<PathBuf>,
 }
 
 /// What came of it.
@@ -55,6 +59,8 @@ struct Outcome {
     replayed: Vec<Replayed>,
     /// What answering came to, where it was wanted.
     run: Option<file::Ran>,
+    /// Why it ended early.
+    failed: Option<String>,
 }
 
 /// Replays.
@@ -78,14 +84,16 @@ pub fn replay(setting: &Setting, wanted: &Replay) -> Result<(), Failure> {
     let notes = notes(&settings, wanted);
     if setting.json {
         let run = outcome.run.as_ref().map(file::Ran::shown);
-        say(json!({"summary": summary, "changes": changed, "run": run, "notes": notes}));
-        return Ok(());
+        say(json!({
+            "summary": summary, "changes": changed, "run": run, "notes": notes, "ended_early": outcome.failed,
+        }));
+    } else {
+        tell(&summary, &changed, &notes);
+        if let Some(ran) = &outcome.run {
+            ran.tell();
+        }
     }
-    tell(&summary, &changed, &notes);
-    if let Some(ran) = &outcome.run {
-        ran.tell();
-    }
-    Ok(())
+    outcome.failed.map_or(Ok(()), |why| Err(Failure::Failed(why)))
 }
 
 async fn start(settings: &Settings, wanted: &Replay) -> Result<Outcome, Failure> {
@@ -115,8 +123,12 @@ async fn start(settings: &Settings, wanted: &Replay) -> Result<Outcome, Failure>
     }
     ground.tasks.close();
     ground.tasks.wait().await;
-    ledger.shutdown().await?;
-    done
+    let closed = ledger.shutdown().await;
+    // What was spent is told also where the ledger is gone.
+    done.map(|outcome| {
+        let unclosed = closed.err().map(|error| format!("the ledger cannot be closed: {error}"));
+        Outcome { failed: outcome.failed.or(unclosed), ..outcome }
+    })
 }
 
 fn tempfile_beside() -> PathBuf {
@@ -133,9 +145,11 @@ async fn decide(settings: &Settings, wanted: &Replay, ground: &Ground) -> Result
     match &wanted.file {
         Some(path) => {
             let rows = file::read(path)?;
-            file::decide(&router, rows, wanted.max_usd.filter(|_| wanted.run)).await
+            let most = wanted.max_usd.filter(|_| wanted.run);
+            let running = most.map(|most| file::Running::begin(most, wanted.out.as_deref(), rows.len())).transpose()?;
+            file::decide(&router, rows, running).await
         }
-        None => from_ledger(&router, wanted).map(|replayed| Outcome { replayed, run: None }),
+        None => from_ledger(&router, wanted).map(|replayed| Outcome { replayed, run: None, failed: None }),
     }
 }
 

@@ -12,7 +12,7 @@ use super::consider::Considering;
 use super::walk::Router;
 use crate::ask::Ask;
 use crate::compare::Answer;
-use crate::ledger::{AttemptOpen, Outcome};
+use crate::ledger::{AttemptOpen, LedgerError, Outcome};
 use adapters::wire::Fold;
 use adapters::{BackendError, Event, Kind, Phase};
 use bytes::Bytes;
@@ -58,6 +58,8 @@ pub enum SideFailure {
         /// What that cost.
         cost: Option<NanoDollars>,
     },
+    /// It was asked, and how that ended cannot be written: on the ledger it counts at its ceiling.
+    Unwritten(LedgerError),
 }
 
 impl std::fmt::Debug for Side<'_> {
@@ -168,14 +170,14 @@ impl Side<'_> {
             Ok((body, finish)) => {
                 let took = started.elapsed();
                 let settled = attempt.finish(Outcome::Ok, None, None).await;
-                let settled = settled.map_err(|error| SideFailure::Denied(DeniedBy::Ledger(error)))?;
+                let settled = settled.map_err(SideFailure::Unwritten)?;
                 let (answer, version) = told(&body);
                 Ok(SideAnswer { answer, finish, cost: settled.cost, usage: settled.usage, version, took })
             }
             Err(error) if met && error.phase == Phase::Streaming => {
                 // What came before it broke off is paid for.
                 let settled = attempt.finish(Outcome::Truncated, Some(error.label()), None).await;
-                let cost = settled.map_err(|error| SideFailure::Denied(DeniedBy::Ledger(error)))?.cost;
+                let cost = settled.map_err(SideFailure::Unwritten)?.cost;
                 Err(SideFailure::Failed { error, cost })
             }
             Err(error) => {

@@ -156,6 +156,10 @@ async fn word(
             held.settle(NanoDollars::ZERO);
             Err("the judge may not be asked".into())
         }
+        Err(SideFailure::Unwritten(_)) => {
+            held.settle(most);
+            Err("what the judge said cannot be written down".into())
+        }
         Err(SideFailure::Failed { cost, .. }) => {
             held.settle(cost.unwrap_or(most));
             Err("the judge failed".into())

@@ -206,6 +206,11 @@ impl Run {
                 state.failed(key, NanoDollars::ZERO)?;
                 Ok((Told::Denied(crate::server::denied_text(&by)), false))
             }
+            Err(SideFailure::Unwritten(error)) => {
+                purse.settle(most, most);
+                state.failed(key, most)?;
+                Ok((Told::Failed(error.to_string()), false))
+            }
             Err(SideFailure::Failed { error, cost }) => {
                 let cost = cost.unwrap_or(most);
                 purse.settle(most, cost);

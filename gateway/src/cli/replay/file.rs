@@ -1,15 +1,17 @@
 //! Requests from a file: decided as the gateway decides, and answered where that is wanted.
 
 use super::{Outcome, dollars};
-use crate::cli::{Failure, complain, explain, say};
+use crate::cli::{Failure, classifier, complain, explain, say};
 use adapters::wire::WireRequest;
+use indicatif::ProgressBar;
 use policies::{Endpoint, Location, ModelName, NanoDollars, Readiness, Usage};
 use router::compare::Purse;
 use router::replay::{Decided, Replayed, Unknown, Verdict};
 use router::{Ask, DeniedBy, Router, SideFailure, Spent};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use std::io::BufRead;
+use std::fs::File;
+use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -67,6 +69,25 @@ pub struct Ran {
     unasked: u64,
     unpriced: u64,
     cost: NanoDollars,
+    /// The part of the cost that is set aside in full, because how its answers ended could not be written.
+    doubtful: NanoDollars,
+}
+
+/// Answers are being asked for.
+pub(super) struct Running {
+    ran: Ran,
+    purse: Purse,
+    bar: ProgressBar,
+    /// Where answers go as they come.
+    out: Option<File>,
+}
+
+/// Why a request has no answer.
+enum Missed {
+    /// That one.
+    This(String),
+    /// And none after it, because nothing may be spent that cannot be kept.
+    AllFromHere(String),
 }
 
 // === impl Row ===
@@ -146,12 +167,14 @@ async fn ready(router: &Router) {
 }
 
 /// Decides on each request and, where money is given for it, answers it.
-pub(super) async fn decide(router: &Router, rows: Vec<Row>, most: Option<NanoDollars>) -> Result<Outcome, Failure> {
-    let mut ran = most.map(|most| (Ran::default(), Purse::new(Some(most), NanoDollars::ZERO)));
-    if ran.is_some() {
+///
+/// Once answers are asked for every failure is one of the outcome: what was spent until then has to be told.
+pub(super) async fn decide(router: &Router, rows: Vec<Row>, mut running: Option<Running>) -> Result<Outcome, Failure> {
+    if running.is_some() {
         ready(router).await;
     }
-    let mut replayed = Vec::with_capacity(rows.len());
+    let of = rows.len();
+    let (mut replayed, mut failed) = (Vec::with_capacity(of), None);
     for row in rows {
         let spent = row.usage.map(|usage| Spent { model: row.then.model.as_ref().map(ModelName::as_str), usage });
         let mut now = match router.replay_whole(&row.ask, spent).await {
@@ -159,11 +182,12 @@ pub(super) async fn decide(router: &Router, rows: Vec<Row>, most: Option<NanoDol
             Err(DeniedBy::UnknownModel(_)) => Verdict::Unknown(Unknown::UnknownModel),
             Err(DeniedBy::UnknownClass(_)) => Verdict::Unknown(Unknown::UnknownClass),
             Err(by @ (DeniedBy::Refusal(_) | DeniedBy::Backend(_) | DeniedBy::Ledger(_))) => {
-                return Err(Failure::Failed(crate::server::denied_text(&by)));
+                failed = Some(crate::server::denied_text(&by));
+                break;
             }
         };
-        if let (Some((ran, purse)), Verdict::Decided { decided, .. }) = (&mut ran, &mut now) {
-            ran.answer(router, &row, decided, purse).await;
+        if let (Some(running), Verdict::Decided { decided, .. }) = (&mut running, &mut now) {
+            failed = running.answer(router, &row, decided).await.err();
         }
         // Of a request that nobody says anything of there is nothing to compare with: it is as it is decided.
         let then = match (row.told, &now) {
@@ -171,62 +195,113 @@ pub(super) async fn decide(router: &Router, rows: Vec<Row>, most: Option<NanoDol
             (_, _) => row.then,
         };
         replayed.push(Replayed { id: row.id, then, now });
+        if failed.is_some() {
+            break;
+        }
     }
-    let run = ran.map(|(ran, purse)| Ran { cost: purse.spent(), ..ran });
-    Ok(Outcome { replayed, run })
+    let run = running.map(Running::end);
+    let spent = run.as_ref().map(|ran| format!("; {}", ran.spent())).unwrap_or_default();
+    let at = replayed.len();
+    let failed = failed.map(|why| format!("{why}: ended at request {at} of {of}{spent}"));
+    Ok(Outcome { replayed, run, failed })
 }
 
-// === impl Ran ===
+// === impl Running ===
 
-impl Ran {
-    async fn answer(&mut self, router: &Router, row: &Row, decided: &mut Decided, purse: &mut Purse) {
+impl Running {
+    /// Answers may cost `most`; each goes to `out` as it comes.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub(super) fn begin(most: NanoDollars, out: Option<&Path>, rows: usize) -> Result<Self, Failure> {
+        let made = |path: &Path| {
+            File::create(path).map_err(|error| Failure::Usage(format!("cannot write `{}`: {error}", path.display())))
+        };
+        let out = out.map(made).transpose()?;
+        let bar = classifier::bar();
+        bar.set_length(rows as u64);
+        bar.set_message("$0");
+        Ok(Self { ran: Ran::default(), purse: Purse::new(Some(most), NanoDollars::ZERO), bar, out })
+    }
+
+    fn end(self) -> Ran {
+        self.bar.finish_and_clear();
+        Ran { cost: self.purse.spent(), ..self.ran }
+    }
+
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// Why no other one may be asked.
+    async fn answer(&mut self, router: &Router, row: &Row, decided: &mut Decided) -> Result<(), String> {
+        self.bar.inc(1);
         let Some(model) = decided.model.clone() else {
-            self.refused += 1;
-            return;
+            self.ran.refused += 1;
+            return Ok(());
         };
         let mut body = row.body.clone();
         body.insert("model".into(), model.as_str().into());
-        let note = match asked(&body, row.ask.class.clone(), row.ask.tags.clone()) {
-            Ok(ask) => self.ask(router, &ask, decided, purse).await,
-            Err(why) => Err(why),
+        let answered = match asked(&body, row.ask.class.clone(), row.ask.tags.clone()) {
+            Ok(ask) => self.ran.ask(router, &ask, decided, &mut self.purse).await,
+            Err(why) => Err(Missed::This(why)),
         };
+        self.bar.set_message(format!("${}", self.purse.spent()));
         let mut shown = json!({"id": row.id, "model": model});
-        match note {
+        let mut last = Ok(());
+        match answered {
             Ok(more) => {
                 if let (Some(shown), Value::Object(more)) = (shown.as_object_mut(), more) {
                     shown.extend(more);
                 }
             }
-            Err(why) => {
-                complain(format!("{}: {why}", row.id));
-                shown["error"] = why.into();
+            Err(missed) => {
+                let (Missed::This(why) | Missed::AllFromHere(why)) = &missed;
+                self.bar.suspend(|| complain(format!("{}: {why}", row.id)));
+                shown["error"] = why.as_str().into();
+                if let Missed::AllFromHere(why) = missed {
+                    last = Err(why);
+                }
             }
         }
-        self.rows.push(shown);
+        if let Some(out) = &mut self.out {
+            // Each line with one write: what was paid for is there, whatever comes.
+            let written = out.write_all(format!("{shown}\n").as_bytes());
+            last = last.and(written.map_err(|error| format!("an answer cannot be written: {error}")));
+        }
+        self.ran.rows.push(shown);
+        last
     }
+}
 
+// === impl Ran ===
+
+impl Ran {
     async fn ask(
         &mut self,
         router: &Router,
         ask: &Ask,
         decided: &mut Decided,
         purse: &mut Purse,
-    ) -> Result<Value, String> {
+    ) -> Result<Value, Missed> {
+        let denied = |by: &DeniedBy| {
+            let why = crate::server::denied_text(by);
+            if matches!(by, DeniedBy::Ledger(_)) { Missed::AllFromHere(why) } else { Missed::This(why) }
+        };
         let side = match router.side(ask).await {
             Ok(side) => side,
             Err(by) => {
                 self.refused += 1;
-                return Err(crate::server::denied_text(&by));
+                return Err(denied(&by));
             }
         };
         let Some(most) = side.ceiling() else {
             // Nobody knows what it costs, so that no limit could be held.
             self.unpriced += 1;
-            return Err("the model has no price, and money is limited".into());
+            return Err(Missed::This("the model has no price, and money is limited".into()));
         };
         if !purse.take(most) {
             self.unasked += 1;
-            return Err(format!("it may cost ${most}, which is more than is left of --max-usd"));
+            return Err(Missed::This(format!("it may cost ${most}, which is more than is left of --max-usd")));
         }
         match side.answer(PURPOSE).await {
             Ok(said) => {
@@ -241,13 +316,19 @@ impl Ran {
             Err(SideFailure::Denied(by)) => {
                 purse.settle(most, NanoDollars::ZERO);
                 self.refused += 1;
-                Err(crate::server::denied_text(&by))
+                Err(denied(&by))
+            }
+            Err(SideFailure::Unwritten(error)) => {
+                purse.settle(most, most);
+                self.failed += 1;
+                self.doubtful = NanoDollars(self.doubtful.0.saturating_add(most.0));
+                Err(Missed::AllFromHere(crate::server::denied_text(&DeniedBy::Ledger(error))))
             }
             Err(SideFailure::Failed { error, cost }) => {
                 let cost = cost.unwrap_or(most);
                 purse.settle(most, cost);
                 self.failed += 1;
-                Err(error.public())
+                Err(Missed::This(error.public()))
             }
         }
     }
@@ -255,7 +336,17 @@ impl Ran {
     /// As JSON.
     pub fn shown(&self) -> Value {
         json!({"answered": self.answered, "failed": self.failed, "refused": self.refused, "not_asked": self.unasked,
-            "unpriced": self.unpriced, "cost_usd": self.cost.to_string(), "answers": self.rows})
+            "unpriced": self.unpriced, "cost_usd": self.cost.to_string(), "doubtful_usd": self.doubtful.to_string(),
+            "answers": self.rows})
+    }
+
+    /// What was spent, in words.
+    fn spent(&self) -> String {
+        let doubtful = match self.doubtful {
+            NanoDollars::ZERO => String::new(),
+            doubtful => format!(", of which ${doubtful} at most are in doubt"),
+        };
+        format!("answered {}, spent ${}{doubtful}", self.answered, self.cost)
     }
 
     /// In words.
