@@ -23,7 +23,7 @@ use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use policies::{RequestId, Signals, Sink};
+use policies::{Endpoint, RequestId, Signals, Sink};
 use prometheus::{Encoder, Registry, TextEncoder};
 use router::ledger::{AttemptClose, Outcome, RequestRecord};
 use router::{Observer, RiskState};
@@ -236,12 +236,12 @@ impl Telemetry {
         let parent = open.traceparent.as_deref().and_then(parent).unwrap_or_default();
         let end = SystemTime::now();
         let tokens = |count: policies::TokenCount| i64::try_from(count.0).unwrap_or(i64::MAX);
+        let operation = operation(open.endpoint);
         let mut attributes = vec![
-            KeyValue::new("gen_ai.operation.name", "chat"),
+            KeyValue::new("gen_ai.operation.name", operation),
             KeyValue::new("gen_ai.provider.name", open.provider.to_string()),
             KeyValue::new("gen_ai.request.model", open.upstream.clone()),
             KeyValue::new("gen_ai.usage.input_tokens", tokens(usage.input)),
-            KeyValue::new("gen_ai.usage.output_tokens", tokens(usage.output)),
             KeyValue::new("gen_ai.usage.cache_read.input_tokens", tokens(usage.cached_input)),
             KeyValue::new("sluice.request_id", open.request.to_string()),
             KeyValue::new("sluice.model", open.model.to_string()),
@@ -249,6 +249,9 @@ impl Telemetry {
             KeyValue::new("sluice.attempt", i64::from(open.attempt)),
             KeyValue::new("sluice.outcome", closed.outcome.word()),
         ];
+        if writes(open.endpoint) {
+            attributes.push(KeyValue::new("gen_ai.usage.output_tokens", tokens(usage.output)));
+        }
         if let Some(cost) = closed.cost {
             attributes.push(KeyValue::new("sluice.cost_usd", cost.to_string()));
         }
@@ -259,7 +262,7 @@ impl Telemetry {
             attributes.push(KeyValue::new("error.type", error));
         }
         let mut span = tracer
-            .span_builder(format!("chat {}", open.model))
+            .span_builder(format!("{operation} {}", open.model))
             .with_kind(SpanKind::Client)
             .with_start_time(end.checked_sub(took).unwrap_or(end))
             .with_attributes(attributes)
@@ -284,15 +287,17 @@ impl Observer for Telemetry {
         if let Some(code) = closed.error {
             self.failures.add(1, &[KeyValue::new("error.type", code)]);
         }
-        let who = [model.clone(), provider, route.clone()];
+        let operation = KeyValue::new("gen_ai.operation.name", operation(open.endpoint));
+        let who = [operation.clone(), model.clone(), provider, route.clone()];
         self.attempts.add(1, &[model.clone(), route.clone(), outcome, purpose]);
         self.attempt_seconds.record(took.as_secs_f64(), &who);
         if let Some(first) = closed.first_event_us {
             self.first_event_seconds.record(first as f64 / 1e6, &who);
         }
-        for (kind, count) in [("input", closed.usage().input), ("output", closed.usage().output)] {
+        let output = writes(open.endpoint).then_some(("output", closed.usage().output));
+        for (kind, count) in [("input", closed.usage().input)].into_iter().chain(output) {
             let kind = KeyValue::new("gen_ai.token.type", kind);
-            self.tokens.record(count.0, &[model.clone(), route.clone(), kind]);
+            self.tokens.record(count.0, &[operation.clone(), model.clone(), route.clone(), kind]);
         }
         let dollars = |amount: policies::NanoDollars| amount.0 as f64 / 1e9;
         match closed.cost {
@@ -369,6 +374,23 @@ impl RiskGauges {
 
 fn seconds(meter: &Meter, name: &'static str, what: &'static str) -> Histogram<f64> {
     meter.f64_histogram(name).with_unit("s").with_description(what).with_boundaries(SECONDS.to_vec()).build()
+}
+
+/// What is asked of a model, in the words of the semantic conventions (`gen_ai.operation.name`).
+fn operation(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::Chat => "chat",
+        Endpoint::Completions => "text_completion",
+        Endpoint::Embeddings => "embeddings",
+    }
+}
+
+/// Whether the model writes tokens: a zero of who cannot would only bend the histogram.
+fn writes(endpoint: Endpoint) -> bool {
+    match endpoint {
+        Endpoint::Chat | Endpoint::Completions => true,
+        Endpoint::Embeddings => false,
+    }
 }
 
 /// The remote parent that a `traceparent` names.

@@ -233,3 +233,31 @@ async fn what_is_masked_reaches_a_hosted_encoder_as_placeholders_and_one_in_the_
     assert_ne!(plain["data"][0], other["data"][0]);
     assert_eq!(plain["data"][1], other["data"][1]);
 }
+
+#[tokio::test]
+async fn spans_and_metrics_call_it_embeddings() {
+    let (upstream, collector) = (Upstream::start().await, Upstream::start().await);
+    let rest = config(&upstream, &format!("[telemetry]\notlp_endpoint = \"{}\"\n", collector.root));
+    let mut gateway = Gateway::start(&rest).await;
+    assert_eq!(embed(&gateway, &json!({"model": "vectors", "input": "x"}), &[]).await.status, 200);
+    assert_eq!(gateway.tell(&chat("big", "x")).await.status, 200);
+    let metrics = gateway.admin_get("/metrics").await.text();
+    for name in ["gen_ai_client_token_usage", "gen_ai_client_operation_duration_seconds"] {
+        let of = |model: &str, operation: &str| {
+            let labels =
+                [format!("gen_ai_request_model=\"{model}\""), format!("gen_ai_operation_name=\"{operation}\"")];
+            metrics.lines().any(|line| {
+                line.starts_with(&format!("{name}_count{{")) && labels.iter().all(|label| line.contains(label))
+            })
+        };
+        assert!(of("vectors", "embeddings") && of("big", "chat") && !of("vectors", "chat"), "{name}:\n{metrics}");
+    }
+    let written = |line: &&str| line.contains("\"vectors\"") && line.contains("gen_ai_token_type=\"output\"");
+    assert_eq!(metrics.lines().find(written), None, "nothing is written");
+    // What has gathered leaves at the end.
+    gateway.stop().await;
+    let spans: Vec<u8> =
+        collector.log().iter().filter(|seen| seen.path == "/v1/traces").flat_map(|seen| seen.body.to_vec()).collect();
+    let has = |text: &str| spans.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(has("embeddings vectors") && has("chat big") && !has("chat vectors"));
+}

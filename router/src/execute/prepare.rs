@@ -93,6 +93,7 @@ impl Router {
             attempt,
             at_us: story::now_us(),
             purpose: "answer",
+            endpoint: facts.endpoint,
             payer: story::payer(facts),
             model: model.name.clone(),
             provider: model.provider.name.clone(),

@@ -84,6 +84,7 @@ mod tests {
             attempt: 1,
             at_us,
             purpose: "answer",
+            endpoint: policies::Endpoint::Chat,
             payer: Payer::default(),
             model: "mine".into(),
             provider: provider.into(),

@@ -5,7 +5,8 @@ use super::learning::JudgementRecord;
 use super::placed::Placed;
 use crate::audit::Hash;
 use policies::{
-    ClassedBy, Counted, KeyId, ModelName, NanoDollars, Permit, Price, ProviderName, RequestId, SessionId, Usage,
+    ClassedBy, Counted, Endpoint, KeyId, ModelName, NanoDollars, Permit, Price, ProviderName, RequestId, SessionId,
+    Usage,
 };
 use std::sync::Arc;
 
@@ -56,6 +57,8 @@ pub struct AttemptOpen {
     pub at_us: i64,
     /// `answer`, `shadow` or `judge`.
     pub purpose: &'static str,
+    /// What is asked of the model, for spans and metrics; not stored: the request's own line has it.
+    pub endpoint: Endpoint,
     /// Who pays.
     pub payer: Payer,
     /// The configured model.

@@ -30,6 +30,7 @@ fn attempt(request: &str, number: u32) -> Arc<AttemptOpen> {
         attempt: number,
         at_us: jiff::Timestamp::now().as_microsecond(),
         purpose: "answer",
+        endpoint: policies::Endpoint::Chat,
         payer: Payer { tags: vec![("job".into(), "a".into()), ("x".into(), "y".into())], ..Payer::default() },
         model: "big".into(),
         provider: "hosted".into(),

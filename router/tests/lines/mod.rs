@@ -13,6 +13,7 @@ pub fn open(id: &str, at_us: i64) -> AttemptOpen {
         attempt: 1,
         at_us,
         purpose: "answer",
+        endpoint: policies::Endpoint::Chat,
         payer: Payer::default(),
         model: "big".into(),
         provider: "hosted".into(),

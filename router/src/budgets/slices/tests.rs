@@ -60,6 +60,7 @@ impl Replica {
             attempt: 1,
             at_us: Timestamp::now().as_microsecond(),
             purpose: "answer",
+            endpoint: policies::Endpoint::Chat,
             payer: Payer::default(),
             model: "m".into(),
             provider: "p".into(),
