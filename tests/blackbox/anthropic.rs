@@ -6,17 +6,20 @@ use tests::upstream::{Fault, Play, Script};
 use tests::{Gateway, PROVIDER_KEY, PROVIDER_KEY_VARIABLE, Told, Upstream, chat, streamed, streamed_with_usage};
 
 /// `big` is Anthropic's, `other` (behind it) speaks OpenAI's API.
-async fn start(big: &str) -> (Gateway, Upstream, Upstream) {
-    let (claude, other) = (Upstream::start().await, Upstream::start().await);
-    let rest = format!(
+fn config(big: &str, claude: &Upstream, other: &Upstream) -> String {
+    format!(
         "[providers.claude]\nkind = \"anthropic\"\nbase_url = \"{}\"\napi_key_env = \"{PROVIDER_KEY_VARIABLE}\"\nregion = \"us\"\n\
          [models.big]\nprovider = \"claude\"\nupstream = \"{big}\"\ninput_usd_per_mtok = \"2.50\"\noutput_usd_per_mtok = \"10.00\"\n\
          cached_input_usd_per_mtok = \"0.25\"\ncache_write_usd_per_mtok = \"5.00\"\n{}\
          [router]\nhosted = [\"big\", \"other\"]\nclassifier = \"heuristic\"\n[ledger]\ndurability = \"process\"\n",
         claude.url,
         other.provider("plain", "hosted", &[("other", "echo")]),
-    );
-    (Gateway::start(&rest).await, claude, other)
+    )
+}
+
+async fn start(big: &str) -> (Gateway, Upstream, Upstream) {
+    let (claude, other) = (Upstream::start().await, Upstream::start().await);
+    (Gateway::start(&config(big, &claude, &other)).await, claude, other)
 }
 
 fn with(mut body: Value, more: Value) -> Value {
@@ -195,6 +198,25 @@ async fn marks_for_its_cache_reach_it_and_nobody_else() {
     assert_eq!(claude.last().json()["system"], system);
     assert_eq!(gateway.send("/v1/messages", asked("other").to_string(), &[]).await.status, 200);
     assert_eq!(other.last().json()["messages"][0]["content"], "A long text that is the same each time");
+}
+
+#[tokio::test]
+async fn marks_for_its_cache_stay_under_an_arms_system_prompt() {
+    let (claude, other) = (Upstream::start().await, Upstream::start().await);
+    let arm = "[experiments.x]\nkind = \"split\"\nshare = \"100%\"\nleft_system = \"kind.txt\"\n";
+    let folder = tests::gateway::folder(&format!("{}{arm}", config("echo", &claude, &other)));
+    std::fs::write(folder.path().join("kind.txt"), "Be kind. {system}").expect("written");
+    let gateway = Gateway::serve(folder, &[]).await;
+    let mark = json!({"type": "ephemeral"});
+    let block = |text: &str| json!([{"type": "text", "text": text, "cache_control": mark}]);
+    let turns = json!([{"role": "user", "content": block("x")}]);
+    let asked = json!({"model": "auto", "max_tokens": 9, "system": block("Own words."), "messages": turns,
+        "tools": [{"name": "f", "input_schema": {"type": "object"}, "cache_control": mark}]});
+    let told = gateway.send("/v1/messages", asked.to_string(), &[]).await;
+    assert_eq!((told.status, told.said("x-sluice-model")), (200, "big"), "{}", told.text());
+    let sent = claude.last().json();
+    assert_eq!((&sent["system"], &sent["messages"]), (&block("Be kind. Own words."), &turns));
+    assert_eq!(sent["tools"][0]["cache_control"], mark);
 }
 
 #[tokio::test]

@@ -1,13 +1,15 @@
 //! A conversation under another system prompt.
 //!
 //! **Promise.** The new prompt takes the place of the conversation's own (all messages of `system` and `developer`) and stands first;
-//! [`OWN`] in it stands for what those said. Every other message stays byte for byte, in its order.
+//! [`OWN`] in it stands for what those said. Every other message stays byte for byte, in its order. A mark for a provider's cache
+//! ([`super::marks`]) that the conversation's own prompt had is one of the new prompt: that is what comes again each time.
 
-use super::{WireError, WireRequest};
+use super::{RawObject, WireError, WireRequest, marks};
+use bytes::Bytes;
 use policies::Endpoint;
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use std::borrow::Cow;
 
 /// Stands for the conversation's own system prompt.
@@ -29,35 +31,60 @@ struct Spoken<'a> {
 pub fn under_system(messages: &str, system: &str) -> Result<String, WireError> {
     let wrong = |error: serde_json::Error| WireError::new(format!("invalid `messages`: {error}"), Some("messages"));
     let all: Vec<&RawValue> = serde_json::from_str(messages).map_err(wrong)?;
-    let (mut own, mut kept) = (Vec::new(), Vec::with_capacity(all.len() + 1));
+    let (mut own, mut mark, mut kept) = (Vec::new(), None, Vec::with_capacity(all.len() + 1));
     for message in all {
         let Spoken { role, content } = serde_json::from_str(message.get()).map_err(wrong)?;
         match &*role {
-            "system" | "developer" => own.push(text(&content)),
+            "system" | "developer" => {
+                own.push(text(&content));
+                mark = marked(&content).or(mark);
+            }
             _ => kept.push(message.get()),
         }
     }
     let said = system.replace(OWN, &own.join("\n"));
     let first = match said.trim() {
         "" => None,
-        said => Some(serde_json::json!({"role": "system", "content": said}).to_string()),
+        said => {
+            let content = match mark {
+                None => json!(said),
+                Some(mark) => json!([{"type": "text", "text": said, "cache_control": mark}]),
+            };
+            Some(json!({"role": "system", "content": content}).to_string())
+        }
     };
     let all: Vec<&str> = first.as_deref().into_iter().chain(kept).collect();
     Ok(format!("[{}]", all.join(",")))
 }
 
-/// The request under another system prompt; `None` where it has no messages.
+/// The request under another system prompt, with its marks for a cache; `None` where it has no messages.
 ///
 /// # Errors
 /// A request that makes no sense afterwards.
 pub fn prompted(request: &WireRequest, system: &str) -> Result<Option<WireRequest>, WireError> {
-    match (request.endpoint, request.raw.field("messages")) {
-        (Endpoint::Chat, Some(messages)) => {
-            let changed = request.raw.with(&[("messages", Some(under_system(messages, system)?))]);
-            WireRequest::parse(request.endpoint, changed).map(Some)
+    match request.endpoint {
+        Endpoint::Chat => {
+            let Some(body) = replaced(&request.raw, system)? else { return Ok(None) };
+            let plain = WireRequest::parse(request.endpoint, body)?;
+            let marked = match request.marked.clone() {
+                None => None,
+                Some(body) => replaced(&RawObject::parse(body)?, system)?,
+            };
+            Ok(Some(WireRequest { marked, ..plain }))
         }
-        (Endpoint::Chat | Endpoint::Completions | Endpoint::Embeddings, _) => Ok(None),
+        Endpoint::Completions | Endpoint::Embeddings => Ok(None),
     }
+}
+
+/// The body under another system prompt.
+fn replaced(raw: &RawObject, system: &str) -> Result<Option<Bytes>, WireError> {
+    let Some(messages) = raw.field("messages") else { return Ok(None) };
+    Ok(Some(raw.with(&[("messages", Some(under_system(messages, system)?))])))
+}
+
+/// The last mark in a message's parts.
+fn marked(content: &Value) -> Option<Value> {
+    content.as_array()?.iter().rev().find_map(|part| marks::known(part.get("cache_control")?))
 }
 
 /// The text of a message: a string, or the text of its parts.
@@ -72,8 +99,7 @@ fn text(content: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
-    use serde_json::json;
+    use crate::wire::{Door, MessagesVersion};
 
     fn with(messages: &Value, system: &str) -> Value {
         serde_json::from_str(&under_system(&messages.to_string(), system).unwrap()).unwrap()
@@ -93,6 +119,29 @@ mod tests {
         assert_eq!(with(&bare, "Other."), system("Other."));
         assert_eq!(with(&own, ""), bare, "a blank prompt takes the own one away");
         assert!(under_system("{}", "x").is_err() && under_system("[1]", "x").is_err());
+    }
+
+    #[test]
+    fn marks_for_a_cache_stay_and_nothing_else_differs_from_the_plain_request() {
+        let mark = json!({"type": "ephemeral"});
+        let body = json!({"model": "auto", "max_tokens": 9, "cache_control": mark,
+            "system": [{"type": "text", "text": "One."}, {"type": "text", "text": "Two.", "cache_control": mark}],
+            "tools": [{"name": "f", "input_schema": {"type": "object"}, "cache_control": mark}],
+            "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi", "cache_control": mark}]}]});
+        let (request, _) = Door::Messages.read(body.to_string().into(), MessagesVersion::June2023).unwrap();
+        let sent = prompted(&request, "New. {system}").unwrap().unwrap();
+        let plain: Value = serde_json::from_slice(sent.raw.body()).unwrap();
+        let marked: Value = serde_json::from_slice(sent.marked.as_ref().expect("its marks")).unwrap();
+        assert_eq!(plain["messages"][0], json!({"role": "system", "content": "New. One.\nTwo."}));
+        assert_eq!(
+            marked["messages"],
+            json!([
+                {"role": "system", "content": [{"type": "text", "text": "New. One.\nTwo.", "cache_control": mark}]},
+                {"role": "user", "content": [{"type": "text", "text": "Hi", "cache_control": mark}]},
+            ])
+        );
+        assert_eq!((&marked["tools"][0]["cache_control"], &marked["cache_control"]), (&mark, &mark));
+        assert_eq!(marks::without(marked.as_object().unwrap()).map(Value::Object), Some(plain));
     }
 
     #[test]

@@ -168,7 +168,9 @@ impl Later {
         let [model, _] = spec.sides.clone().unwrap_or_else(|| [served.clone(), served.clone()]);
         let request = system.put(ask.came())?;
         let pinned = request.raw.with(&[("model", Some(Value::from(model.as_str()).to_string()))]);
-        let request = Arc::new(WireRequest::parse(request.endpoint, pinned).ok()?);
+        // Marks for a cache stay: an adapter that reads them puts the model's own name in.
+        let marked = request.marked.clone();
+        let request = Arc::new(WireRequest { marked, ..WireRequest::parse(request.endpoint, pinned).ok()? });
         let looked = Looked::of(ask.came().clone(), None);
         let ask = Ask { request, looked, wish: RouteWish::Auto, charge: None, ..ask };
         let Considering { facts, outcome, .. } = router.consider(&ask, Exploration::default()).await.ok()?;
