@@ -60,6 +60,12 @@ pub enum Kind {
     /// The upstream does not speak the protocol.
     #[error("upstream protocol: {0}")]
     Protocol(String),
+    /// A proper answer, as far as one can tell, that is larger than what is read here; it was paid for.
+    #[error("the answer is larger than the {most} bytes that are read")]
+    TooLarge {
+        /// Bytes that are read.
+        most: u64,
+    },
     /// The queue in front of the engine is full.
     #[error("the queue is full")]
     QueueFull,
@@ -77,6 +83,14 @@ pub enum Kind {
     /// The backend cannot do what the request asks.
     #[error("unsupported: {0}")]
     Unsupported(String),
+    /// The backend's own API has no word for a field; another one may have.
+    #[error("unsupported field `{field}`: {why}")]
+    Field {
+        /// The field's path: `tools[0].type`.
+        field: String,
+        /// What is the matter with it, as the end of a sentence.
+        why: String,
+    },
     /// The request is wrong in a way that only the backend could see (a bad schema or expression).
     #[error("invalid request: {0}")]
     Invalid(String),
@@ -131,10 +145,12 @@ impl BackendError {
             | Kind::InStream
             | Kind::Truncated(_)
             | Kind::Protocol(_)
+            | Kind::TooLarge { .. }
             | Kind::QueueFull
             | Kind::NotReady(_)
             | Kind::ContextLength { .. }
             | Kind::Unsupported(_)
+            | Kind::Field { .. }
             | Kind::Forbidden(_)
             | Kind::Internal(_) => true,
             Kind::Status { status, .. } => matches!(status, 401 | 402 | 403 | 404 | 408 | 409 | 429 | 500..=599),
@@ -153,13 +169,20 @@ impl BackendError {
             | Kind::Forbidden(_)
             | Kind::Internal(_) => true,
             Kind::Status { status, .. } => *status >= 500 || matches!(status, 401 | 403 | 408 | 429),
-            Kind::QueueFull
+            Kind::TooLarge { .. }
+            | Kind::QueueFull
             | Kind::NotReady(_)
             | Kind::ContextLength { .. }
             | Kind::Unsupported(_)
+            | Kind::Field { .. }
             | Kind::Invalid(_)
             | Kind::Budget(_) => false,
         }
+    }
+
+    /// Whether the provider did all that it was asked for, and so charges for it, although nobody gets it.
+    pub fn was_paid(&self) -> bool {
+        matches!(self.kind, Kind::TooLarge { .. })
     }
 
     /// The other side found the request itself wrong: it may understand less than was asked of it.
@@ -180,10 +203,11 @@ impl BackendError {
             Kind::InStream => "upstream_error",
             Kind::Truncated(_) => "upstream_truncated",
             Kind::Protocol(_) => "upstream_protocol",
+            Kind::TooLarge { .. } => "answer_too_large",
             Kind::QueueFull => "queue_full",
             Kind::NotReady(_) => "not_ready",
             Kind::ContextLength { .. } => "context_length_exceeded",
-            Kind::Unsupported(_) => "unsupported",
+            Kind::Unsupported(_) | Kind::Field { .. } => "unsupported",
             Kind::Invalid(_) => "invalid",
             Kind::Budget(_) => "budget_exceeded",
             Kind::Forbidden(_) => "forbidden",
@@ -201,12 +225,16 @@ impl BackendError {
             Kind::InStream => "the upstream reported an error".into(),
             Kind::Truncated(_) => "the upstream's answer ended before its time".into(),
             Kind::Protocol(_) => "the upstream's answer cannot be understood".into(),
+            Kind::TooLarge { most } => format!(
+                "the answer is larger than the {most} bytes that this gateway reads of one: it was paid for, and asking again would be, too; ask for less at once"
+            ),
             Kind::QueueFull => "the local model's queue is full".into(),
             Kind::NotReady(why) => format!("the model is not ready: {why}"),
             Kind::ContextLength { prompt, window } => format!(
                 "this model's maximum context length is {window} tokens, the messages and the answer asked for need {prompt}"
             ),
             Kind::Unsupported(what) | Kind::Invalid(what) => what.clone(),
+            Kind::Field { field, why } => format!("`{field}` {why}"),
             Kind::Budget(scope) => format!("budget `{scope}` has no more for this stream"),
             Kind::Forbidden(rule) => rule.clone(),
             Kind::Internal(_) => "the local model failed".into(),
@@ -228,6 +256,8 @@ mod tests {
             (truncated.clone(), true),
             (Kind::QueueFull, true),
             (Kind::Invalid("x".into()), false),
+            (Kind::Field { field: "x".into(), why: "y".into() }, true),
+            (Kind::TooLarge { most: 1 }, true),
             (Kind::Budget("x".into()), false),
             (Kind::Status { status: 429, body: None, retry_after: None }, true),
             (Kind::Status { status: 503, body: None, retry_after: None }, true),
@@ -250,6 +280,8 @@ mod tests {
             assert_eq!(error.blames_backend(), blamed, "{status}");
         }
         assert!(!BackendError::before_send(Kind::QueueFull).blames_backend());
+        let ours = BackendError::before_first_event(Kind::TooLarge { most: 1 });
+        assert!(!ours.blames_backend() && ours.was_paid(), "the limit is ours");
         assert!(BackendError::streaming(Kind::Truncated("x".into())).blames_backend());
     }
 }

@@ -261,3 +261,42 @@ async fn spans_and_metrics_call_it_embeddings() {
     let has = |text: &str| spans.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(has("embeddings vectors") && has("chat big") && !has("chat vectors"));
 }
+
+#[tokio::test]
+async fn an_answer_above_the_limit_is_accounted_for_and_blamed_on_nobody_else() {
+    let (gateway, upstream) = start("[limits]\nvectors = \"16KiB\"\n").await;
+    let large = json!({"model": "vectors", "input": vec!["two words"; 100], "dimensions": 64});
+    let owed = cost((200, 0), RATES);
+    let least = 200;
+    // More often than a breaker bears.
+    for _ in 0..8 {
+        let told = embed(&gateway, &large, &[]).await;
+        let error = told.error(502);
+        assert_eq!(error["code"], "answer_too_large", "{error}");
+        assert!(
+            error["message"].as_str().is_some_and(|text| text.contains("16384 bytes that this gateway reads")),
+            "{error}"
+        );
+        assert_eq!(told.header("x-should-retry"), Some("false"));
+        let line = attempt(&gateway, told.id()).await;
+        assert_eq!(
+            (line["outcome"].as_str(), line["error"].as_str()),
+            (Some("error"), Some("answer_too_large")),
+            "{line}"
+        );
+        assert_eq!(line["counted"], "at_least", "{line}");
+        assert!(line["input_tokens"].as_u64().is_some_and(|tokens| tokens >= least), "{line}");
+        assert!(nanos(&line["cost_usd"]).is_some_and(|cost| cost >= owed), "{line}");
+    }
+    let small = embed(&gateway, &json!({"model": "vectors", "input": "x", "dimensions": 8}), &[]).await;
+    assert_eq!((small.status, upstream.count()), (200, 9), "the provider is not shut out");
+}
+
+#[tokio::test]
+async fn a_large_answer_below_the_limit_is_relayed_byte_for_byte() {
+    let (gateway, upstream) = start("").await;
+    let told = embed(&gateway, &json!({"model": "vectors", "input": vec!["x"; 800], "dimensions": 700}), &[]).await;
+    let seen = upstream.of(told.id()).expect("it was asked");
+    assert!(told.body.len() > 2 << 20, "{} bytes", told.body.len());
+    assert_eq!((told.status, Some(&told.body)), (200, seen.answered.as_ref()));
+}

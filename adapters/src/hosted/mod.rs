@@ -87,6 +87,8 @@ pub struct HostedSpec {
     pub missing_key: Option<String>,
     /// What its models can do.
     pub capabilities: Capabilities,
+    /// Bytes that are read of an answer of vectors.
+    pub most_vectors: u64,
     /// The clocks.
     pub timeouts: Timeouts,
     /// It is a server in the house, which is asked how sure it is and, so often, how it is; `None`: a provider elsewhere.
@@ -191,7 +193,7 @@ impl Hosted {
         if call.stream {
             relay::streamed(response, clocks, end, reading).await
         } else {
-            relay::whole(response, end, reading).await
+            relay::whole(response, end, reading, self.spec.most_vectors).await
         }
     }
 
@@ -325,11 +327,20 @@ fn told_as_chat(mut error: BackendError) -> BackendError {
 }
 
 /// Reads a body up to a cap.
-async fn capped(mut response: reqwest::Response, most: usize) -> Result<Bytes, Kind> {
-    let mut body = Vec::new();
+async fn capped(response: reqwest::Response, most: usize) -> Result<Bytes, Kind> {
+    capped_or(response, most, || Kind::Protocol("the body is too large".into())).await
+}
+
+/// Reads a body up to a cap; `beyond`: what a larger one is called.
+async fn capped_or(mut response: reqwest::Response, most: usize, beyond: impl Fn() -> Kind) -> Result<Bytes, Kind> {
+    let told = response.content_length().and_then(|length| usize::try_from(length).ok());
+    if told.is_some_and(|length| length > most) {
+        return Err(beyond());
+    }
+    let mut body = Vec::with_capacity(told.unwrap_or(0));
     while let Some(chunk) = response.chunk().await.map_err(|error| Kind::Truncated(cause(&error)))? {
         if body.len() + chunk.len() > most {
-            return Err(Kind::Protocol("the body is too large".into()));
+            return Err(beyond());
         }
         body.extend_from_slice(&chunk);
     }

@@ -1,6 +1,6 @@
 //! What comes back: events, each checked in passing.
 
-use super::{Timeouts, capped, cause};
+use super::{Timeouts, capped, capped_or, cause};
 use crate::backend::{Event, Events};
 use crate::error::{BackendError, Clock, Kind, Phase};
 use crate::wire::anthropic::{self, Chunks};
@@ -13,8 +13,11 @@ use reqwest::header::CONTENT_TYPE;
 use std::collections::VecDeque;
 use tokio::time::Instant;
 
-/// The largest whole answer.
+/// The largest whole answer that is text: sixteen million tokens are none that a model writes.
 const MAX_ANSWER: usize = 64 << 20;
+
+/// An answer of vectors that is larger is read elsewhere than on a thread that serves.
+const READ_ASIDE: usize = 1 << 20;
 
 /// What is read in an answer besides what is in every one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,11 +49,27 @@ struct Relay {
     over: bool,
 }
 
-/// Reads a whole answer.
-pub(super) async fn whole(response: reqwest::Response, end: Instant, reading: Reading) -> Result<Events, BackendError> {
+/// Reads a whole answer, of vectors so many bytes at most.
+pub(super) async fn whole(
+    response: reqwest::Response,
+    end: Instant,
+    reading: Reading,
+    most_vectors: u64,
+) -> Result<Events, BackendError> {
     let error = BackendError::before_first_event;
+    let reading_body = async {
+        match reading {
+            Reading::Vectors => {
+                let most = usize::try_from(most_vectors).unwrap_or(usize::MAX);
+                capped_or(response, most, || Kind::TooLarge { most: most_vectors }).await
+            }
+            Reading::Plain | Reading::Certainty | Reading::AndTaken | Reading::Message => {
+                capped(response, MAX_ANSWER).await
+            }
+        }
+    };
     // One event: its gap is the time to the whole body, bounded by the total.
-    let body = match tokio::time::timeout_at(end, capped(response, MAX_ANSWER)).await {
+    let body = match tokio::time::timeout_at(end, reading_body).await {
         Err(_) => return Err(error(Kind::Timeout(Clock::Total))),
         Ok(Err(kind)) => return Err(error(kind)),
         Ok(Ok(body)) => body,
@@ -60,12 +79,17 @@ pub(super) async fn whole(response: reqwest::Response, end: Instant, reading: Re
     {
         return Ok(stream::iter([Ok(Event::Whole { body, seen })]).boxed());
     }
-    let read = match reading {
-        Reading::Vectors => seen_in_vectors,
-        Reading::Message => |_: &[u8]| None,
-        Reading::Plain | Reading::Certainty | Reading::AndTaken => seen_in_whole,
+    let seen = match reading {
+        Reading::Vectors if body.len() > READ_ASIDE => {
+            let (whole, broken) = (body.clone(), "reading the answer ended without a result");
+            let read = tokio::task::spawn_blocking(move || seen_in_vectors(&whole)).await;
+            read.map_err(|_| error(Kind::Internal(broken.into())))?
+        }
+        Reading::Vectors => seen_in_vectors(&body),
+        Reading::Message => None,
+        Reading::Plain | Reading::Certainty | Reading::AndTaken => seen_in_whole(&body),
     };
-    let Some(seen) = read(&body) else {
+    let Some(seen) = seen else {
         if error_in(&body) {
             return Err(error(Kind::InStream));
         }

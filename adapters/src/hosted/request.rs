@@ -109,6 +109,7 @@ mod tests {
             api_key: None,
             missing_key: None,
             capabilities: Capabilities::ALL,
+            most_vectors: 1 << 20,
             timeouts: Timeouts { connect: second, first_event: second, idle: second, total: second },
             house: None,
         }

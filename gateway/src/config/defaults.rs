@@ -45,6 +45,8 @@ pub const IN_FLIGHT: usize = 256;
 pub const BODY_BYTES: u64 = 4 << 20;
 /// The largest request head.
 pub const HEAD_BYTES: u64 = 64 << 10;
+/// The largest answer of vectors: 2,048 vectors of 3,072 numbers of 30 bytes each, as one writes them one a line.
+pub const VECTOR_BYTES: u64 = 192 << 20;
 /// Requests that may wait for the encoder in the binary.
 pub const ENCODER_QUEUE: usize = 32;
 /// Requests that may wait for the local engine.

@@ -101,6 +101,13 @@ impl ProviderSettings {
         }
     }
 
+    /// No larger answer of vectors is read.
+    pub(super) fn read_vectors_up_to(&mut self, most: u64) {
+        if let ProviderKind::Hosted(spec) = &mut self.kind {
+            spec.most_vectors = most;
+        }
+    }
+
     pub(super) fn validate(
         name: &str,
         spec: &ProviderSpec,
@@ -244,29 +251,43 @@ fn hosted(
     if let Some(variable) = &missing_key {
         found.warnings.push(format!("provider `{name}`: `{variable}` is not set, so the provider is not eligible"));
     }
-    let most = match dialect {
-        Dialect::OpenAi | Dialect::Azure { .. } => Capabilities::ALL,
+    let unknown: &[&str] = match dialect {
+        Dialect::OpenAi | Dialect::Azure { .. } => &[],
         // What Messages has no word for.
-        Dialect::Anthropic => {
-            Capabilities { audio: false, logprobs: false, several_choices: false, ..Capabilities::ALL }
-        }
+        Dialect::Anthropic => &["audio", "logprobs", "n"],
     };
     let capabilities = match &spec.capabilities {
-        None => most,
+        None => {
+            let can = |word: &str| !unknown.contains(&word);
+            Capabilities {
+                audio: can("audio"),
+                logprobs: can("logprobs"),
+                several_choices: can("n"),
+                ..Capabilities::ALL
+            }
+        }
         Some(words) => {
             for word in words.iter().filter(|word| !CAPABILITIES.contains(&word.as_str())) {
                 let near = nearest(word, CAPABILITIES).map(|known| format!(", did you mean `{known}`?"));
                 found.problems.push(format!("{}: unknown `{word}`{}", at("capabilities"), near.unwrap_or_default()));
             }
+            for word in words.iter().filter(|word| unknown.contains(&word.as_str())) {
+                let why = "Anthropic's Messages API cannot do that, so no request for it is sent there";
+                found.problems.push(format!(
+                    "{}: `{word}` means nothing for kind `{}`: {why}",
+                    at("capabilities"),
+                    spec.kind
+                ));
+            }
             let can = |word: &str| words.iter().any(|known| known == word);
             Capabilities {
                 tools: can("tools"),
                 vision: can("vision"),
-                audio: can("audio") && most.audio,
+                audio: can("audio"),
                 files: can("files"),
                 json_schema: can("json_schema"),
-                logprobs: can("logprobs") && most.logprobs,
-                several_choices: can("n") && most.several_choices,
+                logprobs: can("logprobs"),
+                several_choices: can("n"),
             }
         }
     };
@@ -280,6 +301,7 @@ fn hosted(
         api_key,
         missing_key,
         capabilities,
+        most_vectors: defaults::VECTOR_BYTES,
         timeouts: timeouts.attempt,
         house: looks(name, spec, found),
     })

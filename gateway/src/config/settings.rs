@@ -73,6 +73,8 @@ pub struct Settings {
     pub body_bytes: u64,
     /// The largest request head.
     pub head_bytes: u64,
+    /// The largest answer of vectors.
+    pub vector_bytes: u64,
     /// Rate limits of each key that has none of its own.
     pub rates: Vec<RateLimit>,
     /// Rate limits of teams.
@@ -217,6 +219,8 @@ impl Settings {
                 ProviderSettings::validate(name, spec, folder, &timeouts, environment, &mut found)
             })
             .collect();
+        let vector_bytes = limits.vectors.map_or(defaults::VECTOR_BYTES, |size| size.0);
+        providers.iter_mut().for_each(|provider| provider.read_vectors_up_to(vector_bytes));
         if residency.mode == Some(ModeWord::Offline) {
             providers.iter_mut().for_each(ProviderSettings::stay_offline);
             for provider in providers.iter().filter(|provider| provider.location == Location::Hosted) {
@@ -278,6 +282,7 @@ impl Settings {
             in_flight: in_flight.unwrap_or(defaults::IN_FLIGHT).max(1),
             body_bytes: body.map_or(defaults::BODY_BYTES, |size| size.0),
             head_bytes: head.map_or(defaults::HEAD_BYTES, |size| size.0).clamp(8 << 10, 1 << 20),
+            vector_bytes,
             rates,
             team_rates,
             timeouts,

@@ -95,6 +95,7 @@ pub(super) fn effective(written: Vec<Shown>, settings: &Settings) -> Vec<Shown> 
         ("limits.in_flight", json!(settings.in_flight)),
         ("limits.body", json!(settings.body_bytes)),
         ("limits.head", json!(settings.head_bytes)),
+        ("limits.vectors", json!(settings.vector_bytes)),
         ("keys.required", json!(settings.keys_required)),
         ("learning.keep_prompts", json!(settings.keep_prompts)),
         ("timeouts.header", millis(clocks.header)),

@@ -230,6 +230,8 @@ pub struct LimitsSpec {
     pub body: Option<Size>,
     /// The largest request head.
     pub head: Option<Size>,
+    /// The largest answer of vectors.
+    pub vectors: Option<Size>,
     /// Requests of each key in a minute.
     pub requests_per_minute: Option<u64>,
     /// Tokens of each key in a minute, prompts and answers together.

@@ -262,6 +262,10 @@ impl Fault {
             Kind::Connect(_) | Kind::InStream | Kind::Truncated(_) | Kind::Protocol(_) => {
                 new(StatusCode::BAD_GATEWAY, SERVER, error.label())
             }
+            // It was paid for; the same question would be paid for again.
+            Kind::TooLarge { .. } => {
+                Self { should_retry: Some(false), ..new(StatusCode::BAD_GATEWAY, SERVER, error.label()) }
+            }
             Kind::QueueFull | Kind::NotReady(_) => Self {
                 retry_after: Some(Duration::from_secs(2)),
                 ..new(StatusCode::SERVICE_UNAVAILABLE, SERVER, error.label())
@@ -271,6 +275,9 @@ impl Fault {
                 ..new(StatusCode::BAD_REQUEST, INVALID, "context_length_exceeded")
             },
             Kind::Unsupported(_) => new(StatusCode::UNPROCESSABLE_ENTITY, INVALID, "unsupported"),
+            Kind::Field { field, .. } => {
+                Self { param: Some(field.clone()), ..new(StatusCode::BAD_REQUEST, INVALID, "unsupported") }
+            }
             Kind::Invalid(_) => new(StatusCode::BAD_REQUEST, INVALID, "invalid_request"),
             Kind::Budget(_) => new(StatusCode::PAYMENT_REQUIRED, "insufficient_quota", error.label()),
             Kind::Forbidden(_) => new(StatusCode::FORBIDDEN, PERMISSION, "residency"),

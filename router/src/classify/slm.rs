@@ -46,6 +46,8 @@ pub(super) async fn judge(
             | Kind::Truncated(_)
             | Kind::Protocol(_)
             | Kind::ContextLength { .. }
+            | Kind::TooLarge { .. }
+            | Kind::Field { .. }
             | Kind::Invalid(_)
             | Kind::Budget(_)
             | Kind::Forbidden(_)

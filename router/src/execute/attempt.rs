@@ -292,9 +292,9 @@ impl Attempt {
             running.busy = Some(Duration::ZERO);
         }
         let record = running.record.take();
-        // What was seen is charged; before any event nothing is known to be.
-        let counted =
-            if running.first_event_us.is_some() { running.counted().await } else { Counted::AtLeast(Usage::default()) };
+        // What was seen is charged, and what came whole and was not read; else nothing is known to be before any event.
+        let charged = running.first_event_us.is_some() || error.was_paid();
+        let counted = if charged { running.counted().await } else { Counted::AtLeast(Usage::default()) };
         let (closed, _) = running.closed(Outcome::Error, Some(error.label()), None, counted);
         running.tell(&closed, None);
         if let Err(unwritten) = running.desk.ledger.close(closed, None).await {

@@ -24,6 +24,8 @@ pub(super) struct Asked {
     said: String,
     /// Vectors are wanted, of so many inputs.
     inputs: Option<u64>,
+    /// So many numbers each.
+    dimensions: usize,
     /// As base64.
     base64: bool,
     /// A message of Anthropic's is wanted.
@@ -64,6 +66,7 @@ impl Asked {
             said,
             words: texts.map(|text| text.split_whitespace().count() as u64).sum(),
             inputs: None,
+            dimensions: 0,
             base64: false,
             message: false,
         }
@@ -106,6 +109,7 @@ impl Asked {
             model: deployment.or(asked["model"].as_str()).unwrap_or_default().to_owned(),
             words: inputs.iter().map(tokens).sum(),
             inputs: Some(inputs.len() as u64),
+            dimensions: asked["dimensions"].as_u64().and_then(|wanted| usize::try_from(wanted).ok()).unwrap_or(3),
             base64: asked["encoding_format"] == "base64",
             ..Self::default()
         }
@@ -150,7 +154,8 @@ impl Asked {
             Usage::Stated(input, _) => Some(*input),
         };
         let data = (0..inputs).map(|index| {
-            let numbers = [index as f32, 0.5, -0.25];
+            let numbers: Vec<f32> =
+                [index as f32].into_iter().chain([0.5, -0.25].into_iter().cycle()).take(self.dimensions).collect();
             let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
             let vector = if self.base64 { BASE64_STANDARD.encode(bytes).into() } else { json!(numbers) };
             json!({"object": "embedding", "index": index, "embedding": vector})
