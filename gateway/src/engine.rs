@@ -11,8 +11,9 @@ pub fn spec(provider: &ProviderSettings, engine: &EngineSettings) -> anyhow::Res
     let mut spec = LocalSpec::new(provider.name.clone(), source, engine.cache_dir.clone());
     spec.chat_template = engine.chat_template.clone();
     spec.lora = engine.lora.iter().map(|(path, scale)| LoraSpec { path: path.clone(), scale: *scale }).collect();
-    spec.quantize = Quantize::parse(&engine.quantize)
-        .with_context(|| format!("`quantize`: unknown `{}`; auto, off, q8_0, q4_0, q4k or q6k", engine.quantize))?;
+    spec.quantize = Quantize::parse(&engine.quantize).with_context(|| {
+        format!("`quantize`: unknown `{}`; auto, off, q8_0, q4_0, q4k, q6k or dense", engine.quantize)
+    })?;
     spec.queue = engine.queue;
     spec.queue_wait = engine.queue_wait;
     spec.concurrency = engine.concurrency;

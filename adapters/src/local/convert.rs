@@ -6,7 +6,9 @@
 //!
 //! **Why.** Candle has SIMD kernels for Q4_0, Q8_0 and the K-quants, but none for Q4_1, Q5_0 and Q5_1, and its F16 and BF16
 //! products convert each weight on the way: at 135 million parameters Q8_0 decodes half as fast again as the Q4_1 it was made from
-//! (docs/local-speed.md). Rounding to eight bits a value that was kept in four or five costs next to nothing.
+//! (docs/local-speed.md). Rounding to eight bits a value that was kept in four or five costs next to nothing. Matrices of
+//! 32 bits ([`Quantize::Dense`]) are multiplied by another library, which reads long prompts faster; kept on disk so, each
+//! model chooses for itself, which candle's own switch (`CANDLE_DEQUANTIZE_ALL`) does not allow.
 //!
 //! **Failure behaviour.** Without room on the disk the source is loaded as it is, with a warning.
 
@@ -40,6 +42,7 @@ fn target(tensor: &Tensor, quantize: Quantize) -> Option<Kind> {
         Quantize::Q4_0 => Kind::Q4_0,
         Quantize::Q4K => Kind::Q4K,
         Quantize::Q6K => Kind::Q6K,
+        Quantize::Dense => Kind::F32,
     };
     let fits = [wanted, Kind::Q8_0].into_iter().find(|kind| row.is_multiple_of(kind.block))?;
     (fits != tensor.kind).then_some(fits)
@@ -204,5 +207,13 @@ mod tests {
         }
         assert_eq!(convert(&made, Quantize::Auto, cache.path(), &|_| {}).unwrap(), made);
         assert_eq!(convert(&source, Quantize::Off, cache.path(), &|_| {}).unwrap(), source);
+
+        // Dense is what the blocks say, to the bit.
+        let made = convert(&source, Quantize::Dense, cache.path(), &|_| {}).unwrap();
+        assert_eq!(gguf::read(&made).unwrap().tensors[0].kind, Kind::F32);
+        let mut file = File::open(&made).unwrap();
+        let content = candle_core::quantized::gguf_file::Content::read(&mut file).unwrap();
+        let read = content.tensor(&mut file, "blk.0.weight", &Device::Cpu).unwrap().dequantize(&Device::Cpu).unwrap();
+        assert_eq!(read.to_vec2::<f32>().unwrap(), q4.dequantize(&Device::Cpu).unwrap().to_vec2::<f32>().unwrap());
     }
 }

@@ -195,7 +195,8 @@ fn from_folder(spec: &LocalSpec, source: &Path, progress: &dyn Fn(f32)) -> Resul
         chat_template_json_filename: has("chat_template.json"),
     });
     let isq = match spec.quantize {
-        Quantize::Off => None,
+        // The folder's numbers are read as 32 bits wide, so that is what these leave them.
+        Quantize::Off | Quantize::Dense => None,
         Quantize::Auto | Quantize::Q8_0 => Some(IsqType::Q8_0),
         Quantize::Q4_0 => Some(IsqType::Q4_0),
         Quantize::Q4K => Some(IsqType::Q4K),

@@ -1,10 +1,11 @@
 //! What a client may ask of the model that `make run` starts with.
 
-use crate::support::{call, chat, run, runtime, smollm2};
+use crate::support::{call, chat, run, runtime, smollm2, smollm2_spec};
+use adapters::local::{LocalEngine, LocalSpec, Quantize};
 use adapters::wire::{Fold, sse};
 use adapters::{Backend, Event, Kind, Question};
 use futures::StreamExt;
-use policies::Endpoint;
+use policies::{Endpoint, Readiness};
 use serde_json::{Value, json};
 
 fn ask(text: &str, more: Value) -> Value {
@@ -23,6 +24,16 @@ fn an_easy_question_is_answered_with_exact_counts() {
     // ChatML, the default system prompt included: 36 tokens with a tokenizer written by hand from the file's merges, too.
     assert_eq!(answer.prompt, 36);
     assert!(answer.completion < 40 && answer.finish == "stop" && answer.deltas > 3, "{answer:?}");
+}
+
+#[test]
+fn dense_weights_answer_as_the_file_does() {
+    let spec = LocalSpec { quantize: Quantize::Dense, ..smollm2_spec() };
+    let engine = LocalEngine::spawn(spec);
+    assert_eq!(runtime().block_on(engine.settled()), Readiness::Ready);
+    let answer = chat(&engine, ask("Name the capital of France.", json!({"max_tokens": 40}))).unwrap();
+    assert!(answer.text.contains("Paris"), "{}", answer.text);
+    assert_eq!((answer.prompt, answer.finish.as_str()), (36, "stop"), "the same tokens of the same template");
 }
 
 #[test]
