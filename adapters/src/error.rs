@@ -28,6 +28,8 @@ pub enum Phase {
     BeforeSend,
     /// Sent, but nothing came back yet.
     BeforeFirstEvent,
+    /// The other side has said that it answers; no event yet.
+    Begun,
     /// Events have come.
     Streaming,
 }
@@ -128,6 +130,11 @@ impl BackendError {
         Self { kind, phase: Phase::BeforeFirstEvent }
     }
 
+    /// An error in an answer that has begun, before its first event: whoever bills has read the prompt by then.
+    pub fn begun(kind: Kind) -> Self {
+        Self { kind, phase: Phase::Begun }
+    }
+
     /// An error in the midst of a stream.
     pub fn streaming(kind: Kind) -> Self {
         Self { kind, phase: Phase::Streaming }
@@ -180,9 +187,10 @@ impl BackendError {
         }
     }
 
-    /// Whether the provider did all that it was asked for, and so charges for it, although nobody gets it.
+    /// Whether the provider was at work, and so charges for the prompt at least, although nobody gets anything: it had begun to
+    /// answer, and the answer was cut off, late or too large for us.
     pub fn was_paid(&self) -> bool {
-        matches!(self.kind, Kind::TooLarge { .. })
+        self.phase == Phase::Begun && matches!(self.kind, Kind::Truncated(_) | Kind::Timeout(_) | Kind::TooLarge { .. })
     }
 
     /// The other side found the request itself wrong: it may understand less than was asked of it.
@@ -280,8 +288,15 @@ mod tests {
             assert_eq!(error.blames_backend(), blamed, "{status}");
         }
         assert!(!BackendError::before_send(Kind::QueueFull).blames_backend());
-        let ours = BackendError::before_first_event(Kind::TooLarge { most: 1 });
+        let ours = BackendError::begun(Kind::TooLarge { most: 1 });
         assert!(!ours.blames_backend() && ours.was_paid(), "the limit is ours");
         assert!(BackendError::streaming(Kind::Truncated("x".into())).blames_backend());
+    }
+
+    #[test]
+    fn what_is_cut_off_after_the_answer_began_was_paid() {
+        assert!(BackendError::begun(Kind::Truncated("x".into())).was_paid());
+        assert!(!BackendError::before_first_event(Kind::Truncated("x".into())).was_paid());
+        assert!(!BackendError::begun(Kind::InStream).was_paid(), "an error in place of an answer costs nothing");
     }
 }

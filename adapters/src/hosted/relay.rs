@@ -56,7 +56,7 @@ pub(super) async fn whole(
     reading: Reading,
     most_vectors: u64,
 ) -> Result<Events, BackendError> {
-    let error = BackendError::before_first_event;
+    let error = BackendError::begun;
     let reading_body = async {
         match reading {
             Reading::Vectors => {
@@ -118,7 +118,7 @@ pub(super) async fn streamed(
             Ok(Ok(body)) if error_in(&body) => Kind::InStream,
             Ok(Ok(_) | Err(_)) | Err(_) => Kind::Protocol("a stream was asked for, something else came".into()),
         };
-        return Err(BackendError::before_first_event(kind));
+        return Err(BackendError::begun(kind));
     }
     let mut relay = Relay {
         reading,
@@ -128,14 +128,14 @@ pub(super) async fn streamed(
         splitter: Splitter::default(),
         clocks,
         end,
-        phase: Phase::BeforeFirstEvent,
+        phase: Phase::Begun,
         finished: false,
         over: false,
     };
     let first = match relay.next().await {
         Some(Ok(event)) => event,
         Some(Err(error)) => return Err(error),
-        None => return Err(BackendError::before_first_event(Kind::Truncated("the stream was empty".into()))),
+        None => return Err(BackendError::begun(Kind::Truncated("the stream was empty".into()))),
     };
     let rest = stream::unfold(relay, |mut relay| async move { relay.next().await.map(|event| (event, relay)) });
     Ok(stream::iter([Ok(first)]).chain(rest).boxed())
@@ -186,7 +186,9 @@ impl Relay {
                 }
             }
             let (gap, clock) = match self.phase {
-                Phase::BeforeSend | Phase::BeforeFirstEvent => (self.clocks.first_event, Clock::FirstEvent),
+                Phase::BeforeSend | Phase::BeforeFirstEvent | Phase::Begun => {
+                    (self.clocks.first_event, Clock::FirstEvent)
+                }
                 Phase::Streaming => (self.clocks.idle, Clock::Idle),
             };
             let until = self.end.min(Instant::now() + gap);

@@ -292,7 +292,7 @@ impl Attempt {
             running.busy = Some(Duration::ZERO);
         }
         let record = running.record.take();
-        // What was seen is charged, and what came whole and was not read; else nothing is known to be before any event.
+        // What was seen is charged, and the prompt of an answer that had begun; else nothing is known to be.
         let charged = running.first_event_us.is_some() || error.was_paid();
         let counted = if charged { running.counted().await } else { Counted::AtLeast(Usage::default()) };
         let (closed, _) = running.closed(Outcome::Error, Some(error.label()), None, counted);
