@@ -273,10 +273,9 @@ mod tests {
         let metrics = tokio::runtime::Handle::current().metrics();
         // Spawned, so that it runs on the one worker and not on the thread of the test.
         let before = metrics.worker_total_busy_duration(0);
-        let answering = tokio::spawn(async move {
-            answer_untouched(&embedder, vec!["a"; TEXTS]).await;
-        });
-        answering.await.unwrap();
+        let mut answering = tokio::task::JoinSet::new();
+        answering.spawn(async move { answer_untouched(&embedder, vec!["a"; TEXTS]).await });
+        answering.join_next().await.unwrap().unwrap();
         let busy = metrics.worker_total_busy_duration(0) - before;
         assert!(
             busy < telling / 2,

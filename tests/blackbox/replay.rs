@@ -146,7 +146,7 @@ async fn what_was_answered_and_spent_is_told_when_the_ledger_cannot_be_written_a
     let (gateway, hosted, house) = served().await;
     let (folder, before) = (gateway.folder.path(), hosted.count());
     const ASKED: usize = 400;
-    let line = json!({"messages": [{"role": "user", "content": HARD}]}).to_string();
+    let line = json!({"request": chat("big", HARD)}).to_string();
     std::fs::write(folder.join("past.jsonl"), vec![line; ASKED].join("\n")).expect("written");
     // A ledger of its own, whose files may not grow beyond a megabyte.
     let rest = format!("{}path = \"full.db\"\n", two_sides(&hosted, &house));
@@ -172,7 +172,11 @@ async fn what_was_answered_and_spent_is_told_when_the_ledger_cannot_be_written_a
     let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {complaint}"));
     let run = &told["run"];
     let answered = usize::try_from(run["answered"].as_u64().expect("a number")).expect("it fits");
-    assert!(output.status.code() == Some(1) && (1..ASKED).contains(&answered), "{:?} {run} {complaint}", output.status);
+    assert!(
+        output.status.code() == Some(1) && (1..ASKED).contains(&answered),
+        "{:?} {answered} {complaint}",
+        output.status
+    );
     let spent = run["cost_usd"].as_str().expect("money");
     let last = complaint.lines().last().unwrap_or_default();
     assert!(last.contains(&format!("answered {answered}, spent ${spent}")), "{complaint}");
