@@ -70,7 +70,7 @@ impl Ask {
     /// The tokens that it counts for at a rate limit until its answer has ended.
     pub fn tokens_wanted(&self) -> TokensWanted {
         let view = &self.request.view;
-        let (messages, choices) = (view.messages(), u64::from(view.sampling.n.max(1)));
+        let (messages, choices) = (view.messages(), u64::from(view.sampling.written().max(1)));
         let prompt = estimate(&self.request, messages.len() as u64, 0).likely;
         match view.sampling.max_tokens {
             Some(most) => TokensWanted { stated: prompt.saturating_add(most.saturating_mul(choices)), guessed: 0 },
@@ -106,7 +106,7 @@ pub(crate) fn facts(
         files: some(|message| message.files),
         json_schema: matches!(view.format, Format::JsonSchema(_) | Format::Regex(_)),
         logprobs: view.sampling.logprobs.is_some(),
-        choices: view.sampling.n,
+        choices: view.sampling.written(),
     };
     let pictures = messages.iter().filter(|message| message.vision).count() as u64;
     let mut prompt = estimate(&ask.request, messages.len() as u64, pictures);

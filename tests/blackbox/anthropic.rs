@@ -220,6 +220,42 @@ async fn marks_for_its_cache_stay_under_an_arms_system_prompt() {
 }
 
 #[tokio::test]
+async fn a_tool_that_is_no_function_is_refused_by_its_path_or_goes_to_who_knows_it() {
+    let (gateway, claude, other) = start("echo").await;
+    let function = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}});
+    for tool in [json!({"type": "custom", "custom": {"name": "shell"}}), json!({"type": "web_search"})] {
+        let tools = json!({"tools": [function, tool]});
+        let error = gateway.tell(&with(chat("big", "x"), tools.clone())).await.error(400);
+        assert_eq!(
+            (&error["param"], &error["type"]),
+            (&json!("tools[1].type"), &json!("invalid_request_error")),
+            "{error}"
+        );
+        assert!(error["message"].as_str().is_some_and(|text| text.contains("`function` only")), "{error}");
+        let told = gateway.tell(&with(chat("auto", "x"), tools)).await;
+        assert_eq!((told.status, told.said("x-sluice-model")), (200, "other"), "{}", told.text());
+        assert_eq!(other.last().json()["tools"][1], tool, "as it came");
+    }
+    assert_eq!(claude.count(), 0);
+}
+
+#[test]
+fn capabilities_that_nobody_uses_there_are_refused_by_name() {
+    let check = |words: &str| {
+        let text = format!("[providers.claude]\nkind = \"anthropic\"\nregion = \"us\"\ncapabilities = [{words}]\n");
+        let output = tests::gateway::run(tests::gateway::folder(&text).path(), &["check"], "");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let known = "\"tools\", \"vision\", \"files\", \"json_schema\"";
+    assert_eq!(check(known).0, Some(0), "{}", check(known).1);
+    for word in ["audio", "logprobs", "n"] {
+        let (code, said) = check(&format!("\"tools\", \"{word}\""));
+        let says = format!("`providers.claude.capabilities`: `{word}` means nothing for kind `anthropic`");
+        assert!(code == Some(64) && said.contains(&says), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_whose_last_event_lacks_its_blank_line_is_whole() {
     let (gateway, claude, _other) = start("raw").await;
     let start = r#"{"type":"message_start","message":{"id":"msg_1","model":"claude","usage":{"input_tokens":3,"output_tokens":1}}}"#;

@@ -43,6 +43,7 @@ mod local;
 mod masking;
 mod masking_forms;
 mod money;
+mod odd_forms;
 mod offline;
 mod overload;
 mod partitions;

@@ -47,7 +47,7 @@ pub struct View {
     pub sampling: Sampling,
     /// The form the answer must have.
     pub format: Format,
-    /// Tools on offer.
+    /// Tools on offer: where the choice is among some, those.
     pub tools: Vec<Tool>,
     /// Whether and which tool must be called.
     pub tool_choice: ToolChoice,
@@ -96,6 +96,8 @@ impl View {
             Endpoint::Embeddings => return embeddings::view(model, raw),
         };
         let options = raw.read_object::<StreamOptions>("stream_options")?;
+        let mut tools = settings::tools(raw)?;
+        let tool_choice = settings::tool_choice(raw, &mut tools)?;
         let modalities = raw.read::<Vec<String>>("modalities")?.unwrap_or_default();
         Ok(Self {
             model,
@@ -104,8 +106,8 @@ impl View {
             include_usage: options.and_then(|options| options.include_usage).unwrap_or(false),
             sampling: settings::sampling(endpoint, raw)?,
             format: settings::format(raw)?,
-            tools: settings::tools(raw)?,
-            tool_choice: settings::tool_choice(raw)?,
+            tools,
+            tool_choice,
             audio: modalities.iter().any(|modality| modality == "audio"),
         })
     }

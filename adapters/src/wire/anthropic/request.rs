@@ -3,7 +3,7 @@
 use crate::error::Kind;
 use crate::wire::marks;
 use crate::wire::walk::{Object, field};
-use crate::wire::{Format, Sampling, ToolChoice, WireRequest};
+use crate::wire::{Format, Sampling, ToolChoice, View, WireRequest};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -70,6 +70,10 @@ pub fn message(request: &WireRequest, model: &str, stream: bool, most: Option<u6
     out.insert("max_tokens".into(), limit.into());
     let turns = field(&from, "messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let (system, messages) = conversation(turns)?;
+    if messages.is_empty() {
+        let why = "have no turn with anything in it, which this provider needs".to_owned();
+        return Err(Kind::Field { field: "messages".into(), why });
+    }
     if !system.is_empty() {
         out.insert("system".into(), system.into());
     }
@@ -85,12 +89,18 @@ pub fn message(request: &WireRequest, model: &str, stream: bool, most: Option<u6
     if !view.sampling.stop.is_empty() {
         out.insert("stop_sequences".into(), json!(view.sampling.stop));
     }
-    if let Some(user) = field(&from, "user") {
+    if let Some(user) = text(&from, "user")? {
         out.insert("metadata".into(), json!({"user_id": user}));
     }
-    offered(&from, &view.tool_choice, &mut out);
+    offered(&from, view, &mut out)?;
     wanted(&from, &view.format, &mut out)?;
     Ok(Value::Object(out).to_string().into())
+}
+
+/// A text that nobody has read yet, where it is there.
+fn text<'a>(from: &'a Object, name: &str) -> Result<Option<&'a str>, Kind> {
+    let wrong = || Kind::Field { field: name.to_owned(), why: "must be a text".to_owned() };
+    field(from, name).map(|value| value.as_str().ok_or_else(wrong)).transpose()
 }
 
 fn unsupported(what: impl Into<String>) -> Kind {
@@ -243,13 +253,29 @@ fn assistant(turn: &Value) -> Result<Vec<Value>, Kind> {
     Ok(blocks)
 }
 
-/// Tools, and whether and which of them must be called.
-fn offered(from: &Object, choice: &ToolChoice, out: &mut Object) {
+/// Tools, and whether and which of them must be called. Where the choice is among some, only those are offered: that is how Messages says it.
+///
+/// # Errors
+/// A tool that is no function: Messages has no tool whose input is free text, and what a provider runs itself is another's.
+fn offered(from: &Object, view: &View, out: &mut Object) -> Result<(), Kind> {
     let tools = field(from, "tools").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     if tools.is_empty() {
-        return;
+        return Ok(());
     }
-    let tools = tools.iter().map(|wanted| {
+    let kind = |wanted: &Value| wanted.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if let Some((at, kind)) = tools.iter().map(kind).enumerate().find(|(_, kind)| kind != "function") {
+        let shown: String = kind.chars().take(60).collect();
+        let why = format!("is `{shown}`: this provider gets tools of type `function` only");
+        return Err(Kind::Field { field: format!("tools[{at}].type"), why });
+    }
+    let name = |wanted: &Value| wanted.pointer("/function/name").and_then(Value::as_str).map(str::to_owned);
+    let allowed = |wanted: &&Value| view.tools.iter().any(|tool| Some(&tool.name) == name(wanted).as_ref());
+    let tools: Vec<&Value> = tools.iter().filter(allowed).collect();
+    if tools.is_empty() {
+        let why = "allows none of the `tools`".to_owned();
+        return Err(Kind::Field { field: "tool_choice".into(), why });
+    }
+    let tools = tools.into_iter().map(|wanted| {
         let of = |name: &str| wanted.pointer(&format!("/function/{name}")).filter(|value| !value.is_null()).cloned();
         let schema = of("parameters").unwrap_or_else(|| json!({"type": "object", "properties": {}}));
         let mut tool = json!({"name": of("name"), "input_schema": schema});
@@ -263,6 +289,7 @@ fn offered(from: &Object, choice: &ToolChoice, out: &mut Object) {
     });
     out.insert("tools".into(), tools.collect());
     let single = field(from, "parallel_tool_calls") == Some(&Value::Bool(false));
+    let choice = &view.tool_choice;
     let mut chosen = match choice {
         ToolChoice::Auto => json!({"type": "auto"}),
         ToolChoice::None => json!({"type": "none"}),
@@ -275,6 +302,7 @@ fn offered(from: &Object, choice: &ToolChoice, out: &mut Object) {
     if single || *choice != ToolChoice::Auto {
         out.insert("tool_choice".into(), chosen);
     }
+    Ok(())
 }
 
 /// The form of the answer, and how hard the model thinks.
@@ -288,7 +316,7 @@ fn wanted(from: &Object, format: &Format, out: &mut Object) -> Result<(), Kind> 
         Format::JsonObject => return Err(unsupported("this provider needs a JSON schema for an answer in JSON")),
         Format::Regex(_) => return Err(unsupported("this provider does not know regular expressions")),
     }
-    match field(from, "reasoning_effort").and_then(Value::as_str) {
+    match text(from, "reasoning_effort")? {
         None | Some("none") => {}
         Some("minimal") => drop(wanted.insert("effort".into(), "low".into())),
         Some(effort @ ("low" | "medium" | "high" | "xhigh" | "max")) => {

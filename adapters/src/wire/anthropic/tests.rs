@@ -79,6 +79,41 @@ fn there_is_always_a_ceiling_and_it_is_the_lowest_that_anybody_set() {
 }
 
 #[test]
+fn tools_are_functions_and_of_allowed_ones_those_alone_are_offered() {
+    let tool = |name: &str| json!({"type": "function", "function": {"name": name}});
+    let asked = |tools: Value, allowed: &str| {
+        let among = json!({"mode": "required", "tools": [tool(allowed)]});
+        json!({"model": "m", "messages": [{"role": "user", "content": "x"}], "tools": tools,
+            "tool_choice": {"type": "allowed_tools", "allowed_tools": among}})
+    };
+    let told = sent(&asked(json!([tool("f"), tool("g")]), "g"), None).unwrap();
+    assert_eq!(told["tools"], json!([{"name": "g", "input_schema": {"type": "object", "properties": {}}}]));
+    assert_eq!(told["tool_choice"], json!({"type": "any"}));
+    let custom = json!({"type": "custom", "custom": {"name": "h"}});
+    for (tools, allowed, field) in
+        [(json!([tool("f")]), "g", "tool_choice"), (json!([tool("f"), custom]), "f", "tools[1].type")]
+    {
+        let refused = sent(&asked(tools, allowed), None);
+        assert!(matches!(&refused, Err(Kind::Field { field: named, .. }) if named == field), "{refused:?}");
+    }
+}
+
+#[test]
+fn what_anthropic_would_refuse_is_refused_by_its_field() {
+    for (field, value) in [
+        ("user", json!(5)),
+        ("reasoning_effort", json!(3)),
+        ("messages", json!([{"role": "user", "content": ""}])),
+        ("messages", json!([{"role": "system", "content": "x"}])),
+    ] {
+        let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}]});
+        body[field] = value;
+        let refused = sent(&body, None);
+        assert!(matches!(&refused, Err(Kind::Field { field: named, .. }) if named == field), "{refused:?}");
+    }
+}
+
+#[test]
 fn what_has_no_counterpart_is_left_to_another_target() {
     for (field, value, says) in [
         ("n", json!(2), "`n` above 1"),

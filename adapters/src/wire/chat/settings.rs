@@ -30,12 +30,23 @@ pub struct Sampling {
     pub repetition_penalty: Option<f64>,
     /// Number of choices.
     pub n: u32,
+    /// Number of answers that are written, of which the best `n` are chosen (completions); all of them are billed.
+    pub best_of: Option<u32>,
     /// Log-probabilities are wanted, with so many alternatives a token.
     pub logprobs: Option<u32>,
     /// `logit_bias` is set.
     pub logit_bias: bool,
     /// The prompt is repeated in the answer (completions).
     pub echo: bool,
+}
+
+// === impl Sampling ===
+
+impl Sampling {
+    /// Number of answers that are written, and billed.
+    pub fn written(&self) -> u32 {
+        self.n.max(self.best_of.unwrap_or(0))
+    }
 }
 
 /// The form the answer must have.
@@ -52,7 +63,7 @@ pub enum Format {
     Regex(String),
 }
 
-/// A function on offer.
+/// A function on offer, or a tool of another type.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tool {
     /// Its name.
@@ -82,6 +93,8 @@ struct WireTool {
     r#type: String,
     #[serde(default)]
     function: Option<Value>,
+    #[serde(default)]
+    custom: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -114,19 +127,26 @@ pub(super) fn sampling(endpoint: Endpoint, raw: &RawObject) -> Result<Sampling, 
     if !(1..=128).contains(&n) {
         return Err(WireError::new("`n` must be between 1 and 128", Some("n")));
     }
-    let logprobs = match endpoint {
+    let best_of = match endpoint {
+        Endpoint::Completions => raw.read::<u32>("best_of")?,
+        Endpoint::Chat | Endpoint::Embeddings => None,
+    };
+    if best_of.is_some_and(|best_of| !(n..=128).contains(&best_of)) {
+        return Err(WireError::new("`best_of` must be between `n` and 128", Some("best_of")));
+    }
+    let (field, logprobs) = match endpoint {
         Endpoint::Chat => {
             let top = raw.read::<u32>("top_logprobs")?;
             let wanted = raw.read::<bool>("logprobs")?.unwrap_or(false);
             if top.is_some() && !wanted {
                 return Err(WireError::new("`top_logprobs` needs `logprobs: true`", Some("top_logprobs")));
             }
-            wanted.then_some(top.unwrap_or(0))
+            ("top_logprobs", wanted.then_some(top.unwrap_or(0)))
         }
-        Endpoint::Completions | Endpoint::Embeddings => raw.read::<u32>("logprobs")?,
+        Endpoint::Completions | Endpoint::Embeddings => ("logprobs", raw.read::<u32>("logprobs")?),
     };
     if logprobs.is_some_and(|top| top > 20) {
-        return Err(WireError::new("`top_logprobs` must be at most 20", Some("top_logprobs")));
+        return Err(WireError::new(format!("`{field}` must be at most 20"), Some(field)));
     }
     Ok(Sampling {
         temperature: in_range(raw, "temperature", 0.0, 2.0)?,
@@ -140,6 +160,7 @@ pub(super) fn sampling(endpoint: Endpoint, raw: &RawObject) -> Result<Sampling, 
         frequency_penalty: in_range(raw, "frequency_penalty", -2.0, 2.0)?,
         repetition_penalty: in_range(raw, "repetition_penalty", 0.0, 10.0)?,
         n,
+        best_of,
         logprobs,
         logit_bias: raw.read::<serde_json::Map<String, Value>>("logit_bias")?.is_some_and(|bias| !bias.is_empty()),
         echo: raw.read("echo")?.unwrap_or(false),
@@ -183,7 +204,9 @@ pub(super) fn tools(raw: &RawObject) -> Result<Vec<Tool>, WireError> {
         .enumerate()
         .map(|(at, tool)| {
             if tool.r#type != "function" {
-                return Ok(Tool { name: tool.r#type, description: None, parameters: None });
+                let own = tool.custom.as_ref().and_then(|custom| custom.get("name")?.as_str());
+                let name = own.map_or(tool.r#type, str::to_owned);
+                return Ok(Tool { name, description: None, parameters: None });
             }
             let wrong = |what: &str| WireError::new(format!("`tools[{at}].function` {what}"), Some("tools"));
             match tool.function {
@@ -200,22 +223,33 @@ pub(super) fn tools(raw: &RawObject) -> Result<Vec<Tool>, WireError> {
         .collect()
 }
 
-pub(super) fn tool_choice(raw: &RawObject) -> Result<ToolChoice, WireError> {
+/// The choice; `allowed_tools` is the choice among those tools, which are left in `tools`.
+pub(super) fn tool_choice(raw: &RawObject, tools: &mut Vec<Tool>) -> Result<ToolChoice, WireError> {
     let wrong = || {
-        let what = "`tool_choice` must be `none`, `auto`, `required` or a function";
+        let what = "`tool_choice` must be `none`, `auto`, `required`, a function, or a list of allowed tools";
         WireError::new(what, Some("tool_choice"))
     };
-    match raw.read::<Value>("tool_choice")? {
-        None => Ok(ToolChoice::Auto),
-        Some(Value::String(word)) => match word.as_str() {
-            "none" => Ok(ToolChoice::None),
-            "auto" => Ok(ToolChoice::Auto),
-            "required" => Ok(ToolChoice::Required),
-            _ => Err(wrong()),
-        },
-        Some(choice) => match choice.pointer("/function/name").and_then(Value::as_str) {
-            Some(name) => Ok(ToolChoice::Named(name.to_owned())),
-            None => Err(wrong()),
-        },
-    }
+    let word = |word: &str| match word {
+        "none" => Ok(ToolChoice::None),
+        "auto" => Ok(ToolChoice::Auto),
+        "required" => Ok(ToolChoice::Required),
+        _ => Err(wrong()),
+    };
+    let name = |of: &Value| {
+        let name = of.pointer("/function/name").or_else(|| of.pointer("/custom/name"))?;
+        name.as_str().map(str::to_owned)
+    };
+    let choice = match raw.read::<Value>("tool_choice")? {
+        None => return Ok(ToolChoice::Auto),
+        Some(Value::String(text)) => return word(&text),
+        Some(choice) => choice,
+    };
+    let Some(among) = choice.get("allowed_tools") else {
+        return name(&choice).map(ToolChoice::Named).ok_or_else(wrong);
+    };
+    let (mode, allowed) = (among.get("mode").and_then(Value::as_str), among.get("tools").and_then(Value::as_array));
+    let (Some(mode @ ("auto" | "required")), Some(allowed)) = (mode, allowed) else { return Err(wrong()) };
+    let allowed: Vec<String> = allowed.iter().filter_map(name).collect();
+    tools.retain(|tool| allowed.contains(&tool.name));
+    word(mode)
 }

@@ -55,6 +55,32 @@ fn parts_are_joined_and_modalities_noticed() {
 }
 
 #[test]
+fn a_choice_among_some_tools_leaves_those() {
+    let function = |name: &str| format!(r#"{{"type":"function","function":{{"name":"{name}"}}}}"#);
+    let of = |tools: &str, choice: &str| {
+        chat(&format!(
+            r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],"tools":[{tools}],"tool_choice":{choice}}}"#
+        ))
+    };
+    let tools = format!(r#"{},{},{{"type":"custom","custom":{{"name":"h"}}}}"#, function("f"), function("g"));
+    let among = |mode: &str, allowed: &str| {
+        format!(r#"{{"type":"allowed_tools","allowed_tools":{{"mode":"{mode}","tools":[{allowed}]}}}}"#)
+    };
+    let names = |request: &WireRequest| request.view.tools.iter().map(|tool| tool.name.clone()).collect::<Vec<_>>();
+    let some = of(&tools, &among("required", &function("g"))).unwrap();
+    assert_eq!((names(&some), &some.view.tool_choice), (vec!["g".to_owned()], &ToolChoice::Required));
+    let custom = of(&tools, r#"{"type":"custom","custom":{"name":"h"}}"#).unwrap();
+    assert_eq!((names(&custom).len(), &custom.view.tool_choice), (3, &ToolChoice::Named("h".into())));
+    for wrong in [
+        among("none", &function("g")),
+        r#"{"type":"allowed_tools","allowed_tools":[]}"#.into(),
+        r#"{"type":"mcp"}"#.into(),
+    ] {
+        assert_eq!(of(&tools, &wrong).unwrap_err().param.as_deref(), Some("tool_choice"), "{wrong}");
+    }
+}
+
+#[test]
 fn the_debug_form_shows_no_prompt() {
     let request = chat(r#"{"model":"auto","messages":[{"role":"user","content":"canary"}]}"#).unwrap();
     assert!(!format!("{request:?}").contains("canary"));

@@ -126,6 +126,8 @@ fn settings(from: &Object, counts: bool, out: &mut Object) -> Result<(), WireErr
         match text(thinking, "thinking", "type")? {
             // Nobody is asked for thoughts, or the model may decide by itself.
             "disabled" | "adaptive" => {}
+            // A budget changes nothing of what the prompt is.
+            "enabled" if counts => {}
             _ => return Err(wrong("thinking.type", "must be `disabled` or `adaptive`: a budget cannot be kept here")),
         }
     }
@@ -246,7 +248,11 @@ fn user(turn: &Object, path: &str, version: Version, messages: &mut Vec<Value>) 
         return Ok(());
     }
     let mut parts = Vec::new();
-    for (at, block) in list(content, &path)?.iter().enumerate() {
+    let blocks = list(content, &path)?;
+    if blocks.is_empty() {
+        return Err(wrong(&path, "is empty"));
+    }
+    for (at, block) in blocks.iter().enumerate() {
         let path = format!("{path}[{at}]");
         let block = object(block, &path)?;
         let cites = field(block, "citations").and_then(Value::as_array).is_some_and(|list| !list.is_empty());

@@ -1,6 +1,6 @@
 //! From a whole chat answer to a response.
 
-use super::{Item, begun, ended, id};
+use super::{Item, State, begun, ended, id};
 use crate::wire::WireError;
 use crate::wire::walk::Object;
 use serde_json::Value;
@@ -23,7 +23,8 @@ pub(crate) fn response(echo: &Object, answer: &Value) -> Result<Value, WireError
         let (id, name, arguments) = (part("/id"), part("/function/name"), part("/function/arguments"));
         items.push(Item::Call { id, name, arguments });
     }
-    let output = items.iter().enumerate().map(|(at, item)| item.told(id(answer), at, true)).collect();
     let finish = choice.get("finish_reason").and_then(Value::as_str);
+    let state = |at| State::at_the_end(at, items.len(), finish);
+    let output = items.iter().enumerate().map(|(at, item)| item.told(id(answer), at, state(at))).collect();
     Ok(Value::Object(ended(begun(echo, answer), finish, answer.get("usage"), output)))
 }

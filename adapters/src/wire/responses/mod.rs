@@ -60,13 +60,18 @@ fn id(head: &Value) -> &str {
     head.get("id").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Ends a response: its status, its usage, its output.
-fn ended(mut response: Object, finish: Option<&str>, used: Option<&Value>, output: Vec<Value>) -> Object {
-    let why = match finish {
+/// Why a response is incomplete, in its own words; `None`: it is not.
+fn cut(finish: Option<&str>) -> Option<&'static str> {
+    match finish {
         Some("length") => Some("max_output_tokens"),
         Some("content_filter") => Some("content_filter"),
         Some(_) | None => None,
-    };
+    }
+}
+
+/// Ends a response: its status, its usage, its output.
+fn ended(mut response: Object, finish: Option<&str>, used: Option<&Value>, output: Vec<Value>) -> Object {
+    let why = cut(finish);
     response.insert("status".into(), if why.is_some() { "incomplete" } else { "completed" }.into());
     if let Some(why) = why {
         response.insert("incomplete_details".into(), json!({"reason": why}));
@@ -92,6 +97,34 @@ enum Item {
     Call { id: String, name: String, arguments: String },
 }
 
+/// How far an item has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing of it was told yet.
+    Begun,
+    /// The answer ended in its midst.
+    Cut,
+    /// It is whole.
+    Done,
+}
+
+// === impl State ===
+
+impl State {
+    /// What became of an item when the answer ended for that reason: the last one was being written, the others were over.
+    fn at_the_end(index: usize, of: usize, finish: Option<&str>) -> Self {
+        if index + 1 == of && cut(finish).is_some() { Self::Cut } else { Self::Done }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Begun => "in_progress",
+            Self::Cut => "incomplete",
+            Self::Done => "completed",
+        }
+    }
+}
+
 // === impl Item ===
 
 impl Item {
@@ -115,9 +148,9 @@ impl Item {
     }
 
     /// The item; one in progress has no part yet.
-    fn told(&self, answer: &str, index: usize, done: bool) -> Value {
-        let (id, status) = (self.id(answer, index), if done { "completed" } else { "in_progress" });
-        let parts: Vec<Value> = self.part().filter(|_| done).into_iter().collect();
+    fn told(&self, answer: &str, index: usize, state: State) -> Value {
+        let (id, status, begun) = (self.id(answer, index), state.word(), state == State::Begun);
+        let parts: Vec<Value> = self.part().filter(|_| !begun).into_iter().collect();
         match self {
             Self::Thoughts(_) => {
                 json!({"type": "reasoning", "id": id, "status": status, "summary": [], "content": parts})
@@ -127,7 +160,7 @@ impl Item {
             }
             Self::Call { id: call, name, arguments } => json!({
                 "type": "function_call", "id": id, "status": status, "call_id": call, "name": name,
-                "arguments": if done { arguments.as_str() } else { "" },
+                "arguments": if begun { "" } else { arguments.as_str() },
             }),
         }
     }

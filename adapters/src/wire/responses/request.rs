@@ -52,6 +52,7 @@ pub(crate) fn chat(from: &Object) -> Result<Object, WireError> {
     stateless(from)?;
     only(from, "", &FIELDS)?;
     text(from, "", "model")?;
+    field(from, "metadata").map(|metadata| object(metadata, "metadata")).transpose()?;
     let mut out = Object::new();
     for name in SAME {
         if let Some(value) = field(from, name) {
@@ -70,6 +71,9 @@ pub(crate) fn chat(from: &Object) -> Result<Object, WireError> {
             let path = format!("input[{at}]");
             add(object(item, &path)?, &path, &mut messages)?;
         }
+    }
+    if messages.is_empty() {
+        return Err(wrong("input", "is empty"));
     }
     out.insert("messages".into(), messages.into());
     match field(from, "max_output_tokens") {
@@ -154,18 +158,31 @@ fn offered(from: &Object, out: &mut Object) -> Result<(), WireError> {
         }
     }
     let Some(choice) = field(from, "tool_choice") else { return Ok(()) };
-    let chosen = if choice.is_string() {
-        choice.clone()
-    } else {
-        let choice = object(choice, "tool_choice")?;
-        if text(choice, "tool_choice", "type")? != "function" {
-            return Err(wrong("tool_choice.type", "must be `function`"));
-        }
-        only(choice, "tool_choice", &["type", "name"])?;
-        json!({"type": "function", "function": {"name": text(choice, "tool_choice", "name")?}})
-    };
+    let chosen =
+        if choice.is_string() { choice.clone() } else { chosen(object(choice, "tool_choice")?, "tool_choice")? };
     out.insert("tool_choice".into(), chosen);
     Ok(())
+}
+
+/// A function that must be called, or those that may be.
+fn chosen(choice: &Object, path: &str) -> Result<Value, WireError> {
+    match text(choice, path, "type")? {
+        "function" => {
+            only(choice, path, &["type", "name"])?;
+            Ok(json!({"type": "function", "function": {"name": text(choice, path, "name")?}}))
+        }
+        "allowed_tools" if path == "tool_choice" => {
+            only(choice, path, &["type", "mode", "tools"])?;
+            let allowed = list(needed(choice, path, "tools")?, "tool_choice.tools")?.iter().enumerate();
+            let allowed = allowed.map(|(at, wanted)| {
+                let path = format!("tool_choice.tools[{at}]");
+                chosen(object(wanted, &path)?, &path)
+            });
+            let among = json!({"mode": text(choice, path, "mode")?, "tools": allowed.collect::<Result<Vec<_>, _>>()?});
+            Ok(json!({"type": "allowed_tools", "allowed_tools": among}))
+        }
+        _ => Err(wrong(&below(path, "type"), "must be `function`, or `allowed_tools` of functions")),
+    }
 }
 
 fn tool(wanted: &Value, path: &str) -> Result<Value, WireError> {

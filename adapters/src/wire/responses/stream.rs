@@ -1,6 +1,6 @@
 //! From a chat stream to the events of a response.
 
-use super::{Item, begun, ended};
+use super::{Item, State, begun, ended};
 use crate::wire::delta::{CallPiece, Delta, usage_of};
 use crate::wire::sse;
 use crate::wire::walk::Object;
@@ -61,10 +61,12 @@ impl ResponseStream {
     /// The events of the end; `comments` go before the last one.
     pub(crate) fn end(&mut self, comments: &str) -> Bytes {
         self.start(&Value::Null);
-        (0..self.items.len()).for_each(|at| self.close(at));
+        let (all, finish) = (self.items.len(), self.finish.take());
+        let state = |at| State::at_the_end(at, all, finish.as_deref());
+        (0..all).for_each(|at| self.close(at, state(at)));
         let (response, answer) = self.response.take().unwrap_or_default();
-        let output = self.items.iter().enumerate().map(|(at, slot)| slot.item.told(&answer, at, true)).collect();
-        let response = ended(response, self.finish.as_deref(), self.usage.as_ref(), output);
+        let output = self.items.iter().enumerate().map(|(at, slot)| slot.item.told(&answer, at, state(at))).collect();
+        let response = ended(response, finish.as_deref(), self.usage.as_ref(), output);
         let incomplete = response.get("status").is_some_and(|status| status == "incomplete");
         self.out.extend_from_slice(comments.as_bytes());
         let name = if incomplete { "response.incomplete" } else { "response.completed" };
@@ -140,10 +142,13 @@ impl ResponseStream {
 
     fn begin(&mut self, item: Item, call: Option<u64>) {
         if let Some(last) = self.items.len().checked_sub(1).filter(|last| self.items[*last].call.is_none()) {
-            self.close(last);
+            self.close(last, State::Done);
         }
         let (answer, at) = (self.answer(), self.items.len());
-        self.say("response.output_item.added", json!({"output_index": at, "item": item.told(&answer, at, false)}));
+        self.say(
+            "response.output_item.added",
+            json!({"output_index": at, "item": item.told(&answer, at, State::Begun)}),
+        );
         if let Some(part) = item.part() {
             let id = item.id(&answer, at);
             let event = json!({"item_id": id, "output_index": at, "content_index": 0, "part": part});
@@ -152,7 +157,7 @@ impl ResponseStream {
         self.items.push(Slot { item, call, open: true });
     }
 
-    fn close(&mut self, at: usize) {
+    fn close(&mut self, at: usize, state: State) {
         let Some(slot) = self.items.get_mut(at).filter(|slot| slot.open) else { return };
         slot.open = false;
         let (item, answer) = (slot.item.clone(), self.answer());
@@ -176,7 +181,7 @@ impl ResponseStream {
         if let Some(part) = item.part() {
             self.say("response.content_part.done", with(json!({"content_index": 0, "part": part})));
         }
-        self.say("response.output_item.done", json!({"output_index": at, "item": item.told(&answer, at, true)}));
+        self.say("response.output_item.done", json!({"output_index": at, "item": item.told(&answer, at, state)}));
     }
 
     fn start(&mut self, chunk: &Value) {

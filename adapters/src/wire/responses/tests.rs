@@ -52,6 +52,16 @@ fn items_become_the_turns_of_a_chat() {
 }
 
 #[test]
+fn a_choice_among_some_tools_is_one_of_a_chat() {
+    let tool = |name: &str| json!({"type": "function", "name": name, "parameters": {"type": "object"}});
+    let choice = json!({"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "g"}]});
+    let told =
+        read(&json!({"model": "m", "input": "x", "tools": [tool("f"), tool("g")], "tool_choice": choice})).unwrap();
+    let allowed = json!({"mode": "required", "tools": [{"type": "function", "function": {"name": "g"}}]});
+    assert_eq!(told["tool_choice"], json!({"type": "allowed_tools", "allowed_tools": allowed}));
+}
+
+#[test]
 fn what_needs_state_or_has_no_counterpart_is_refused_by_its_path() {
     for (field, value, says) in [
         ("previous_response_id", json!("r"), "`previous_response_id` is not supported: no response is stored"),
@@ -63,12 +73,19 @@ fn what_needs_state_or_has_no_counterpart_is_refused_by_its_path() {
         ("max_tool_calls", json!(3), "`max_tool_calls` is not supported"),
         ("max_output_tokens", json!("x"), "`max_output_tokens`"),
         ("input", Value::Null, "`input` is missing"),
+        ("input", json!([]), "`input` is empty"),
+        ("metadata", json!(7), "`metadata` must be an object"),
         ("input", json!([{"type": "item_reference", "id": "x"}]), "`input[0]` is an item of type `item_reference`"),
         ("input", json!([{"role": "user", "content": [{"type": "input_audio"}]}]), "`input[0].content[0]` is a part"),
         ("input", json!([{"role": "tool", "content": "x"}]), "`input[0].role`"),
         ("input", json!([{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]), "file_id` is not"),
         ("tools", json!([{"type": "web_search"}]), "`tools[0].type` is `web_search`"),
         ("tool_choice", json!({"type": "web_search"}), "`tool_choice.type`"),
+        (
+            "tool_choice",
+            json!({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "mcp"}]}),
+            "`tool_choice.tools[0].type`",
+        ),
         ("text", json!({"format": {"type": "grammar"}}), "`text.format.type`"),
     ] {
         let mut body = json!({"model": "m", "input": "x"});
@@ -147,6 +164,11 @@ proptest! {
         let whole = response(&echo, &fold.finish()).unwrap();
         prop_assert_eq!(gathered(&out), whole.clone());
         prop_assert_eq!(&whole["temperature"], 0.5);
-        prop_assert_eq!(whole["status"] == "incomplete", ["length", "content_filter"].contains(&finish));
+        let cut = ["length", "content_filter"].contains(&finish);
+        prop_assert_eq!(whole["status"] == "incomplete", cut);
+        let states: Vec<&str> = whole["output"].as_array().unwrap().iter().filter_map(|item| item["status"].as_str()).collect();
+        let (last, others) = states.split_last().map_or((None, &[][..]), |(last, others)| (Some(*last), others));
+        prop_assert!(others.iter().all(|state| *state == "completed"), "{:?}", states);
+        prop_assert_eq!(last.is_some_and(|state| state == "incomplete"), cut && last.is_some(), "{:?}", states);
     }
 }
