@@ -96,7 +96,7 @@ sbom: tools ## A bill of materials (CycloneDX 1.5) of what is linked into the pr
 .PHONY: helm-check
 helm-check: ## Renders and validates the chart.
 	scripts/setup-tests
-	scripts/in-venv python -m pytest -q helm/tests/check.py
+	scripts/in-venv python -m pytest -q helm/tests
 
 .PHONY: ci
 ci: lint test ## What has to be green.
