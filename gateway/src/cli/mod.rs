@@ -6,6 +6,8 @@
 mod check;
 mod classifier;
 mod compare;
+#[cfg(test)]
+mod documented;
 mod evidence;
 mod explain;
 mod import;

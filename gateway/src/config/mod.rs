@@ -12,6 +12,8 @@ mod cascade;
 mod clocks;
 pub mod defaults;
 mod detectors;
+#[cfg(test)]
+mod documented;
 mod environment;
 mod experiments;
 mod goals;
