@@ -35,6 +35,7 @@ async fn drip(address: &str, head: &str) -> Duration {
     loop {
         tokio::select! {
             _ = wire.to_end() => return began.elapsed(),
+            // A pace and no wait: slowness is what is tried here, and the other side's end is waited for beside it.
             () = tokio::time::sleep(Duration::from_millis(200)) => {}
         }
         if !wire.send(b"x").await {

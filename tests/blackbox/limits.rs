@@ -93,7 +93,7 @@ async fn a_retry_after_the_time_that_was_said_succeeds() {
     refused.error(429);
     let told = number(&refused, "retry-after");
     assert!((1..=2).contains(&told), "one comes back in two seconds: {told}");
-    // Not a pause for something else to happen: this time is what is promised.
+    // Not a wait for something else to happen: that this time is enough is what is promised.
     tokio::time::sleep(Duration::from_secs(told)).await;
     assert_eq!(gateway.tell(&chat("big", "x")).await.status, 200);
 }

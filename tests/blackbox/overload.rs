@@ -36,7 +36,7 @@ async fn three_times_the_load_is_shed_at_once_and_what_is_accepted_is_served() {
                     slowest.fetch_max(asked.elapsed().as_millis() as usize, Ordering::Relaxed);
                     let after: u64 = told.said("retry-after").parse().expect("a number");
                     assert!((1..=60).contains(&after));
-                    // A client that heeds nothing, but is no flood.
+                    // A pace and no wait: a client that heeds nothing, but is no flood.
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }

@@ -167,7 +167,7 @@ async fn press(base: &str, caller: usize, job: &str, told: &Tally) {
         if status == 200 {
             told.answered.fetch_add(1, Ordering::Relaxed);
         } else {
-            // Whoever is refused does not ask again at once.
+            // A pace and no wait: whoever is refused does not ask again at once.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         *told.statuses.lock().entry(status).or_default() += 1;
@@ -211,6 +211,7 @@ async fn three_replicas_with_one_killed_one_paused_and_one_cut_off_pass_no_budge
                 });
                 looks.fetch_add(1, Ordering::Relaxed);
             }
+            // A pace and no wait: it looks as often as it can without taking the processor from those it looks at.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };

@@ -86,6 +86,8 @@ pub struct PrivateText {
     heads: Heads,
     reader: Reader,
     known: Known,
+    /// How long a window waits for an encoder.
+    patience: Duration,
 }
 
 /// Probabilities of windows that came before.
@@ -159,7 +161,7 @@ impl PrivateText {
     /// The words of the features cannot be searched for.
     pub fn new(config: PrivateConfig, heads: Heads) -> Result<Self, PrivateTextError> {
         let reader = Reader::new().map_err(|_| PrivateTextError::Words)?;
-        Ok(Self { config, heads, reader, known: Known::default() })
+        Ok(Self { config, heads, reader, known: Known::default(), patience: PATIENCE })
     }
 
     /// The least probability that counts for a kind.
@@ -174,7 +176,7 @@ impl PrivateText {
         if let Some(known) = self.known.get(key) {
             return Some(known);
         }
-        let vector = embed_text(window, PATIENCE)?;
+        let vector = embed_text(window, self.patience)?;
         let probabilities = self.heads.probabilities(&self.reader.read(window, &vector));
         self.known.keep(key, probabilities);
         Some(probabilities)
