@@ -3,7 +3,7 @@
 //! **Promise.** Whoever dials, copies or keeps content asks for a [`Permit`], and only [`Classes`] makes one: code that
 //! forgot to ask does not compile. A permit names its destination, so that one for a provider opens no other.
 //!
-//! ```compile_fail
+//! ```compile_fail,E0451
 //! // Nobody writes a permit by hand.
 //! let permit = policies::Permit { class: todo!(), to: todo!() };
 //! ```

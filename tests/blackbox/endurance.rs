@@ -101,8 +101,7 @@ fn let_files_grow(gateway: &Gateway, to: &str) {
 #[tokio::test]
 async fn a_full_disk_stops_what_costs_money_and_nothing_else_and_is_got_over() {
     if Command::new("prlimit").arg("--version").output().is_err() {
-        // Without it a limit can be set, but not lifted: there is nothing to get over.
-        return;
+        return tests::skipped("prlimit", "without it a limit can be set, but not lifted: nothing is got over");
     }
     let (hosted, house) = (Upstream::start().await, Upstream::start().await);
     // What goes beyond the limit is an error of the write, not a signal that ends the process.

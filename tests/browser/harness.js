@@ -28,6 +28,14 @@ export const CHROMIUM = (process.env.PATH ?? "").split(":").flatMap((folder) =>
 
 const binary = () => path.resolve(process.env.SLUICE_BIN ?? path.join(ROOT, "target/release/sluice"));
 
+// Says that tests do not run for want of something, or ends where that is a must: see tests/src/skip.rs.
+export function skipped(what, why) {
+  const must = (process.env.SLUICE_TEST_MUST ?? "").split(",").map((word) => word.trim());
+  if (must.includes("1") || must.includes(what)) throw new Error(`${what} is a must: ${why}`);
+  console.log(`skipped for want of ${what}: ${why}`);
+  return why;
+}
+
 export async function eventually(what, probe) {
   const end = Date.now() + PATIENCE;
   for (;;) {

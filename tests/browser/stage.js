@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { CONTROLS, OPERABLE, SHELL, WATCH } from "./controls.js";
-import { CHROMIUM, PATIENCE, TOKEN, eventually, gateway, load } from "./harness.js";
+import { CHROMIUM, PATIENCE, TOKEN, eventually, gateway, load, skipped } from "./harness.js";
 
 let playwright = null;
 try {
@@ -11,9 +11,8 @@ try {
 } catch {
   // Said below.
 }
-const missing = !CHROMIUM ? "there is no Chromium on this machine (Debian: chromium)"
-  : !playwright ? "playwright-core is not installed: scripts/setup-tests" : null;
-if (missing) console.log(`skipped: ${missing}`);
+const missing = !CHROMIUM ? skipped("chromium", "there is no Chromium on this machine (Debian: chromium)")
+  : !playwright ? skipped("node", "playwright-core is not installed: scripts/setup-tests") : null;
 export const check = (name, run) => test(name, { skip: missing ?? false, timeout: 3 * PATIENCE }, run);
 
 const PAIRS = 25;

@@ -6,6 +6,7 @@ import { readFile, readdir } from "node:fs/promises";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { test } from "node:test";
+import { skipped } from "./harness.js";
 
 const VENDOR = path.resolve(import.meta.dirname, "../../gateway/src/web/vendor");
 // Our name of a file, and its place in the package.
@@ -18,8 +19,8 @@ try {
 } catch {
   // Said below.
 }
-const skip = root ? false : "npm could not be reached, so uplot is not there to be compared with: scripts/setup-tests";
-if (skip) console.log(`skipped: ${skip}`);
+const skip = root ? false
+  : skipped("node", "npm could not be reached, so uplot is not there to be compared with: scripts/setup-tests");
 
 test("what is vendored is what npm has, in the version that is locked and said", { skip }, async () => {
   const { version, license } = JSON.parse(await readFile(path.join(root, "package.json"), "utf8"));

@@ -17,9 +17,18 @@ import urllib.request
 from decimal import Decimal
 
 import openai
+import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # For what takes seconds on an idle machine: a busy one is no fault of the product.
+def skip(what: str, why: str):
+    """Skips a test for want of `what`, or fails it where that is a must: see tests/src/skip.rs."""
+    must = [word.strip() for word in os.environ.get("SLUICE_TEST_MUST", "").split(",")]
+    if "1" in must or what in must:
+        pytest.fail(f"{what} is a must: {why}", pytrace=False)
+    pytest.skip(f"skipped for want of {what}: {why}")
+
+
 PATIENCE = 120.0
 
 

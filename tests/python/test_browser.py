@@ -10,10 +10,15 @@ from decimal import Decimal
 
 import pytest
 
-from harness import PATIENCE, environment, hosted, http, router, said
+from harness import PATIENCE, environment, hosted, http, router, said, skip
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine (Debian: chromium)")
+
+@pytest.fixture(autouse=True)
+def browser():
+    if CHROMIUM is None:
+        skip("chromium", "there is no Chromium on this machine (Debian: chromium)")
+
 
 CONFIG = hosted("gpt-4o", "echo") + router(hosted=["gpt-4o"])
 

@@ -24,6 +24,7 @@ pub use client::{Live, Told};
 pub use dice::Dice;
 pub use gateway::Gateway;
 pub use hands::Hand;
+pub use stores::skip::skipped;
 pub use upstream::Upstream;
 
 use serde_json::{Value, json};

@@ -3,11 +3,15 @@
 //! **Promise.** Each runs on a free port of this machine with its files in a folder of its own, and ends with the process
 //! that started it, however that ends: a shell waits on a pipe whose other end only that process has.
 //!
-//! **Who is missing is said.** Where a program is not installed (`scripts/setup-tests` does it), starting gives `None` and
-//! a line on standard error.
+//! **Who is missing is said.** Where a program is not installed (`scripts/setup-tests` does it), starting gives `None`, with
+//! what [`skip`] does.
 //!
 //! This file is also compiled into the unit tests of `router`, so it uses the standard library alone.
 
+#[path = "skip.rs"]
+pub mod skip;
+
+use skip::skipped;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
@@ -94,7 +98,7 @@ impl Postgres {
 
     fn start_as(certificate: Option<(&str, &str)>, durable: bool) -> Option<Self> {
         let Some(programs) = postgres_programs() else {
-            eprintln!("skipped: PostgreSQL is not installed (scripts/setup-tests installs it)");
+            skipped("postgresql", "it is not installed (scripts/setup-tests does it, as root)");
             return None;
         };
         let folder = fresh_folder("postgres");
@@ -183,7 +187,7 @@ impl Redis {
     /// Starts it again on the same port, empty, after [`Redis::stop`].
     pub fn again(mut self) -> Option<Self> {
         let Some(program) = on_path("redis-server").or_else(|| on_path("valkey-server")) else {
-            eprintln!("skipped: Redis is not installed (scripts/setup-tests installs it)");
+            skipped("redis", "it is not installed (scripts/setup-tests does it, as root)");
             return None;
         };
         let folder = fresh_folder("redis");
