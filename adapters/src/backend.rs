@@ -90,6 +90,17 @@ pub struct Description {
     pub source: Arc<str>,
 }
 
+/// How full the queue in front of a backend is, in requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Those that wait for their turn.
+    pub waiting: u64,
+    /// Those that are at work.
+    pub running: u64,
+    /// The most that may wait; `None`: the backend does not say.
+    pub most_waiting: Option<u64>,
+}
+
 /// A yes/no question to a model, answered by one constrained token.
 #[derive(Clone, Debug)]
 pub struct Question {
@@ -126,6 +137,11 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Predicted time to the first token of a prompt of that size, the queue included, where it is known.
     fn first_token_in(&self, _prompt_tokens: u64) -> Option<Duration> {
+        None
+    }
+
+    /// How full its queue is, where there is one that it knows of. Cheap: it dials nobody.
+    fn load(&self) -> Option<Load> {
         None
     }
 

@@ -18,6 +18,6 @@ pub mod simulated;
 pub mod tokens;
 pub mod wire;
 
-pub use backend::{Backend, Call, Description, Event, Events, Question};
+pub use backend::{Backend, Call, Description, Event, Events, Load, Question};
 pub use dial::dial;
 pub use error::{BackendError, Clock, Kind, Phase};

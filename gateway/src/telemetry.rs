@@ -10,15 +10,17 @@
 //! **Failure behaviour.** A collector that is down, slow or talks nonsense costs nothing but its own data: the exporters
 //! batch in threads of their own, bounded.
 
+mod logs;
+mod spans;
+mod standing;
+
+pub use logs::start_logs;
+
 use crate::config::TelemetrySettings;
-use crate::config::spec::LogFormat;
-use crate::log_line::JsonLines;
+use crate::server::App;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider};
-use opentelemetry::trace::{
-    Span, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
-    TracerProvider,
-};
-use opentelemetry::{Context, KeyValue, StringValue};
+use opentelemetry::trace::{Span, SpanKind, Status, Tracer, TracerProvider};
+use opentelemetry::{KeyValue, StringValue};
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
@@ -26,15 +28,12 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use policies::{Endpoint, RequestId, Signals, Sink};
 use prometheus::{Encoder, Registry, TextEncoder};
 use router::ledger::{AttemptClose, Outcome, RequestRecord};
-use router::{Observer, RiskState};
-use std::io::{BufWriter, IsTerminal};
+use router::{Observer, RiskState, Trace};
+use spans::{Family, Lost};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::broadcast;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing_appender::non_blocking::ErrorCounter;
 
 /// Seconds, from a tenth of a millisecond to ten minutes.
 const SECONDS: &[f64] =
@@ -76,6 +75,8 @@ pub struct Telemetry {
     judge_seconds: Histogram<f64>,
     unpriced: Counter<u64>,
     risk: RiskGauges,
+    /// Spans that were lost.
+    lost: Arc<Lost>,
     /// Ids of requests, as they end.
     ended: broadcast::Sender<RequestId>,
 }
@@ -89,35 +90,6 @@ struct RiskGauges {
     threshold: Gauge<f64>,
     bound: Gauge<f64>,
     labels: Gauge<u64>,
-}
-
-/// Log lines that wait for whoever reads standard error; beyond them lines are dropped.
-const WAITING_LINES: usize = 16_384;
-
-/// Starts logging to standard error, from a thread of its own: a reader of the log that does not keep up costs lines of
-/// the log, never answers, and lines that are ready together leave in one write.
-///
-/// What waits is written when the guard is dropped. Where somebody has started logging before, nothing changes.
-pub fn start_logs(settings: &TelemetrySettings) -> WorkerGuard {
-    let filter = EnvFilter::try_new(&settings.log).unwrap_or_else(|_| EnvFilter::new("info"));
-    let (writer, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(WAITING_LINES)
-        .thread_name("log")
-        .finish(BufWriter::new(std::io::stderr()));
-    let base = tracing_subscriber::registry().with(filter);
-    let started = match settings.log_format {
-        LogFormat::Json => base
-            .with(tracing_subscriber::fmt::layer().event_format(JsonLines).with_ansi(false).with_writer(writer))
-            .try_init(),
-        LogFormat::Text => {
-            let colours = std::io::stderr().is_terminal();
-            base.with(tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(writer)).try_init()
-        }
-    };
-    if let Err(error) = started {
-        tracing::debug!(error = %error, "logging was started before");
-    }
-    guard
 }
 
 // === impl Telemetry ===
@@ -135,7 +107,7 @@ impl Telemetry {
         let prometheus =
             opentelemetry_prometheus::exporter().with_registry(registry.clone()).without_target_info().build()?;
         let mut meters = SdkMeterProvider::builder().with_resource(resource.clone()).with_reader(prometheus);
-        let mut traces = None;
+        let (mut traces, lost) = (None, Arc::<Lost>::default());
         if let Some(endpoint) = &settings.otlp_endpoint {
             let base = endpoint.trim_end_matches('/');
             let exporter = opentelemetry_otlp::MetricExporter::builder()
@@ -149,7 +121,11 @@ impl Telemetry {
                 .with_endpoint(format!("{base}/v1/traces"))
                 .with_timeout(Duration::from_secs(5))
                 .build()?;
-            traces = Some(SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build());
+            let provider = SdkTracerProvider::builder()
+                .with_resource(resource)
+                .with_id_generator(spans::Ids::default())
+                .with_span_processor(spans::Counted::new(exporter, lost.clone()));
+            traces = Some(provider.build());
         }
         let meters = meters.build();
         let meter = meters.meter("sluice");
@@ -164,7 +140,7 @@ impl Telemetry {
                 .build(),
             failures: meter
                 .u64_counter("sluice.failures")
-                .with_description("Attempts that did not end well, by code: which clock, limit or fault")
+                .with_description("Attempts that did not end well, by provider and code: which clock, limit or fault")
                 .build(),
             refusals: meter
                 .u64_counter("sluice.refusals")
@@ -184,13 +160,17 @@ impl Telemetry {
                 .build(),
             attempt_seconds: seconds("gen_ai.client.operation.duration", "Time of an attempt"),
             first_event_seconds: seconds("gen_ai.server.time_to_first_token", "Time to an attempt's first event"),
-            judged: meter.u64_counter("sluice.judgements").with_description("Judgements by who gave them").build(),
+            judged: meter
+                .u64_counter("sluice.judgements")
+                .with_description("Judgements by who gave them and the side that the score chose")
+                .build(),
             judge_seconds: seconds("sluice.judgement.duration", "Time of a judgement"),
             unpriced: meter
                 .u64_counter("sluice.unpriced")
                 .with_description("Attempts at models without a price")
                 .build(),
             risk: RiskGauges::new(&meter),
+            lost,
             registry,
             meters,
             traces,
@@ -201,6 +181,11 @@ impl Telemetry {
         }
         this.unpriced.add(0, &[]);
         Ok(this)
+    }
+
+    /// Looks at the running gateway from now on, whenever metrics are asked for.
+    pub fn watch(&self, app: &Arc<App>, dropped_lines: ErrorCounter) {
+        standing::watch(&self.meters.meter("sluice"), app, dropped_lines, self.lost.clone());
     }
 
     /// All metrics in Prometheus' text format.
@@ -224,8 +209,30 @@ impl Telemetry {
     }
 
     /// A request was refused before it was routed; the code is the one that its caller was told.
-    pub fn refused(&self, code: &'static str) {
+    pub fn refused(&self, code: &'static str, status: u16, traceparent: Option<&str>, took: Duration) {
         self.refusals.add(1, &[KeyValue::new("error.type", code)]);
+        let Some(traces) = &self.traces else { return };
+        let parent = traceparent.and_then(spans::parent).unwrap_or_default();
+        let attributes = spans::ended(status, Some(code.into()));
+        spans::make(traces, "refused".into(), SpanKind::Server, (&parent, attributes), took, status >= 500);
+    }
+
+    /// The span of a request; its attempts' are its children.
+    fn request_span(&self, record: &RequestRecord, took: Duration, trace: Trace<'_>) {
+        let permitted = trace.permit.is_some_and(|permit| permit.is_for(Sink::Traces));
+        let Some(traces) = self.traces.as_ref().filter(|_| permitted) else { return };
+        let failed = (record.status >= 400).then(|| record.reason.clone());
+        let mut attributes = spans::ended(record.status, failed);
+        attributes.extend([
+            KeyValue::new("sluice.request_id", record.id.to_string()),
+            KeyValue::new("sluice.endpoint", record.endpoint),
+            KeyValue::new("sluice.route", record.route.unwrap_or("none")),
+            KeyValue::new("sluice.reason", record.reason.clone()),
+            KeyValue::new("sluice.attempts", i64::from(record.attempts)),
+        ]);
+        let family = Family::of(&record.id, trace.parent);
+        let name = format!("request {}", record.endpoint);
+        spans::make(traces, name, SpanKind::Server, (family.own(), attributes), took, record.status >= 500);
     }
 
     fn span(&self, closed: &AttemptClose, took: Duration) {
@@ -233,7 +240,7 @@ impl Telemetry {
         let Some(traces) = self.traces.as_ref().filter(|_| permitted) else { return };
         let tracer = traces.tracer("sluice");
         let (open, usage) = (&closed.open, closed.usage());
-        let parent = open.traceparent.as_deref().and_then(parent).unwrap_or_default();
+        let parent = Family::of(&open.request, open.traceparent.as_deref()).children();
         let end = SystemTime::now();
         let tokens = |count: policies::TokenCount| i64::try_from(count.0).unwrap_or(i64::MAX);
         let operation = operation(open.endpoint);
@@ -285,7 +292,7 @@ impl Observer for Telemetry {
         let outcome = KeyValue::new("outcome", closed.outcome.word());
         let purpose = KeyValue::new("purpose", open.purpose);
         if let Some(code) = closed.error {
-            self.failures.add(1, &[KeyValue::new("error.type", code)]);
+            self.failures.add(1, &[KeyValue::new("error.type", code), provider.clone()]);
         }
         let operation = KeyValue::new("gen_ai.operation.name", operation(open.endpoint));
         let who = [operation.clone(), model.clone(), provider, route.clone()];
@@ -310,13 +317,14 @@ impl Observer for Telemetry {
         self.span(closed, took);
     }
 
-    fn request(&self, record: &RequestRecord, took: Duration) {
+    fn request(&self, record: &RequestRecord, took: Duration, trace: Trace<'_>) {
         // Nobody may be listening.
         let _ = self.ended.send(record.id.clone());
         let route = KeyValue::new("route", record.route.unwrap_or("none"));
         let status = KeyValue::new("status", i64::from(record.status));
         self.requests.add(1, &[route.clone(), status]);
         self.request_seconds.record(took.as_secs_f64(), &[route]);
+        self.request_span(record, took, trace);
         tracing::info!(
             request_id = %record.id,
             route = record.route.unwrap_or("none"),
@@ -329,10 +337,11 @@ impl Observer for Telemetry {
         );
     }
 
-    fn judged(&self, signals: &Signals) {
+    fn judged(&self, signals: &Signals, hosted: Option<bool>) {
         let by = KeyValue::new("by", format!("{:?}", signals.judged_by).to_lowercase());
         let abstained = KeyValue::new("abstained", signals.abstained.unwrap_or("no"));
-        self.judged.add(1, &[by.clone(), abstained]);
+        let side = KeyValue::new("side", hosted.map_or("none", |hosted| if hosted { "hosted" } else { "local" }));
+        self.judged.add(1, &[by.clone(), abstained, side]);
         self.judge_seconds.record(signals.took_us as f64 / 1e6, &[by]);
     }
 
@@ -391,14 +400,4 @@ fn writes(endpoint: Endpoint) -> bool {
         Endpoint::Chat | Endpoint::Completions => true,
         Endpoint::Embeddings => false,
     }
-}
-
-/// The remote parent that a `traceparent` names.
-fn parent(traceparent: &str) -> Option<Context> {
-    let mut parts = traceparent.split('-').skip(1);
-    let trace = TraceId::from_hex(parts.next()?).ok()?;
-    let span = SpanId::from_hex(parts.next()?).ok()?;
-    let flags = u8::from_str_radix(parts.next()?, 16).ok()?;
-    let remote = SpanContext::new(trace, span, TraceFlags::new(flags), true, TraceState::default());
-    Some(Context::new().with_remote_span_context(remote))
 }

@@ -14,7 +14,7 @@
 
 use crate::classify::encoder::{DIMENSIONS, Encoder, EncoderError, MOST_TOKENS};
 use adapters::wire::{Seen, vectors};
-use adapters::{Backend, BackendError, Call, Clock, Description, Event, Events, Kind};
+use adapters::{Backend, BackendError, Call, Clock, Description, Event, Events, Kind, Load};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -35,6 +35,8 @@ pub struct Embedder {
     places: Arc<Semaphore>,
     /// Who runs.
     turn: Arc<Semaphore>,
+    /// The most that wait.
+    queue: usize,
     /// How long one waits for its turn.
     patience: Duration,
 }
@@ -77,7 +79,7 @@ impl Embedder {
     /// Assets that do not fit each other.
     pub fn new(provider: ProviderName, queue: usize, patience: Duration) -> Result<Self, EncoderError> {
         let (places, turn) = (Arc::new(Semaphore::new(queue.saturating_add(1))), Arc::new(Semaphore::new(1)));
-        Ok(Self { provider, encoder: Arc::new(Encoder::bundled()?), places, turn, patience })
+        Ok(Self { provider, encoder: Arc::new(Encoder::bundled()?), places, turn, queue, patience })
     }
 
     /// A place among those that wait, and then the turn.
@@ -135,6 +137,14 @@ impl Backend for Embedder {
             memory_bytes: Some(MEMORY),
             source: "all-MiniLM-L6-v2 in int8, in the program".into(),
         }
+    }
+
+    fn load(&self) -> Option<Load> {
+        let inside = self.queue.saturating_add(1).saturating_sub(self.places.available_permits());
+        let running = 1usize.saturating_sub(self.turn.available_permits()).min(inside);
+        let count = |requests: usize| requests as u64;
+        let (waiting, running) = (count(inside - running), count(running));
+        Some(Load { waiting, running, most_waiting: Some(count(self.queue)) })
     }
 
     async fn shutdown(&self) {
@@ -248,8 +258,10 @@ mod tests {
         let embedder = Embedder::new("p".into(), 0, Duration::from_secs(60)).unwrap();
         let held = embedder.enter().await.unwrap();
         assert!(matches!(answer(&embedder, json!("x"), json!({})).await, Err(Kind::QueueFull)));
+        assert_eq!(embedder.load(), Some(Load { waiting: 0, running: 1, most_waiting: Some(0) }));
         drop(held);
         assert!(answer(&embedder, json!("x"), json!({})).await.is_ok());
+        assert_eq!(embedder.load(), Some(Load { most_waiting: Some(0), ..Load::default() }));
     }
 
     #[test]

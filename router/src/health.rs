@@ -17,6 +17,33 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(30);
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// How a breaker stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// Calls pass.
+    Closed,
+    /// One probe may pass, or is under way.
+    HalfOpen,
+    /// No call passes.
+    Open,
+}
+
+// === impl BreakerState ===
+
+impl BreakerState {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::HalfOpen, Self::Open];
+
+    /// The word in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half_open",
+            Self::Open => "open",
+        }
+    }
+}
+
 /// A breaker.
 #[derive(Debug)]
 pub struct Breaker(Mutex<State>);
@@ -53,6 +80,15 @@ impl Breaker {
         let open = state.open?;
         let left = open.until.saturating_duration_since(Instant::now());
         if left.is_zero() { open.probing.then_some(SHORTEST) } else { Some(left) }
+    }
+
+    /// How it stands now; changes nothing.
+    pub fn state(&self) -> BreakerState {
+        match self.0.lock().open {
+            None => BreakerState::Closed,
+            Some(open) if open.probing || Instant::now() >= open.until => BreakerState::HalfOpen,
+            Some(_) => BreakerState::Open,
+        }
     }
 
     /// Asks to pass; an open breaker whose time is over lets one probe through.
@@ -121,15 +157,20 @@ mod tests {
             breaker.failed();
         }
         assert!(!breaker.enter() && breaker.open_for().is_some());
+        assert_eq!(breaker.state(), BreakerState::Open);
         tokio::time::advance(Duration::from_millis(1_300)).await;
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
         assert!(breaker.enter() && !breaker.enter(), "one probe, not two");
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
         breaker.failed();
+        assert_eq!(breaker.state(), BreakerState::Open);
         tokio::time::advance(Duration::from_millis(1_300)).await;
         assert!(!breaker.enter(), "the second time it stays open twice as long");
         tokio::time::advance(Duration::from_millis(1_300)).await;
         assert!(breaker.enter());
         breaker.succeeded();
         assert!(breaker.enter() && breaker.open_for().is_none());
+        assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     #[tokio::test(start_paused = true)]

@@ -53,13 +53,13 @@ pub use experiment::{
     split,
 };
 pub use fleet::{Fleet, Model, Provider};
-pub use health::Breaker;
+pub use health::{Breaker, BreakerState};
 pub use holdout::Holdout;
 pub use idle::Idle;
 pub use limits::{Charge, LimitSpecs, Limits, OverLimit, Standing, TokensWanted};
 pub use look::Looked;
 pub use masking::{Masking, Names};
-pub use observe::{Observer, Silent};
+pub use observe::{Observer, Silent, Trace};
 pub use replicas::{MOST as MOST_SHARED, Shared, SharedError, SharedSpec};
 pub use taint::Taint;
 

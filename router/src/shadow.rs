@@ -16,7 +16,7 @@ use crate::ask::Ask;
 use crate::budgets::Hold;
 use crate::compare::Side;
 use crate::execute::{Later, Router};
-use crate::experiment::{Experiment, Held, PairJudge, judged, slices_of};
+use crate::experiment::{CopyEnd, Experiment, Fate, Held, PairJudge, judged, slices_of};
 use crate::fleet::{Model, local_cost};
 use crate::learn::traffic::{SHADOW, SHADOW_BY_MODEL};
 use crate::ledger::{AttemptClose, AttemptOpen, LabelRecord, Ledger, Outcome, PairRecord, ShadowRecord, UNDER_PROMPT};
@@ -84,6 +84,8 @@ pub(crate) struct Prepared {
     pub(crate) held: Option<Held>,
     /// Its place among those that run at once.
     pub(crate) _place: OwnedSemaphorePermit,
+    /// Counts what becomes of it.
+    pub(crate) fate: Fate,
     /// What the model gets.
     pub(crate) request: Arc<WireRequest>,
     /// What its placeholders stand for, where it gets it masked.
@@ -175,6 +177,11 @@ impl Prepared {
             return;
         }
         let Copied { seen, version, ended, worked } = self.copied().await;
+        self.fate.became(match &ended {
+            None => CopyEnd::Made,
+            Some(Ended::Failed(_)) => CopyEnd::Failed,
+            Some(Ended::GaveWay) => CopyEnd::GaveWay,
+        });
         match &ended {
             None => self.model.provider.breaker.succeeded(),
             Some(Ended::Failed(error)) if error.blames_backend() => self.model.provider.breaker.failed(),

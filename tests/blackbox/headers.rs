@@ -17,8 +17,8 @@ fn always(told: &Told, context: &str) {
     let overhead: f64 = told.said("x-sluice-overhead-ms").parse().expect("milliseconds");
     assert!((0.0..5_000.0).contains(&overhead), "{context}: {overhead}");
     let attempts: u32 = told.said("x-sluice-attempts").parse().expect("a count");
-    let refused = told.header("x-sluice-route").is_none();
-    assert!(refused || attempts > 0, "{context}");
+    let unrouted = told.header("x-sluice-route").is_none() || context == "a decision";
+    assert!(unrouted || attempts > 0, "{context}");
     assert_eq!(told.header("x-request-id"), told.header("x-sluice-request-id"), "{context}");
     let reason = told.said("x-sluice-reason");
     assert!(!reason.is_empty() && reason.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{reason}");
@@ -45,6 +45,39 @@ async fn an_answer_names_route_model_provider_reason_score_and_cost() {
             assert_eq!(in_header, body["stream"].is_null(), "whole answers carry it in a header, streams in a comment");
         }
     }
+}
+
+#[tokio::test]
+async fn lists_and_decisions_say_so_too_and_a_decision_what_its_answer_would() {
+    let (gateway, hosted, house) = start().await;
+    let size = gateway.send("/v1/messages/count_tokens", chat("small", "x").to_string(), &[]).await;
+    for (told, reason) in
+        [(gateway.get("/v1/models").await, "models"), (gateway.get("/v1/models/small").await, "models"), (size, "size")]
+    {
+        assert_eq!((told.status, told.said("x-sluice-reason"), told.said("x-sluice-attempts")), (200, reason, "0"));
+        always(&told, reason);
+        for name in ["x-sluice-route", "x-sluice-model", "x-sluice-provider", "x-sluice-score"] {
+            assert!(told.header(name).is_none(), "{reason}: {name}");
+        }
+    }
+    let absent = gateway.get("/v1/models/nobody").await;
+    absent.error(404);
+    always(&absent, "no such model");
+    for (prompt, route, model, provider) in [(EASY, "local", "small", "house"), (HARD, "hosted", "big", "hosted")] {
+        let told = gateway.send("/v1/route", chat("auto", prompt).to_string(), &[]).await;
+        always(&told, "a decision");
+        let names = ["x-sluice-route", "x-sluice-model", "x-sluice-provider"].map(|name| told.said(name));
+        assert_eq!(names, [route, model, provider]);
+        assert_eq!((told.said("x-sluice-reason"), told.said("x-sluice-attempts")), ("classifier", "0"));
+        let score: f64 = told.said("x-sluice-score").parse().expect("a score");
+        assert!((told.json()["score"].as_f64().expect("a score") - score).abs() < 1e-3);
+    }
+    let forbidden = [("x-sluice-data-class", "restricted"), ("x-sluice-route", "hosted")];
+    let told = gateway.send("/v1/route", chat("auto", EASY).to_string(), &forbidden).await;
+    assert_eq!((told.status, told.header("x-sluice-route").is_none()), (200, true), "{}", told.text());
+    always(&told, "a decision");
+    assert_eq!(told.said("x-sluice-reason"), told.json()["reason"].as_str().expect("a reason"));
+    assert_eq!((hosted.count(), house.count()), (0, 0), "nobody was asked");
 }
 
 #[tokio::test]

@@ -65,6 +65,7 @@ mod smuggling_http2;
 mod storms;
 mod streams;
 mod taint;
+mod telemetry;
 mod tenants;
 mod tls;
 mod toxics;

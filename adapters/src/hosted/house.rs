@@ -16,7 +16,7 @@
 //! **What it does not do.** It never sends a prompt, and never looks at a provider that takes money.
 
 use crate::error::BackendError;
-use crate::{Event, Events};
+use crate::{Event, Events, Load};
 use futures::StreamExt;
 use parking_lot::Mutex;
 use policies::Readiness;
@@ -113,6 +113,15 @@ impl House {
 
     pub(super) fn context_window(&self) -> Option<u64> {
         self.seen.lock().context
+    }
+
+    /// What the server counts itself, as of the last look; where it counts nothing, what is under way from here.
+    pub(super) fn load(&self) -> Load {
+        let (waiting, running) = {
+            let seen = self.seen.lock();
+            (seen.waiting, seen.running)
+        };
+        Load { waiting, running: running.max(self.under_way.load(Ordering::Relaxed)), most_waiting: None }
     }
 
     /// `None` until an answer has been seen.
@@ -324,6 +333,7 @@ mod tests {
         house.note(Some(Duration::from_millis(100)), Duration::from_secs(2));
         assert_eq!(house.first_token_in(), Some(Duration::from_millis(100)));
         house.seen.lock().waiting = 3;
+        assert_eq!(house.load(), Load { waiting: 3, ..Load::default() });
         assert_eq!(house.first_token_in(), Some(Duration::from_millis(6_100)));
         house.seen.lock().slots = Some(4);
         assert_eq!(house.first_token_in(), Some(Duration::from_millis(1_600)));

@@ -19,7 +19,7 @@ mod request;
 
 pub use address::Reach;
 
-use crate::backend::{Backend, Call, Description, Events};
+use crate::backend::{Backend, Call, Description, Events, Load};
 use crate::error::{BackendError, Clock, Kind};
 use crate::wire::anthropic;
 use async_trait::async_trait;
@@ -273,6 +273,10 @@ impl Backend for Hosted {
 
     fn first_token_in(&self, _prompt_tokens: u64) -> Option<Duration> {
         self.house()?.first_token_in()
+    }
+
+    fn load(&self) -> Option<Load> {
+        self.house().map(House::load)
     }
 }
 

@@ -17,7 +17,7 @@ use super::queue::{Queue, Rates};
 use super::request::{self, Prepared};
 use super::spec::{DEFAULT_CONCURRENCY, LocalSpec};
 use super::tools::Mode;
-use crate::backend::{Backend, Call, Description, Event, Events, Question};
+use crate::backend::{Backend, Call, Description, Event, Events, Load, Question};
 use crate::error::{BackendError, Kind};
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -194,6 +194,10 @@ impl Backend for LocalEngine {
 
     fn first_token_in(&self, prompt_tokens: u64) -> Option<Duration> {
         Some(self.shared.queue.first_token_in(prompt_tokens))
+    }
+
+    fn load(&self) -> Option<Load> {
+        Some(self.shared.queue.load())
     }
 
     async fn ask(&self, question: Question) -> Result<f32, BackendError> {

@@ -9,6 +9,7 @@
 //! **What the prediction is.** Work ahead plus one's own prefill, from measured rates: moving averages that start from the
 //! warm-up. Others' answers are assumed to be as long as answers have been of late. Durations are per token, seconds.
 
+use crate::backend::Load;
 use crate::error::{Clock, Kind};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -54,6 +55,7 @@ struct Known {
 pub(super) struct Queue {
     places: Arc<Semaphore>,
     slots: Arc<Semaphore>,
+    most_waiting: usize,
     concurrency: usize,
     wait: Duration,
     known: Mutex<Known>,
@@ -77,6 +79,7 @@ impl Queue {
         Arc::new(Self {
             places: Arc::new(Semaphore::new(queue.saturating_add(concurrency).min(Semaphore::MAX_PERMITS))),
             slots: Arc::new(Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS))),
+            most_waiting: queue,
             concurrency,
             wait,
             known: Mutex::new(known),
@@ -129,6 +132,17 @@ impl Queue {
         let ahead: f64 = known.work.values().map(|work| work.left(&rates)).sum();
         let waiting = if known.work.len() < self.concurrency { 0.0 } else { ahead / self.concurrency as f64 };
         Duration::try_from_secs_f64(waiting + prompt as f64 * rates.prefill).unwrap_or(Duration::MAX)
+    }
+
+    /// How many wait and how many are in the engine.
+    pub(super) fn load(&self) -> Load {
+        let inside = self.known.lock().work.len();
+        let running = self.concurrency.saturating_sub(self.slots.available_permits()).min(inside);
+        Load {
+            waiting: (inside - running) as u64,
+            running: running as u64,
+            most_waiting: Some(self.most_waiting as u64),
+        }
     }
 
     /// The measured rates.
@@ -208,10 +222,12 @@ mod tests {
         }]);
         tokio::task::yield_now().await;
         assert!(matches!(queue.enter(10, 10).await, Err(Kind::QueueFull)));
+        assert_eq!(queue.load(), Load { waiting: 1, running: 1, most_waiting: Some(1) });
         let ended = second.join_all().await;
         assert!(matches!(ended[..], [Err(Kind::Timeout(Clock::Queue))]));
         drop(first);
         assert!(queue.enter(10, 10).await.is_ok());
+        assert_eq!(queue.load(), Load { most_waiting: Some(1), ..Load::default() });
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use super::{Failure, Setting};
 use crate::assemble::{Ground, Parts, budget_specs, limit_specs};
 use crate::config::{ProviderKind, Settings};
 use crate::server::auth::KeyRing;
-use crate::server::{App, bind, serve as serve_listeners};
+use crate::server::{App, Connections, bind, serve as serve_listeners};
 use crate::telemetry::{Telemetry, start_logs};
 use crate::upkeep;
 use arc_swap::ArcSwap;
@@ -21,6 +21,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing_appender::non_blocking::ErrorCounter;
 
 /// Time for the last lines of what was cut.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -31,7 +32,7 @@ pub fn serve(setting: &Setting) -> Result<(), Failure> {
     check_engines(&settings)?;
     prepare_environment()?;
     // Held to the end: what waits is written when it is dropped.
-    let _log = start_logs(&settings.telemetry);
+    let (_log, dropped) = start_logs(&settings.telemetry);
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
@@ -43,13 +44,18 @@ pub fn serve(setting: &Setting) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Failed(format!("cannot start the runtime: {error}")))?;
-    let done = runtime.block_on(run(setting, settings, telemetry.clone()));
+    let done = runtime.block_on(run(setting, settings, telemetry.clone(), dropped));
     runtime.shutdown_timeout(LAST_LINES);
     telemetry.shutdown();
     done
 }
 
-async fn run(setting: &Setting, settings: Settings, telemetry: Arc<Telemetry>) -> Result<(), Failure> {
+async fn run(
+    setting: &Setting,
+    settings: Settings,
+    telemetry: Arc<Telemetry>,
+    dropped_lines: ErrorCounter,
+) -> Result<(), Failure> {
     let failed = |error: anyhow::Error| Failure::Failed(format!("{error:#}"));
     let listeners = bind(&settings.server).await.map_err(Failure::Failed)?;
     if let Some(folder) = settings.ledger.place.file().and_then(Path::parent) {
@@ -95,6 +101,8 @@ async fn run(setting: &Setting, settings: Settings, telemetry: Arc<Telemetry>) -
         router: ArcSwap::from_pointee(router),
         limits,
         in_flight: Arc::new(Semaphore::new(settings.in_flight)),
+        most_in_flight: settings.in_flight,
+        connections: Connections::up_to(settings.connections),
         refusing: Arc::new(Semaphore::new(crate::server::REFUSING)),
         settings: ArcSwap::from_pointee(settings),
         ledger: ledger.clone(),
@@ -107,6 +115,7 @@ async fn run(setting: &Setting, settings: Settings, telemetry: Arc<Telemetry>) -
         kept: Arc::default(),
         started: jiff::Timestamp::now(),
     });
+    app.telemetry.watch(&app, dropped_lines);
     for (name, listener) in [("data", &listeners.data), ("admin", &listeners.admin)] {
         if let Ok(address) = listener.local_addr() {
             tracing::info!(listener = name, address = %address, "listening");

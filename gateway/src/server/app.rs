@@ -1,6 +1,7 @@
 //! What all requests share.
 
 use super::auth::KeyRing;
+use super::listen::Connections;
 use crate::config::units::shown;
 use crate::config::{ModelSettings, Settings};
 use crate::roll_out;
@@ -30,6 +31,10 @@ pub struct App {
     pub limits: Arc<Limits>,
     /// Places in flight.
     pub in_flight: Arc<Semaphore>,
+    /// How many there are.
+    pub most_in_flight: usize,
+    /// Connections of both listeners.
+    pub connections: Connections,
     /// Places of requests that are over a rate limit, while they are read.
     pub refusing: Arc<Semaphore>,
     /// Metrics and traces.

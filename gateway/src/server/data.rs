@@ -8,6 +8,7 @@ use super::id::Id;
 use super::idempotency::{Begun, First};
 use super::limits::{self, Place};
 use super::routes::{Route, Shape};
+use super::unrouted::{counted, decision, model, models, unrouted};
 use super::{headers, stream};
 use adapters::wire::{Door, Face, MessagesVersion};
 use axum::body::Body;
@@ -16,9 +17,9 @@ use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use policies::{ModelName, Principal, RequestId};
+use policies::{Principal, RequestId};
 use router::{Answer, AnswerBody, Ask, TokensWanted};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,30 +48,31 @@ pub(super) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: Sock
     let shape = Shape::at(request.uri().path());
     let id = Id::of(&app, request.headers());
     let settings = app.settings.load();
-    let refuse = |fault: Fault| {
-        app.telemetry.refused(fault.code());
-        fault.early(shape, &id.id, received.elapsed())
-    };
+    let refuse = |fault: Fault, headers: &HeaderMap| refused(&app, fault, (shape, &id.id), headers, received);
     let principal = match app.keys.identify(request.headers(), peer.ip(), settings.keys_required) {
         Ok(principal) => principal,
-        Err(fault) => return refuse(fault),
+        Err(fault) => return refuse(fault, request.headers()),
     };
     let decides = route == Route::Decision;
     let door = match route {
         Route::Answer(door) => door,
         Route::Decision => Door::Chat,
         Route::Feedback => {
-            let Ok(_permit) = app.in_flight.clone().try_acquire_owned() else { return refuse(Fault::overloaded()) };
+            let Ok(_permit) = app.in_flight.clone().try_acquire_owned() else {
+                return refuse(Fault::overloaded(), request.headers());
+            };
             let (parts, body) = request.into_parts();
             return match feedback::take(&app, &principal, &parts.headers, body).await {
-                Ok(taken) => with_id(json_response(StatusCode::OK, &taken), &id.id),
-                Err(fault) => refuse(fault),
+                Ok(taken) => unrouted(json_response(StatusCode::OK, &taken), &id.id, "feedback", received),
+                Err(fault) => refuse(fault, &parts.headers),
             };
         }
-        Route::Models => return models(&app, &principal, &id.id),
-        Route::Model(name) => return model(&app, &principal, &name, &id.id),
-        Route::WrongMethod => return refuse(Fault::wrong_method()),
-        Route::Unknown | Route::Livez | Route::Readyz => return refuse(Fault::not_found(request.uri().path())),
+        Route::Models => return models(&app, &principal, &id.id, received),
+        Route::Model(name) => return model(&app, &principal, &name, &id.id, received),
+        Route::WrongMethod => return refuse(Fault::wrong_method(), request.headers()),
+        Route::Unknown | Route::Livez | Route::Readyz => {
+            return refuse(Fault::not_found(request.uri().path()), request.headers());
+        }
     };
     let limited = app.limits.apply_to(&principal).then(|| principal.clone());
     let asked = Asked { door, decides, shape, principal, limited: limited.as_ref(), id: &id, received };
@@ -100,11 +102,8 @@ struct Asked<'a> {
 impl Asked<'_> {
     async fn answer(self, app: &Arc<App>, settings: &crate::config::Settings, request: Request<Incoming>) -> Answered {
         let Self { door, decides, shape, principal, limited, id, received } = self;
-        let refuse = |fault: Fault| {
-            app.telemetry.refused(fault.code());
-            fault.early(shape, &id.id, received.elapsed())
-        };
         let (parts, body) = request.into_parts();
+        let refuse = |fault: Fault| refused(app, fault, (shape, &id.id), &parts.headers, received);
         let place = match Place::of(app, limited) {
             Ok(place) => place,
             Err(fault) => return refuse(fault),
@@ -160,6 +159,19 @@ impl Asked<'_> {
             }
         }
     }
+}
+
+/// The answer to a request that is refused before it is routed.
+fn refused(
+    app: &App,
+    fault: Fault,
+    (shape, id): (Shape, &RequestId),
+    headers: &HeaderMap,
+    received: Instant,
+) -> Answered {
+    let took = received.elapsed();
+    app.telemetry.refused(fault.code(), fault.status(), headers::traceparent(headers), took);
+    fault.early(shape, id, took)
 }
 
 /// Reads head and body of a request that is to be routed.
@@ -287,59 +299,6 @@ pub(super) async fn answered(app: &Arc<App>, answer: Answer, serving: Serving) -
     let mut response = Response::new(body);
     *response.headers_mut() = out;
     response
-}
-
-/// The size of a prompt, as the router reckons it: nothing is dialled, nothing charged.
-fn counted(app: &Arc<App>, ask: &Ask, id: &Id) -> Answered {
-    let model = ask.request.view.model.as_str();
-    let known = matches!(model, "auto" | "sluice/auto")
-        || app.router.load().fleet().get(&model.into()).is_some_and(|model| may_use(&ask.principal, &model.name));
-    if !known {
-        let fault = Fault::denied(&router::DeniedBy::UnknownModel(model.to_owned()));
-        return fault.early(Shape::Anthropic, &id.id, ask.received.elapsed());
-    }
-    with_id(json_response(StatusCode::OK, &json!({"input_tokens": ask.prompt_tokens()})), &id.id)
-}
-
-async fn decision(app: &Arc<App>, ask: &Ask, id: &RequestId) -> Answered {
-    let router = app.router.load_full();
-    match router.explain(ask).await {
-        Ok(explained) => with_id(json_text(StatusCode::OK, explained), id),
-        Err(by) => Fault::denied(&by).early(Shape::OpenAi, id, ask.received.elapsed()),
-    }
-}
-
-fn models(app: &Arc<App>, principal: &Principal, id: &RequestId) -> Answered {
-    let router = app.router.load();
-    let mut data = vec![model_object("auto", "sluice", app)];
-    let allowed = router.fleet().models().filter(|model| may_use(principal, &model.name));
-    data.extend(allowed.map(|model| model_object(model.name.as_str(), model.provider.name.as_str(), app)));
-    with_id(json_response(StatusCode::OK, &json!({"object": "list", "data": data})), id)
-}
-
-fn model(app: &Arc<App>, principal: &Principal, name: &str, id: &RequestId) -> Answered {
-    let router = app.router.load();
-    if name == "auto" {
-        return with_id(json_response(StatusCode::OK, &model_object("auto", "sluice", app)), id);
-    }
-    match router.fleet().get(&name.into()).filter(|model| may_use(principal, &model.name)) {
-        Some(model) => {
-            let shown = model_object(model.name.as_str(), model.provider.name.as_str(), app);
-            with_id(json_response(StatusCode::OK, &shown), id)
-        }
-        None => {
-            let fault = Fault::denied(&router::DeniedBy::UnknownModel(name.to_owned()));
-            fault.early(Shape::OpenAi, id, Duration::ZERO)
-        }
-    }
-}
-
-fn may_use(principal: &Principal, model: &ModelName) -> bool {
-    principal.models.as_ref().is_none_or(|allowed| allowed.contains(model))
-}
-
-fn model_object(id: &str, owner: &str, app: &App) -> Value {
-    json!({"id": id, "object": "model", "created": app.started.as_second(), "owned_by": owner})
 }
 
 fn ready(app: &App) -> Answered {

@@ -339,22 +339,14 @@ impl Fault {
         }
     }
 
+    /// The status that the client gets.
+    pub(super) fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
     /// The response to a data request that never reached the router: it has the headers of every answer, too.
     pub(super) fn early(self, shape: Shape, id: &RequestId, overhead: Duration) -> Answered {
-        let reason = self.code.to_owned();
-        let head = Head {
-            id: id.clone(),
-            route: None,
-            model: None,
-            provider: None,
-            reason,
-            score: None,
-            attempts: 0,
-            overhead,
-            budget: None,
-            arm: None,
-            cache: None,
-        };
+        let head = headers::unrouted(id, self.code, overhead);
         let mut response = self.response(shape);
         headers::put_head(response.headers_mut(), &head);
         response

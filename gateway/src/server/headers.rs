@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName};
 use policies::{NanoDollars, RequestId, RouteWish, SessionId};
 use router::Head;
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// The most tags a request may carry, and the longest name or value.
 const MOST_TAGS: usize = 16;
@@ -45,12 +46,13 @@ pub(super) fn read(headers: &HeaderMap) -> Result<Said, Fault> {
         class: text(headers, "x-sluice-data-class")?.map(str::to_owned),
         session,
         tags: tags(text(headers, "x-sluice-tags")?.unwrap_or_default())?,
-        traceparent: headers
-            .get("traceparent")
-            .and_then(|value| value.to_str().ok())
-            .filter(|value| is_traceparent(value))
-            .map(str::to_owned),
+        traceparent: traceparent(headers).map(str::to_owned),
     })
+}
+
+/// The client's trace context; one that is none is passed over.
+pub(super) fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    headers.get("traceparent")?.to_str().ok().filter(|value| is_traceparent(value))
 }
 
 /// Which version of the Messages API a client speaks; one that does not say is not held to the newest.
@@ -78,6 +80,23 @@ pub(super) fn chosen_id(headers: &HeaderMap) -> Option<&str> {
 pub(super) fn put_id(out: &mut HeaderMap, id: &RequestId) {
     put(out, "x-sluice-request-id", id.as_str());
     put(out, "x-request-id", id.as_str());
+}
+
+/// The head of what no model answers, be it refused or a list: `reason` says why, or what it is.
+pub(super) fn unrouted(id: &RequestId, reason: &str, overhead: Duration) -> Head {
+    Head {
+        id: id.clone(),
+        route: None,
+        model: None,
+        provider: None,
+        reason: reason.to_owned(),
+        score: None,
+        attempts: 0,
+        overhead,
+        budget: None,
+        arm: None,
+        cache: None,
+    }
 }
 
 /// Puts all that a head knows on a response.

@@ -27,10 +27,50 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 /// Connections at once on the admin listener.
 const ADMIN_CONNECTIONS: usize = 128;
+
+/// The connections of both listeners.
+pub struct Connections {
+    /// Of clients.
+    pub data: Places,
+    /// Of operators.
+    pub admin: Places,
+}
+
+/// The connections of a listener.
+#[derive(Clone)]
+pub struct Places {
+    open: TaskTracker,
+    most: usize,
+}
+
+// === impl Connections ===
+
+impl Connections {
+    /// None yet, and at most so many of clients.
+    pub fn up_to(data: usize) -> Self {
+        let places = |most| Places { open: TaskTracker::new(), most };
+        Self { data: places(data), admin: places(ADMIN_CONNECTIONS) }
+    }
+}
+
+// === impl Places ===
+
+impl Places {
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// How many may be.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+}
 
 /// Both sockets, bound.
 pub struct Listeners {
@@ -83,8 +123,8 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, stop: CancellationToken,
         header: settings.timeouts.header,
         head_bytes: usize::try_from(settings.head_bytes).unwrap_or(64 << 10),
     };
-    let places = settings.connections;
     drop(settings);
+    let (places, admin_places) = (app.connections.data.clone(), app.connections.admin.clone());
     let data_app = app.clone();
     let manner = Manner { tls: listeners.tls.data, limits };
     let answer = move |request, peer| data::handle(data_app.clone(), request, peer);
@@ -94,7 +134,7 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, stop: CancellationToken,
     let admin_stop = CancellationToken::new();
     let admin_done = admin_stop.clone();
     let manner = Manner { tls: listeners.tls.admin, limits };
-    let admin = accept(listeners.admin, ADMIN_CONNECTIONS, manner, admin_stop, force, move |mut request, peer| {
+    let admin = accept(listeners.admin, admin_places, manner, admin_stop, force, move |mut request, peer| {
         let routes = routes.clone();
         request.extensions_mut().insert(Peer(peer.ip()));
         async move {
@@ -113,7 +153,7 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, stop: CancellationToken,
 
 async fn accept<H, F>(
     listener: TcpListener,
-    places: usize,
+    Places { open: connections, most }: Places,
     manner: Manner,
     stop: CancellationToken,
     force: CancellationToken,
@@ -122,8 +162,7 @@ async fn accept<H, F>(
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answered> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(places));
-    let connections = tokio_util::task::TaskTracker::new();
+    let places = Arc::new(Semaphore::new(most));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,

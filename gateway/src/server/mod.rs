@@ -26,10 +26,11 @@ mod series;
 mod sign_in;
 mod stream;
 pub mod tls;
+mod unrouted;
 
 pub use app::App;
 pub use limits::REFUSING;
-pub use listen::{Certificates, bind, serve};
+pub use listen::{Certificates, Connections, Places, bind, serve};
 
 /// The sentence that a client would get.
 pub fn denied_text(by: &router::DeniedBy) -> String {

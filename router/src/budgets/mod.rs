@@ -267,6 +267,16 @@ impl Budgets {
         let _ = tokio::time::timeout(at_most, self.accounts.freed.notified()).await;
     }
 
+    /// The first `count` accounts, in the order of their specs: where the configured budgets are given before those of
+    /// keys, which may be very many, these are the configured ones.
+    pub fn first_states(&self, count: usize, now: Timestamp) -> Vec<BudgetState> {
+        let mut live = self.accounts.live.lock();
+        let count = count.min(live.len());
+        let (first, _) = live.split_at_mut(count);
+        roll(first, now);
+        first.iter().map(Live::state).collect()
+    }
+
     /// Every account.
     pub fn states(&self, now: Timestamp) -> Vec<BudgetState> {
         let mut live = self.accounts.live.lock();

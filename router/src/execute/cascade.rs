@@ -26,7 +26,7 @@ use futures::StreamExt;
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -54,7 +54,11 @@ pub struct CascadeConfig {
 #[derive(Debug)]
 pub struct Cascade {
     doubts: Share,
+    counts: [AtomicU64; VERDICTS.len()],
 }
+
+/// What a second look can come to.
+const VERDICTS: [&str; 3] = ["kept", "escalated", "would_escalate"];
 
 /// A second look at one attempt.
 pub(super) struct Watch<'a> {
@@ -101,7 +105,21 @@ pub(super) enum Tried {
 
 impl Default for Cascade {
     fn default() -> Self {
-        Self { doubts: Share::new(0.5, &[]) }
+        Self { doubts: Share::new(0.5, &[]), counts: Default::default() }
+    }
+}
+
+impl Cascade {
+    /// How often each verdict was given since the start.
+    pub fn verdicts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        VERDICTS.into_iter().zip(&self.counts).map(|(verdict, count)| (verdict, count.load(Ordering::Relaxed)))
+    }
+
+    fn count(&self, verdict: &str) {
+        let counts = VERDICTS.iter().zip(&self.counts).filter(|(known, _)| **known == verdict);
+        counts.for_each(|(_, count)| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
     }
 }
 
@@ -151,6 +169,7 @@ impl Watch<'_> {
             (true, true) => "would_escalate",
             (false, _) => "kept",
         };
+        self.cascade.count(verdict);
         Look {
             verdict,
             wrong: doubt.wrong,

@@ -8,7 +8,7 @@ use super::consider::Considering;
 use super::prepare::sent;
 use super::walk::Router;
 use crate::ask::Ask;
-use crate::experiment::{Experiment, SystemPrompt};
+use crate::experiment::{Experiment, Fate, SystemPrompt, Trial};
 use crate::look::Looked;
 use crate::shadow::{Prepared, ShadowSeed};
 use adapters::wire::WireRequest;
@@ -26,12 +26,14 @@ pub(crate) struct Later {
     /// The model that served got the request masked.
     masked: bool,
     place: OwnedSemaphorePermit,
+    fate: Fate,
 }
 
 /// What a copy is made of.
 struct Draft<'a> {
     experiment: Arc<Experiment>,
     place: OwnedSemaphorePermit,
+    fate: Fate,
     served: &'a ModelName,
     /// The model that served got the request masked.
     masked: bool,
@@ -42,9 +44,9 @@ struct Draft<'a> {
 // === impl Router ===
 
 impl Router {
-    /// Whether any experiment copies requests.
+    /// Whether any experiment copies requests; none is drawn here.
     pub(super) fn shadows(&self) -> bool {
-        self.config.experiments.iter().any(|experiment| experiment.shadows())
+        self.config.experiments.iter().any(|experiment| matches!(experiment.spec.kind, Trial::Shadow(_)))
     }
 
     /// Prepares the copy of a request that was drawn; `None` where it may not be made, or nothing is left for it.
@@ -56,6 +58,7 @@ impl Router {
         served: &ModelName,
     ) -> Option<Box<ShadowSeed>> {
         let experiment = self.config.experiments.iter().find(|experiment| experiment.shadows())?.clone();
+        let fate = experiment.live.drawn();
         let side = self.fleet.get(served)?.provider.location;
         let named = experiment.spec.sides.as_ref();
         let masked = decision.considered.iter().any(|seen| seen.masked && seen.candidate.model == *served);
@@ -75,6 +78,7 @@ impl Router {
                 served,
                 masked,
                 place,
+                fate,
             }))));
         }
         // Only targets that every constraint admitted, residency and budget included.
@@ -89,7 +93,7 @@ impl Router {
             Location::Hosted => [other.candidate.model.clone(), served.clone()],
         });
         let place = experiment.live.place()?;
-        let draft = Draft { experiment, place, served, masked, sides, system: None };
+        let draft = Draft { experiment, place, fate, served, masked, sides, system: None };
         let prepared = self.copy(draft, (ask, facts), other).await?;
         Some(Box::new(ShadowSeed::Prepared(Box::new(prepared))))
     }
@@ -101,7 +105,7 @@ impl Router {
         (ask, facts): (&Ask, &Facts),
         other: &Considered,
     ) -> Option<Prepared> {
-        let Draft { experiment, place, served, masked, sides, system } = draft;
+        let Draft { experiment, place, fate, served, masked, sides, system } = draft;
         let model = self.fleet.get(&other.candidate.model)?;
         // Where either side gets it masked, what is kept of both is masked, and has the class of that.
         let mask = ask.looked.mask().filter(|_| masked || other.masked).cloned();
@@ -139,6 +143,7 @@ impl Router {
             facts: facts.clone(),
             held,
             _place: place,
+            fate,
             request,
             ask: ask.clone(),
             masked: values,
@@ -162,7 +167,7 @@ impl Router {
 impl Later {
     /// Prepares the copy: the request under the other system prompt, for the model in question or the one that served.
     pub(crate) async fn prepare(self) -> Option<Prepared> {
-        let Self { experiment, router, ask, served, masked, place } = self;
+        let Self { experiment, router, ask, served, masked, place, fate } = self;
         let spec = experiment.spec.clone();
         let system = spec.system.as_ref()?;
         let [model, _] = spec.sides.clone().unwrap_or_else(|| [served.clone(), served.clone()]);
@@ -177,7 +182,7 @@ impl Later {
         let decision = outcome.ok()?;
         let other = decision.considered.iter().find(|seen| seen.admitted() && seen.candidate.model == model)?;
         let sides = [model, served.clone()];
-        let draft = Draft { experiment, place, served: &served, masked, sides, system: Some(system) };
+        let draft = Draft { experiment, place, fate, served: &served, masked, sides, system: Some(system) };
         router.copy(draft, (&ask, &facts), other).await
     }
 

@@ -9,7 +9,8 @@ use crate::audit::Entry;
 use crate::experiment::enrolled;
 use crate::ledger::RequestRecord;
 use crate::limits::OverLimit;
-use policies::{Constraint, Refusal, admit, decide};
+use crate::observe::Trace;
+use policies::{Constraint, Refusal, Sink, admit, decide};
 
 impl Router {
     pub(super) fn head(&self, ask: &Ask, reason: &str) -> Head {
@@ -88,7 +89,9 @@ impl Router {
         record.arm = denied.head.arm.clone();
         record.attempts = denied.head.attempts;
         record.status = status;
-        self.desk.observer.request(&record, ask.received.elapsed());
+        let permit = classes.permit_sink(facts.class, Sink::Traces).ok();
+        let trace = Trace { parent: ask.traceparent.as_deref(), permit: permit.as_ref() };
+        self.desk.observer.request(&record, ask.received.elapsed(), trace);
         self.desk.ledger.refused_later(record);
     }
 }

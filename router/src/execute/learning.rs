@@ -1,5 +1,6 @@
 //! What a request leaves behind to learn from, and what labels change.
 
+use super::cascade::Cascade;
 use super::walk::Router;
 use crate::ask::Ask;
 use crate::classify::{Control, Evidence, RiskState};
@@ -65,6 +66,16 @@ impl Router {
     /// What sets the threshold.
     pub fn control(&self) -> &Control {
         &self.usual.share
+    }
+
+    /// The threshold of everybody who judges, by the name of the lane; empty for the usual one. Infinite: nothing goes hosted.
+    pub fn thresholds(&self) -> impl Iterator<Item = (&str, f32)> {
+        self.seats().map(|seat| (&*seat.lane, seat.share.threshold()))
+    }
+
+    /// What second looks at local answers came to.
+    pub fn cascade(&self) -> &Cascade {
+        &self.cascade
     }
 
     /// Takes into account that a request has a new label on the ledger. Reads the ledger, so it blocks.

@@ -142,7 +142,6 @@ impl Router {
             if let Ok(decision) = &considering.outcome
                 && let Some(signals) = &decision.signals
             {
-                self.desk.observer.judged(signals);
                 let share = &considering.seat.share;
                 // What was settled otherwise than by the score counts as it was settled.
                 let hosted = |need: f32| match decision.reason {
@@ -160,6 +159,7 @@ impl Router {
                     | Reason::Experiment
                     | Reason::Constraint(_) => need >= decision.steering.threshold,
                 };
+                self.desk.observer.judged(signals, signals.need.map(&hosted));
                 signals.need.iter().for_each(|need| share.observe(*need, hosted(*need)));
                 if let Some(spender) = &self.config.spender {
                     share.aim(spender.judged(Instant::now()));

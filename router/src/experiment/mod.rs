@@ -32,6 +32,7 @@ use parking_lot::Mutex;
 use policies::{Facts, ModelName, NanoDollars};
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -102,6 +103,36 @@ pub struct Live {
     slices: Mutex<Known>,
     /// One assessment at a time; counts the pairs since the last one.
     assessing: tokio::sync::Mutex<u32>,
+    /// What became of copies since the start.
+    copies: [AtomicU64; CopyEnd::ALL.len()],
+}
+
+/// What became of a request that was drawn to be copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CopyEnd {
+    /// The other side answered it.
+    Made,
+    /// The other side failed.
+    Failed,
+    /// It gave way to clients.
+    GaveWay,
+    /// It was not asked: not permitted, or no money, no place or nobody for it.
+    Skipped,
+}
+
+// === impl CopyEnd ===
+
+impl CopyEnd {
+    const ALL: [Self; 4] = [Self::Made, Self::Failed, Self::GaveWay, Self::Skipped];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Made => "made",
+            Self::Failed => "failed",
+            Self::GaveWay => "gave_way",
+            Self::Skipped => "skipped",
+        }
+    }
 }
 
 /// What is known of slices.
@@ -109,6 +140,13 @@ pub struct Live {
 struct Known {
     opened: HashSet<Slice>,
     worse: HashSet<Slice>,
+}
+
+/// A request that was drawn to be copied; what became of it is counted when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Fate {
+    live: Arc<Live>,
+    became: CopyEnd,
 }
 
 /// Money that is set aside of an experiment's day; dropped without being settled it counts in full.
@@ -147,7 +185,25 @@ impl Live {
             places: Arc::new(Semaphore::new(AT_ONCE)),
             slices: Mutex::new(Known { opened, worse: HashSet::new() }),
             assessing: tokio::sync::Mutex::new(0),
+            copies: Default::default(),
         })
+    }
+
+    /// What became of the requests that were drawn to be copied since the start, by word.
+    pub fn copies(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        CopyEnd::ALL.into_iter().zip(&self.copies).map(|(copy, count)| (copy.word(), count.load(Ordering::Relaxed)))
+    }
+
+    /// A request was drawn to be copied.
+    pub(crate) fn drawn(self: &Arc<Self>) -> Fate {
+        Fate { live: self.clone(), became: CopyEnd::Skipped }
+    }
+
+    fn count(&self, became: CopyEnd) {
+        let counts = CopyEnd::ALL.into_iter().zip(&self.copies).filter(|(copy, _)| *copy == became);
+        counts.for_each(|(_, count)| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
     }
 
     /// What today's calls have cost.
@@ -181,6 +237,20 @@ impl Live {
     /// A place among those that run at once.
     pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
         self.places.clone().try_acquire_owned().ok()
+    }
+}
+
+// === impl Fate ===
+
+impl Fate {
+    pub(crate) fn became(&mut self, end: CopyEnd) {
+        self.became = end;
+    }
+}
+
+impl Drop for Fate {
+    fn drop(&mut self) {
+        self.live.count(self.became);
     }
 }
 
@@ -308,5 +378,18 @@ mod tests {
         assert!(live.place().is_none());
         drop(places);
         assert!(live.place().is_some());
+    }
+
+    #[test]
+    fn each_request_that_was_drawn_is_counted_once_whatever_became_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ledger, _) = Ledger::start(folder.path().join("l.db"), crate::ledger::Durability::Process).unwrap();
+        let live = Arc::new(Live::recall(&ledger, &spec(None)).unwrap());
+        drop(live.drawn());
+        for end in [CopyEnd::Made, CopyEnd::Made, CopyEnd::Failed, CopyEnd::GaveWay] {
+            live.drawn().became(end);
+        }
+        let counts: Vec<_> = live.copies().collect();
+        assert_eq!(counts, [("made", 2), ("failed", 1), ("gave_way", 1), ("skipped", 1)]);
     }
 }

@@ -33,6 +33,11 @@ pub(super) struct Late {
 // === impl Late ===
 
 impl Late {
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Keeps of a group that could not be written what must not be lost.
     pub(super) fn keep(&mut self, group: Vec<Entry>) {
         for (op, _) in group {

@@ -265,6 +265,11 @@ impl Ledger {
         self.writer.healthy()
     }
 
+    /// Lines that could not be written and wait in memory until the store can be written again.
+    pub fn late(&self) -> usize {
+        self.writer.late()
+    }
+
     /// Prunes by age and, a file, by size.
     pub async fn prune(&self, retention: Retention) -> Result<(), LedgerError> {
         self.writer.commit(writer::Op::Prune(retention)).await

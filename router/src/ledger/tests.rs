@@ -117,6 +117,7 @@ async fn an_end_that_could_not_be_written_is_written_when_it_can_be(bed: Bed) {
     ledger.close_later(closed(attempt("left", 1), 20), None);
     assert!(ledger.close(closed(attempt("waits", 1), 50), None).await.is_err());
     assert!(ledger.open(attempt("more", 1)).await.is_err() && !ledger.healthy());
+    assert_eq!(ledger.late(), 2, "what was refused does not wait");
     bed.run("ALTER TABLE away RENAME TO attempts");
     // As the gateway does every second; what is late is written after whoever waits has his answer, so before the second.
     for _ in 0..2 {
@@ -125,6 +126,7 @@ async fn an_end_that_could_not_be_written_is_written_when_it_can_be(bed: Bed) {
     let total = all(&ledger, GroupBy::Model).total;
     assert_eq!((total.requests, total.cost_usd.0), (2, 70), "what ran meanwhile; what was refused is not there");
     assert!(ledger.healthy() && ledger.verify().unwrap().is_empty());
+    assert_eq!(ledger.late(), 0);
 }
 
 async fn a_late_record_takes_no_newer_ones_place_and_adds_what_it_alone_knows(bed: Bed) {

@@ -12,7 +12,7 @@ use crate::audit;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use policies::Amount;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -50,6 +50,8 @@ struct Queue {
     filled: Condvar,
     healthy: AtomicBool,
     closed: AtomicBool,
+    /// Lines that wait until the store can be written again.
+    late: AtomicUsize,
 }
 
 pub(super) struct Writer {
@@ -81,6 +83,11 @@ impl Writer {
         let (ack, done) = oneshot::channel();
         self.push(op, Some(ack));
         done.await.unwrap_or(Err(LedgerError::Closed))
+    }
+
+    /// See [`super::Ledger::late`].
+    pub(super) fn late(&self) -> usize {
+        self.queue.late.load(Ordering::Relaxed)
     }
 
     pub(super) fn healthy(&self) -> bool {
@@ -171,6 +178,7 @@ fn run(mut db: Db, mut chain: Option<Chain>, queue: &Queue) {
             Ok(()) => late.write(&mut db, chain.as_mut()),
             Err(_) => late.keep(group),
         }
+        queue.late.store(late.waiting(), Ordering::Relaxed);
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod bench;
 mod cascade;
+mod copies;
 mod hedge;
 mod hedge_ends;
 mod learning;

@@ -17,6 +17,7 @@ use crate::health::Breaker;
 use crate::idle::Working;
 use crate::ledger::{AttemptClose, AttemptOpen, Outcome, RequestRecord};
 use crate::limits::Charge;
+use crate::observe::Trace;
 use adapters::wire::{Seen, WireRequest};
 use policies::{Amount, Counted, Location, NanoDollars, Pricing, Usage};
 use std::sync::Arc;
@@ -201,7 +202,8 @@ impl Running {
         }
         self.desk.observer.attempt(closed, self.started.elapsed());
         if let Some(record) = record {
-            self.desk.observer.request(record, self.received.elapsed());
+            let trace = Trace { parent: self.open.traceparent.as_deref(), permit: self.open.traces.as_ref() };
+            self.desk.observer.request(record, self.received.elapsed(), trace);
         }
     }
 }
