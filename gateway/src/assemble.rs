@@ -4,6 +4,7 @@
 //! connections, its breaker and its loaded model).
 
 use crate::config::{ProviderKind, ProviderSettings, RouterSettings, Settings};
+use crate::connects;
 use crate::roll_out::{Judges, Registry};
 use adapters::hosted::Hosted;
 use adapters::simulated::Simulated;
@@ -92,7 +93,7 @@ impl Parts {
         Self { assumed: Taken::All, ..Self::default() }
     }
 
-    fn provider(&self, settings: &ProviderSettings) -> anyhow::Result<Provider> {
+    fn provider(&self, settings: &ProviderSettings, ledger: &Ledger) -> anyhow::Result<Provider> {
         let mut backends = self.backends.lock();
         if let Some((made_from, provider)) = backends.get(settings.name.as_str())
             && made_from.spec == settings.spec
@@ -105,7 +106,10 @@ impl Parts {
         let backend = match (&settings.kind, self.assumed) {
             (ProviderKind::Engine(_), Taken::Engines | Taken::All) => assumed(Capabilities::TEXT),
             (ProviderKind::Hosted(spec), Taken::All) => assumed(spec.capabilities),
-            (_, _) => backend(settings),
+            (_, _) => {
+                connects::of_provider(ledger, settings);
+                backend(settings)
+            }
         };
         let backend = backend.with_context(|| format!("provider `{}`", settings.name))?;
         let provider = Provider {
@@ -178,7 +182,7 @@ impl Ground {
             };
             models.push(Model {
                 name: model.name.clone(),
-                provider: self.parts.provider(provider)?,
+                provider: self.parts.provider(provider, &self.ledger)?,
                 upstream: model.upstream.clone(),
                 kind: model.kind,
                 pricing: model.pricing.clone(),

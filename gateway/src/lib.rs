@@ -4,6 +4,7 @@ mod assemble;
 mod budget_text;
 mod cli;
 mod config;
+mod connects;
 #[cfg(feature = "local")]
 mod engine;
 #[doc(hidden)]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use std::path::Path;
-use tests::gateway::{Gateway, folder, header, run};
+use tests::gateway::{Gateway, folder, header, run, write_config};
 use tests::upstream::Upstream;
 use tests::{chat, eventually, two_sides};
 
@@ -48,12 +48,16 @@ async fn every_dial_and_every_refusal_has_a_record_and_the_export_verifies_elsew
     assert_eq!(pinned.status(), 403);
     let exported = eventually("the export has all", async || {
         let told = gateway.admin_get("/api/evidence/export").await;
-        (records(&told.text()).len() == 5).then(|| told.text())
+        (records(&told.text()).len() == 6).then(|| told.text())
     })
     .await;
-    let told = records(&exported);
+    let mut told = records(&exported);
     let events: Vec<&str> = told.iter().map(|record| record["event"].as_str().unwrap()).collect();
-    assert_eq!(events, ["log", "dial", "refused", "dial", "refused"]);
+    assert_eq!(events, ["log", "connect", "dial", "refused", "dial", "refused"]);
+    // The server in the house is looked at, which is on record once, before the first look.
+    let looks = told.remove(1);
+    assert_eq!((&looks["provider"], &looks["location"]), (&json!("house"), &json!("local")), "{looks}");
+    assert_eq!(looks["note"]["address"], house.root.trim_start_matches("http://"), "{looks}");
     assert_eq!(
         (&told[1]["request"], &told[1]["location"], &told[1]["region"]),
         (&json!(id), &json!("hosted"), &json!("us"))
@@ -73,10 +77,10 @@ async fn every_dial_and_every_refusal_has_a_record_and_the_export_verifies_elsew
     std::fs::write(&file, &exported).unwrap();
     let key = public_key(&gateway);
     let (status, said) = verify(&file, &key, &[]);
-    assert_eq!((status, said.contains("5 records")), (0, true), "{said}");
+    assert_eq!((status, said.contains("6 records")), (0, true), "{said}");
     std::fs::write(&file, exported.replacen("\"location\":\"hosted\"", "\"location\":\"local\"", 1)).unwrap();
     let (status, said) = verify(&file, &key, &[]);
-    assert_eq!((status, said.contains("record 1 does not fit")), (1, true), "{said}");
+    assert_eq!((status, said.contains("record 2 does not fit")), (1, true), "{said}");
     assert_eq!(verify(&file, "ed25519:nonsense", &[]).0, 64);
 }
 
@@ -113,7 +117,7 @@ async fn the_log_goes_on_after_a_kill_and_under_a_new_key() {
     gateway.chat(&chat("auto", HARD)).await;
     let text = gateway.admin_get("/api/evidence/export").await.text();
     let events: Vec<Value> = records(&text).into_iter().map(|record| record["event"].clone()).collect();
-    assert_eq!(events, ["log", "dial", "key", "dial"]);
+    assert_eq!(events, ["log", "connect", "dial", "key", "connect", "dial"]);
     let file = folder.path().join("evidence.jsonl");
     std::fs::write(&file, &text).unwrap();
     for key in [&old, &new] {
@@ -149,6 +153,37 @@ async fn a_selection_is_one_subjects_and_a_report_is_for_people() {
     shorter.remove(2);
     std::fs::write(&file, shorter.join("\n")).unwrap();
     assert_eq!(verify(&file, &key, &[]).0, 1);
+}
+
+#[tokio::test]
+async fn whatever_is_connected_to_without_a_request_is_on_record_once_and_again_when_it_moves() {
+    let (house, hosted, collector) = (Upstream::start().await, Upstream::start().await, Upstream::start().await);
+    let elsewhere = Upstream::start().await;
+    let rest = format!("{}[telemetry]\notlp_endpoint = \"{}\"\n", two_sides(&hosted, &house), collector.root);
+    let rest = rest.replace("location = \"local\"\n", "location = \"local\"\nhealth_check = \"20ms\"\n");
+    let gateway = Gateway::start(&rest).await;
+    let connects = async || -> Vec<String> {
+        let text = gateway.admin_get("/api/evidence/export").await.text();
+        let connects = records(&text).into_iter().filter(|record| record["event"] == "connect");
+        connects.map(|record| record["note"]["address"].as_str().unwrap().to_owned()).collect()
+    };
+    let place = |upstream: &Upstream| upstream.root.trim_start_matches("http://").to_owned();
+    let at_start = [place(&collector), place(&house)];
+    assert_eq!(connects().await, at_start);
+    for waiting in [3, 5] {
+        house.page("/metrics", 200, &format!("vllm:num_requests_waiting {waiting}\n"));
+        eventually("it is looked at again and again", async || {
+            let text = gateway.admin_get("/metrics").await.text();
+            let line = text.lines().find(|line| line.starts_with("sluice_queue_waiting{"))?;
+            line.ends_with(&format!(" {waiting}")).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(connects().await, at_start, "a look is no record");
+    write_config(gateway.folder.path(), &rest.replace(&house.url, &elsewhere.url));
+    gateway.signal("HUP");
+    let moved = [place(&collector), place(&house), place(&elsewhere)];
+    eventually("the new address is on record", async || (connects().await == moved).then_some(())).await;
 }
 
 #[tokio::test]

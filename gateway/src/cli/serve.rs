@@ -7,6 +7,7 @@
 use super::{Failure, Setting};
 use crate::assemble::{Ground, Parts, budget_specs, limit_specs};
 use crate::config::{ProviderKind, Settings};
+use crate::connects;
 use crate::server::auth::KeyRing;
 use crate::server::{App, Connections, bind, serve as serve_listeners};
 use crate::telemetry::{Telemetry, start_logs};
@@ -64,7 +65,7 @@ async fn run(
     }
     let keys = super::evidence::keys(&settings)?;
     let (ledger, recovered) = Ledger::start_with(&settings.ledger.place, settings.ledger.durability, keys)?;
-    note_exporters(&ledger, &settings);
+    connects::at_start(&ledger, &settings);
     if recovered > 0 {
         tracing::warn!(attempts = recovered, "attempts of an earlier life were charged at their ceiling");
     }
@@ -140,16 +141,6 @@ async fn run(
     ledger.shutdown().await?;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Puts on the evidence log what else than models is connected to.
-fn note_exporters(ledger: &Ledger, settings: &Settings) {
-    let Some(endpoint) = &settings.telemetry.otlp_endpoint else { return };
-    let host = reqwest::Url::parse(endpoint).ok().and_then(|url| url.host_str().map(Arc::<str>::from));
-    let entry = router::audit::Entry::new(router::audit::Event::Connect, jiff::Timestamp::now().as_microsecond());
-    let to = router::audit::Destination { provider: host, ..router::audit::Destination::default() };
-    let note = Some(serde_json::json!({"what": "traces and metrics by OTLP"}));
-    ledger.evidence_later(vec![router::audit::Entry { to, note, ..entry }]);
 }
 
 async fn drain(

@@ -16,7 +16,8 @@ pub enum Event {
     Dial,
     /// A model was not asked, because a rule forbids it.
     Refused,
-    /// Something else than a model is connected to: the collector of traces and metrics.
+    /// Something is connected to, and no model asked: the collector of traces and metrics, the ledger's server, the store that
+    /// replicas share, a server in the house that is looked at, whoever a model is fetched from.
     Connect,
     /// Checkpoints are signed by another key from here on.
     Key,
