@@ -1,6 +1,8 @@
 //! The real SmolLM2 in process, beside a hosted fake: who answers when it is busy, full, slow or left.
 
 use serde_json::{Value, json};
+use std::process::Command;
+use tests::hub::{File, Hub, Trouble};
 use tests::{EASY, Gateway, HARD, Live, Upstream, chat, eventually, streamed};
 use tokio::task::JoinSet;
 
@@ -177,4 +179,56 @@ async fn local_streams_are_in_openais_form_to_the_last_event() {
     regex["guided_regex"] = json!("(yes|no)");
     let told = gateway.tell(&regex).await;
     assert!(["yes", "no"].contains(&told.answer().as_str()), "{}", told.text());
+}
+
+/// The tiny Llama of `models/make_tiny.py`, on a hub.
+fn hub(folder: &std::path::Path) -> Hub {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/models/make_tiny.py");
+    let python = std::env::var_os("SLUICE_TEST_PYTHON").unwrap_or_else(|| "python3".into());
+    let made = Command::new(python).arg(script).arg(folder).arg("llama").status().expect("python");
+    assert!(made.success());
+    let files = std::fs::read_dir(folder.join("llama")).expect("a folder").map(|file| {
+        let path = file.expect("a file").path();
+        let digest = Command::new("sha256sum").arg(&path).output().expect("coreutils").stdout;
+        let (name, bytes) = (path.file_name().expect("a name").to_string_lossy(), std::fs::read(&path).expect("read"));
+        File { name: name.into_owned(), bytes, etag: String::from_utf8_lossy(&digest)[..64].to_owned() }
+    });
+    Hub::start("org/tiny", "rev", files.collect())
+}
+
+#[tokio::test]
+async fn a_model_of_the_hub_is_fetched_loaded_and_not_fetched_again_and_a_broken_fetch_is_tried_anew() {
+    let (made, hosted) = (tempfile::tempdir().expect("a folder"), Upstream::start().await);
+    let hub = hub(made.path());
+    let rest = config(&hosted, "", "").replace("smollm2-135m", "hf:org/tiny@rev");
+    let folder = tests::gateway::folder(&rest);
+    let cache = folder.path().join("cache").to_str().expect("text").to_owned();
+    let environment = [("HF_ENDPOINT", hub.url.as_str()), ("HF_HOME", &cache), ("XDG_CACHE_HOME", &cache)];
+    hub.trouble(Some(Trouble::Cut("model.safetensors".into())));
+    let mut gateway = Gateway::serve(folder.clone(), &environment).await;
+    let why = eventually("the fetch breaks off", async || {
+        let ready = gateway.get("/readyz").await.json();
+        let models = ready["models"].as_array()?.clone();
+        models.iter().find(|model| model["model"] == "smollm2")?["why"].as_str().map(str::to_owned)
+    })
+    .await;
+    assert!(why.contains("hf:org/tiny") && why.contains("model.safetensors"), "{why}");
+    hub.trouble(None);
+    let mut body = chat("smollm2", "hello there");
+    body["max_tokens"] = 8.into();
+    let told = eventually("the next try succeeds", async || {
+        let told = gateway.tell(&body).await;
+        (told.status == 200).then_some(told)
+    })
+    .await;
+    assert_eq!(told.said("x-sluice-route"), "local");
+    let evidence = gateway.admin_get("/api/evidence/export").await.text();
+    let asked = hub.asked().len();
+    gateway.stop().await;
+    let gateway = Gateway::serve(folder, &environment).await;
+    gateway.ready().await;
+    assert_eq!(gateway.tell(&body).await.status, 200);
+    assert_eq!(hub.asked().len(), asked, "what is there is not fetched again");
+    let place = hub.url.trim_start_matches("http://");
+    assert!(evidence.contains(&format!("{place}: hf:org/tiny@rev")), "the fetch is on the evidence log: {evidence}");
 }

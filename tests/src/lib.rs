@@ -11,6 +11,7 @@ mod dice;
 pub mod frames;
 pub mod gateway;
 pub mod hands;
+pub mod hub;
 pub mod oracle;
 pub mod sse;
 pub mod stores;

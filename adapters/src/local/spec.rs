@@ -7,7 +7,7 @@
 
 use super::gguf;
 use super::lora;
-use super::store::Source;
+use super::store::{Source, StoreError};
 use policies::ProviderName;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -203,7 +203,8 @@ pub fn validate(spec: &LocalSpec) -> Result<(), SpecError> {
                 .try_for_each(|adapter| lora::check_config(&adapter.path).map(drop))
                 .map_err(SpecError::Adapter);
         }
-        Err(error) => return Err(SpecError::NotFound(error.to_string())),
+        Err(StoreError::NotFound(path)) => return Err(SpecError::NotFound(path)),
+        Err(error) => return Err(SpecError::Model(error.to_string())),
     };
     check_model(&model)?;
     if spec.lora.is_empty() {
@@ -260,7 +261,8 @@ mod tests {
     fn a_missing_path_is_found_before_loading() {
         let source = Source::parse("/nowhere/model.gguf");
         let spec = LocalSpec::new("p".into(), source, PathBuf::from("/nowhere"));
-        assert!(matches!(validate(&spec), Err(SpecError::NotFound(_))));
+        let said = validate(&spec).map_err(|error| error.to_string());
+        assert_eq!(said, Err("the model path `/nowhere/model.gguf` does not exist".into()));
     }
 
     #[test]

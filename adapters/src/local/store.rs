@@ -1,7 +1,7 @@
 //! The model store: from what the operator wrote to files on disk.
 //!
 //! **Promise.** [`resolve`] gives a path whose content was verified when it was fetched: a catalogue entry against the
-//! SHA-256 in this file, a Hugging Face file by hf-hub. What is there already is not fetched again. Files appear under
+//! SHA-256 in this file, weights from the Hugging Face hub against the digest that the hub states. What is there already is not fetched again. Files appear under
 //! their final name only once they are whole (temporary name, `fsync`, atomic rename), so a crash leaves nothing that
 //! a later start would trust.
 //!
