@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tests::gateway::Gateway;
 use tests::upstream::{Manner, Nobody, Pace, Play, Upstream};
-use tests::{Dice, eventually, size};
+use tests::{Dice, Told, eventually, size};
 use tokio::task::JoinSet;
 
 const CLASSES: [&str; 4] = ["public", "internal", "confidential", "restricted"];
@@ -19,6 +19,8 @@ struct World {
     nowhere: Upstream,
     collector: Upstream,
     gateway: Gateway,
+    /// As clients send them, by the class that whoever has them has at least.
+    keys: Vec<(usize, String)>,
 }
 
 async fn world() -> World {
@@ -31,6 +33,7 @@ async fn world() -> World {
          [residency.classes.restricted]\nlocations = [\"local\"]\n\
          [[residency.matchers]]\nclass = \"restricted\"\nwhen = {{ tag = \"job=payroll\" }}\n\
          [[residency.matchers]]\nclass = \"confidential\"\nwhen = {{ system = \"(?i)case file\" }}\n\
+         [[residency.matchers]]\nclass = \"restricted\"\nwhen = {{ key = \"hr\" }}\n\
          [learning]\nkeep_prompts = true\n\
          [experiments.all]\nkind = \"shadow\"\nshare = \"100%\"\n\
          [timeouts]\nfirst_event = \"300ms\"\nidle = \"300ms\"\n\
@@ -43,7 +46,18 @@ async fn world() -> World {
         collector.root,
     );
     let gateway = Gateway::start(&rest).await;
-    World { house, eu, us, nowhere, collector, gateway }
+    let keys = [("one", 0), ("two", 0), ("hr", 3)].map(|(name, class)| {
+        let made = gateway.cli(&["keys", "create", "--name", name]);
+        (class, format!("Bearer {}", made["key"].as_str().expect("a key")))
+    });
+    let last = keys[2].1.clone();
+    eventually("the keys count", async || {
+        let told = gateway.send("/v1/models", "", &[]).await.status;
+        let named = Told::of(gateway.client.get(format!("{}/v1/models", gateway.data)).header("authorization", &last));
+        (told == 401 && named.await.status == 200).then_some(())
+    })
+    .await;
+    World { house, eu, us, nowhere, collector, gateway, keys: keys.to_vec() }
 }
 
 /// What the model in the house does from now on.
@@ -60,9 +74,17 @@ fn trouble(dice: &mut Dice) -> Play {
 }
 
 /// A random request, the class that its content has at least, and the mark that it carries.
-fn request(dice: &mut Dice, n: usize) -> (Value, Vec<(&'static str, String)>, usize, String) {
+pub(crate) fn request(
+    dice: &mut Dice,
+    n: usize,
+    keys: &[(usize, String)],
+) -> (Value, Vec<(&'static str, String)>, usize, String) {
     let (mut class, mut headers) = (0, Vec::new());
     let mut raise = |to: usize| class = class.max(to);
+    if let Some((least, key)) = keys.get(dice.roll(keys.len().max(1) as u64) as usize) {
+        headers.push(("authorization", key.clone()));
+        raise(*least);
+    }
     if dice.roll(2) == 0 {
         let named = dice.roll(4) as usize;
         headers.push(("x-sluice-data-class", CLASSES[named].to_owned()));
@@ -123,7 +145,7 @@ fn marks(bytes: &[u8], class: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_byte_of_a_class_is_seen_where_it_may_not_go() {
-    let World { house, eu, us, nowhere, collector, gateway } = world().await;
+    let World { house, eu, us, nowhere, collector, gateway, keys } = world().await;
     let gateway = std::sync::Arc::new(gateway);
     let (mut dice, rounds) = (Dice(7), size(25, 400));
     let mut asked = [0; 4];
@@ -131,7 +153,7 @@ async fn no_byte_of_a_class_is_seen_where_it_may_not_go() {
         house.play("small", trouble(&mut dice));
         let mut asking = JoinSet::new();
         for n in 0..25 {
-            let (body, headers, class, _) = request(&mut dice, round * 25 + n);
+            let (body, headers, class, _) = request(&mut dice, round * 25 + n, &keys);
             asked[class] += 1;
             let gateway = gateway.clone();
             asking.spawn(async move {
@@ -160,6 +182,10 @@ async fn no_byte_of_a_class_is_seen_where_it_may_not_go() {
                 true => assert!(found > 0, "{place} never saw {class}: the test shows nothing"),
                 false => assert_eq!(found, 0, "{place} saw {class}"),
             }
+        }
+        for (_, key) in &keys {
+            let key = key.trim_start_matches("Bearer ").as_bytes();
+            assert!(!bytes.windows(key.len()).any(|part| part == key), "{place} saw a client's key");
         }
         if place != "the house" {
             assert!(!bytes.windows(CARD.len()).any(|part| part == CARD.as_bytes()), "{place} saw a card");

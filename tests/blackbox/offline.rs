@@ -46,6 +46,21 @@ async fn inside_a_network_that_ends_at_the_machine() {
     let mut body = streamed("auto", "Name the capital of France.");
     body["max_tokens"] = 20.into();
     assert!(gateway.tell(&body).await.done());
+    // Whatever is asked: the model in the house answers, or it is refused; nothing is waited for that cannot come.
+    let (mut dice, asked) = (tests::Dice(11), tests::size(200, 2_000));
+    let mut local = 0;
+    for n in 0..asked {
+        let (mut body, headers, _, _) = super::canaries::request(&mut dice, n, &[]);
+        body["max_tokens"] = 1.into();
+        let wish = ["auto", "smollm2"][dice.roll(2) as usize];
+        body["model"] = wish.into();
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let told = gateway.tell_with(&body, &headers).await;
+        let hosted = headers.contains(&("x-sluice-route", "hosted"));
+        assert!(if hosted { [403, 422, 503].contains(&told.status) } else { told.status == 200 }, "{}", told.text());
+        local += usize::from(told.header("x-sluice-route") == Some("local"));
+    }
+    assert!(local > asked / 2, "{local} of {asked}");
     assert_eq!(gateway.api("/api/residency").await["mode"], "offline");
 }
 
