@@ -44,6 +44,7 @@ mod masking;
 mod masking_forms;
 mod money;
 mod odd_forms;
+mod named;
 mod offline;
 mod overload;
 mod partitions;
