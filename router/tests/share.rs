@@ -2,6 +2,7 @@
 //! checkout), and the everyday prompts in the repository.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[cfg(test)]
 #[path = "../../tests/src/skip.rs"]
 mod skip;
 
