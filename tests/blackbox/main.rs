@@ -15,6 +15,7 @@ mod config;
 mod conformance;
 mod detectors;
 mod direction;
+mod disk;
 mod documents;
 mod drain;
 mod embeddings;

@@ -266,7 +266,11 @@ impl Attempt {
             }
             return Ok(settled);
         }
-        match ledger.close(closed, record).await {
+        let written = match free {
+            true => ledger.close_free(closed, record).await,
+            false => ledger.close(closed, record).await,
+        };
+        match written {
             Err(error) if free && error.is_of_the_store() => {
                 // What costs nothing is answered all the same; the writer keeps the line until it can be written.
                 tracing::warn!(error = %error, "an answer that cost nothing is not on the ledger yet");

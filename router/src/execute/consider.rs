@@ -1,6 +1,7 @@
 //! What is thought of a request before anything is dialled.
 
 use super::answer::DeniedBy;
+use super::deny::UNWRITABLE;
 use super::settings::RouterConfig;
 use super::story;
 use super::walk::Router;
@@ -186,7 +187,7 @@ impl Router {
         let now = jiff::Timestamp::now();
         let stopped = match self.desk.ledger.healthy() {
             true => self.budgets.stopped(),
-            false => Some("the ledger cannot be written"),
+            false => Some(UNWRITABLE),
         };
         let budgets = self.budgets.view(&facts.principal, &facts.tags, now);
         let candidates = self.fleet.models().map(|model| {

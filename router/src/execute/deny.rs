@@ -10,7 +10,19 @@ use crate::experiment::enrolled;
 use crate::ledger::RequestRecord;
 use crate::limits::OverLimit;
 use crate::observe::Trace;
-use policies::{Constraint, Refusal, Sink, admit, decide};
+use policies::{Considered, Constraint, Readiness, Refusal, Sink, admit, decide};
+
+/// Why a candidate that costs money is down while the ledger cannot be written.
+pub(super) const UNWRITABLE: &str = "the ledger cannot be written";
+
+/// Whether nothing but the ledger keeps some candidate from answering: then it is the ledger that denies.
+pub(super) fn only_unwritable(refusal: &Refusal) -> bool {
+    let kept = |seen: &Considered| {
+        matches!(&seen.candidate.readiness, Readiness::Down { why, .. } if why == UNWRITABLE)
+            && seen.strikes.iter().all(|strike| strike.by == Constraint::Health)
+    };
+    refusal.by == Constraint::Health && refusal.considered.iter().any(kept)
+}
 
 impl Router {
     pub(super) fn head(&self, ask: &Ask, reason: &str) -> Head {

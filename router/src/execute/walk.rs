@@ -5,6 +5,7 @@ use super::answer::{Answer, AnswerBody, Denied, DeniedBy, Head};
 use super::attempt::{Attempt, Desk};
 use super::cascade::{Cascade, Tried};
 use super::consider::{Considering, Seat};
+use super::deny::only_unwritable;
 use super::hedge::{Hedge, TakenUp, beside};
 use super::reserve::Entered;
 use super::settings::RouterConfig;
@@ -16,7 +17,7 @@ use crate::classify::{Control, Lane, LaneRule};
 use crate::compare;
 use crate::experiment::enrol;
 use crate::fleet::Fleet;
-use crate::ledger::{Ledger, Outcome};
+use crate::ledger::{Ledger, LedgerError, Outcome};
 use crate::observe::Observer;
 use adapters::{BackendError, Call, Kind};
 use policies::{Location, ModelName, Reason, RoutingDecision, Sink};
@@ -194,7 +195,11 @@ impl Router {
             Ok(decision) => decision,
             Err(refusal) => {
                 let head = Head { score: record.score, budget: near, arm, ..self.head(ask, refusal.by.word()) };
-                return Err(Box::new(Denied { head, by: DeniedBy::Refusal(refusal) }));
+                let by = match only_unwritable(&refusal) {
+                    true => DeniedBy::Ledger(LedgerError::Unwritable),
+                    false => DeniedBy::Refusal(refusal),
+                };
+                return Err(Box::new(Denied { head, by }));
             }
         };
         record.judgement = self.judgement((ask, &facts), &decision, (&seat.judge, &seat.lane), evidence, looked_from);

@@ -39,7 +39,7 @@ impl Ledger {
         if !permit.is_for(Sink::Cache) {
             return Ok(());
         }
-        self.writer.commit(Op::Keep(Box::new(answer))).await
+        self.writer.commit_within(Op::Keep(Box::new(answer)), super::stall::ENDING).await
     }
 
     /// The answer of that name, if it is not older than [`KEPT_US`].

@@ -44,9 +44,7 @@ impl Late {
             if !matches!(op, Op::Close(..) | Op::Request(_) | Op::Evidence(_)) {
                 continue;
             }
-            // What costs nothing goes on meanwhile: it may not fill the place of what was paid for.
-            let paid = matches!(&op, Op::Close(attempt, _) if attempt.open.ceiling.is_some());
-            if self.entries.len() < if paid { MOST } else { MOST / 2 } {
+            if fits(&op, self.entries.len()) {
                 self.entries.push((op, None));
             } else {
                 self.dropped += 1;
@@ -73,7 +71,8 @@ impl Late {
     }
 
     /// Writes some of what was kept, now that a commit has succeeded: together, else one by one. A line that is refused while
-    /// the one behind it can be written is given up, it must not stand in the way of the others; else the rest waits on.
+    /// the one behind it can be written is given up, it must not stand in the way of the others; else the rest waits on. What
+    /// the disk refuses is no fault of the line: it waits on, whatever the next one comes to.
     pub(super) fn write(&mut self, db: &mut Db, mut chain: Option<&mut Chain>) {
         if self.entries.is_empty() {
             return;
@@ -114,6 +113,16 @@ impl Late {
             tracing::error!(lines = self.entries.len(), "lines that could not be written are lost with the process");
         }
     }
+}
+
+/// Whether there is a place for it where so many entries wait and nobody waits for them.
+pub(super) fn fits(op: &Op, waiting: usize) -> bool {
+    let Op::Close(attempt, _) = op else {
+        let droppable = matches!(op, Op::Request(_) | Op::Evidence(_) | Op::Shadow(_) | Op::Label(_) | Op::Compared(_));
+        return !droppable || waiting < MOST / 2;
+    };
+    // What costs nothing goes on meanwhile: it may not fill the place of what was paid for.
+    waiting < if attempt.open.ceiling.is_some() { MOST } else { MOST / 2 }
 }
 
 /// The record of a request that an entry brings.

@@ -15,7 +15,14 @@
 //! ([`instances`]).
 //!
 //! **Failure behaviour.** When a commit fails the waiting requests get [`LedgerError`], [`Ledger::healthy`] turns false
-//! and hosted traffic stops (503) until a commit succeeds again. Money is never spent without a line.
+//! and hosted traffic stops (503) until a commit succeeds again. Money is never spent without a line. A commit that the disk
+//! neither takes nor refuses counts as one that failed ([`stall`]): what costs nothing does not wait for it.
+//!
+//! **A sync that failed is never tried again, its pages are written again.** After it the kernel may have dropped them and
+//! call the next sync a success (Rebello et al., "Can Applications Recover from fsync Failures?", 2020). SQLite rolls the group
+//! back and writes the next one over its frames; until then they may lie in the log all the same, and a process that died
+//! now would find them committed. So the writer writes something harmless over them at once ([`instances::write_over`]). With
+//! `"process"` nothing is synced but a checkpoint, and what the kernel then drops, nobody can know.
 //!
 //! **What it does not do.** No sharding, no leader election.
 
@@ -42,6 +49,7 @@ mod residency;
 mod schema;
 mod series;
 mod spent;
+mod stall;
 mod store;
 mod writer;
 
@@ -97,6 +105,16 @@ pub enum LedgerError {
     /// The database refuses.
     #[error("ledger: {0}")]
     Database(String),
+    /// The file cannot be read or written just now: its disk fails or is full, or another process holds it. Nothing of what
+    /// was asked was done.
+    #[error("ledger: {0}")]
+    Disk(String),
+    /// The disk has not answered for so long that nobody waits for it any longer. What was asked may still be done.
+    #[error("the ledger's disk does not answer")]
+    Stalled,
+    /// Nothing is tried: it was found out before that the ledger cannot be written.
+    #[error("the ledger cannot be written")]
+    Unwritable,
     /// The database's server cannot be reached, or was lost in the midst.
     #[error("ledger: {0}")]
     Unreachable(String),
@@ -118,14 +136,26 @@ pub enum LedgerError {
 
 impl From<rusqlite::Error> for LedgerError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Database(error.to_string())
+        use rusqlite::ErrorCode;
+        let of_the_disk = error.sqlite_error_code().is_some_and(|code| {
+            matches!(
+                code,
+                ErrorCode::SystemIoFailure
+                    | ErrorCode::DiskFull
+                    | ErrorCode::CannotOpen
+                    | ErrorCode::ReadOnly
+                    | ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+            )
+        });
+        if of_the_disk { Self::Disk(error.to_string()) } else { Self::Database(error.to_string()) }
     }
 }
 
 impl LedgerError {
     /// Whether the store, and not a lease or this process's end, is to blame: it may work again any moment.
     pub(crate) fn is_of_the_store(&self) -> bool {
-        matches!(self, Self::Database(_) | Self::Unreachable(_))
+        matches!(self, Self::Database(_) | Self::Disk(_) | Self::Stalled | Self::Unwritable | Self::Unreachable(_))
     }
 }
 
@@ -213,14 +243,14 @@ impl Ledger {
     /// Notes that an attempt is about to be dialled; returns once that is durable.
     ///
     /// # Errors
-    /// It is not durable, so nothing may be dialled. Where the server's answer was lost the line may be there all the same:
-    /// its end, at no cost, is queued.
+    /// It is not durable, so nothing may be dialled. Where the server's answer was lost, or the disk does not answer in
+    /// [`stall::OPENING`], the line may be there all the same: its end, at no cost, is queued.
     ///
     /// # Cancel safety
     /// Once called, the line is written even if the future is dropped; the caller must close the attempt.
     pub async fn open(&self, attempt: Arc<AttemptOpen>) -> Result<(), LedgerError> {
-        let opened = self.writer.commit(writer::Op::Open(attempt.clone())).await;
-        if matches!(opened, Err(LedgerError::Unreachable(_))) {
+        let opened = self.writer.commit_within(writer::Op::Open(attempt.clone()), stall::OPENING).await;
+        if matches!(opened, Err(LedgerError::Unreachable(_) | LedgerError::Stalled)) {
             self.close_later(AttemptClose::never_dialled(attempt, "ledger_unreachable"), None);
         }
         opened
@@ -231,7 +261,15 @@ impl Ledger {
     /// # Cancel safety
     /// Once called, the line is written even if the future is dropped.
     pub async fn close(&self, attempt: AttemptClose, request: Option<RequestRecord>) -> Result<(), LedgerError> {
-        self.writer.commit(writer::Op::Close(Box::new(attempt), request.map(Box::new))).await
+        self.writer.commit_within(writer::Op::Close(Box::new(attempt), request.map(Box::new)), stall::ENDING).await
+    }
+
+    /// As [`Ledger::close`], of an attempt that cost nothing: a disk that does not answer is not waited for.
+    ///
+    /// # Cancel safety
+    /// As [`Ledger::close`].
+    pub async fn close_free(&self, attempt: AttemptClose, request: Option<RequestRecord>) -> Result<(), LedgerError> {
+        self.writer.commit_within(writer::Op::Close(Box::new(attempt), request.map(Box::new)), stall::FREE).await
     }
 
     /// Raises what a running attempt can cost, because its hold has grown; returns once that is durable.
@@ -239,7 +277,7 @@ impl Ledger {
     /// # Cancel safety
     /// Once called, it is written even if the future is dropped.
     pub async fn raise(&self, attempt: Arc<AttemptOpen>, to: Amount) -> Result<(), LedgerError> {
-        self.writer.commit(writer::Op::Raise(attempt, to)).await
+        self.writer.commit_within(writer::Op::Raise(attempt, to), stall::ENDING).await
     }
 
     /// As [`Ledger::close`], for where nobody can wait (a dropped stream).
@@ -260,7 +298,7 @@ impl Ledger {
         self.writer.push(writer::Op::Shadow(Box::new(shadow)), None);
     }
 
-    /// Whether the last commit succeeded.
+    /// Whether the last commit succeeded, and none has been under way for too long.
     pub fn healthy(&self) -> bool {
         self.writer.healthy()
     }

@@ -5,6 +5,7 @@ use super::*;
 use policies::{Counted, NanoDollars, Price, Rate, Usage};
 
 mod arms;
+mod disk;
 mod evidence;
 mod find;
 pub(super) mod learning;

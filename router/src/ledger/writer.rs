@@ -2,17 +2,20 @@
 
 use super::answers::{self, KeptAnswer};
 use super::evidence::Chain;
-use super::late::Late;
+use super::late::{self, Late};
 use super::learning::{self, LabelRecord};
 use super::lines;
 use super::record::{AttemptClose, AttemptOpen, RequestRecord, ShadowRecord};
+use super::stall::{self, Stall};
 use super::store::{Db, Patience};
 use super::{EvidenceRetention, LedgerError, Retention, claims, compared, instances, prune};
 use crate::audit;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use policies::Amount;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -36,6 +39,18 @@ pub(super) enum Op {
     Prune(Retention),
     PruneEvidence(EvidenceRetention),
     Stop,
+    /// Ends the group in a panic.
+    #[cfg(test)]
+    Panic,
+}
+
+// === impl Op ===
+
+impl Op {
+    /// Whether it takes as long as there is much to do, which says nothing of the disk.
+    fn takes_long(&self) -> bool {
+        matches!(self, Self::Prune(_) | Self::PruneEvidence(_) | Self::Stop)
+    }
 }
 
 type Ack = oneshot::Sender<Result<(), LedgerError>>;
@@ -43,7 +58,8 @@ type Ack = oneshot::Sender<Result<(), LedgerError>>;
 /// Something to write, and who waits for it.
 pub(super) type Entry = (Op, Option<Ack>);
 
-/// The queue is bounded by what fills it: each request in flight has at most a few lines in it, and waits for them.
+/// The queue is bounded by what fills it: each request in flight has at most a few lines in it, and waits for them. Where
+/// nobody waits, because the disk does not answer, it is bounded as [`Late`] is.
 #[derive(Default)]
 struct Queue {
     ops: Mutex<Vec<Entry>>,
@@ -52,6 +68,11 @@ struct Queue {
     closed: AtomicBool,
     /// Lines that wait until the store can be written again.
     late: AtomicUsize,
+    /// How long the group that is being written has been on its way; of a file only: a server's answer is waited for as its
+    /// connection says.
+    stall: Option<Stall>,
+    /// Lines that found no place.
+    dropped: AtomicU64,
 }
 
 pub(super) struct Writer {
@@ -62,27 +83,55 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn start(db: Db, chain: Option<Chain>) -> Result<Self, LedgerError> {
-        let queue = Arc::new(Queue { healthy: AtomicBool::new(true), ..Queue::default() });
+        let stall = (!db.is_postgres()).then(Stall::default);
+        let queue = Arc::new(Queue { healthy: AtomicBool::new(true), stall, ..Queue::default() });
         let shared = queue.clone();
         std::thread::Builder::new()
             .name("ledger".into())
-            .spawn(move || run(db, chain, &shared))
+            .spawn(move || {
+                let _closing = Closing(&shared);
+                run(db, chain, &shared);
+            })
             .map_err(|error| LedgerError::Database(error.to_string()))?;
         Ok(Self { queue })
     }
 
     pub(super) fn push(&self, op: Op, ack: Option<Ack>) {
-        self.queue.ops.lock().push((op, ack));
+        let mut ops = self.queue.ops.lock();
+        if ack.is_none() && !late::fits(&op, ops.len()) {
+            drop(ops);
+            self.queue.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        ops.push((op, ack));
+        drop(ops);
         self.queue.filled.notify_one();
     }
 
     pub(super) async fn commit(&self, op: Op) -> Result<(), LedgerError> {
-        if self.queue.closed.load(Ordering::Acquire) {
-            return Err(LedgerError::Closed);
+        self.queued(op)?.await.unwrap_or(Err(LedgerError::Closed))
+    }
+
+    /// As [`Writer::commit`], unless a group has been on its way to a file for longer than `patience`: then nobody waits for
+    /// it, and the line is written whenever the disk goes on.
+    pub(super) async fn commit_within(&self, op: Op, patience: Duration) -> Result<(), LedgerError> {
+        let mut done = pin!(self.queued(op)?);
+        let Some(stall) = &self.queue.stall else { return done.await.unwrap_or(Err(LedgerError::Closed)) };
+        loop {
+            match tokio::time::timeout(patience, done.as_mut()).await {
+                Ok(done) => return done.unwrap_or(Err(LedgerError::Closed)),
+                Err(_) if stall.is_longer_than(patience) => return Err(LedgerError::Stalled),
+                // Work is done, there is only much of it.
+                Err(_) => {}
+            }
         }
+    }
+
+    fn queued(&self, op: Op) -> Result<oneshot::Receiver<Result<(), LedgerError>>, LedgerError> {
         let (ack, done) = oneshot::channel();
         self.push(op, Some(ack));
-        done.await.unwrap_or(Err(LedgerError::Closed))
+        // Looked at afterwards: who closes it empties the queue once more.
+        if self.queue.closed.load(Ordering::Acquire) { Err(LedgerError::Closed) } else { Ok(done) }
     }
 
     /// See [`super::Ledger::late`].
@@ -91,7 +140,20 @@ impl Writer {
     }
 
     pub(super) fn healthy(&self) -> bool {
-        self.queue.healthy.load(Ordering::Acquire) && !self.queue.closed.load(Ordering::Acquire)
+        self.queue.healthy.load(Ordering::Acquire)
+            && !self.queue.closed.load(Ordering::Acquire)
+            && !self.queue.stall.as_ref().is_some_and(|stall| stall.is_longer_than(stall::OPENING))
+    }
+}
+
+/// Closes the queue when the thread ends, however it ends: whoever waits is told.
+struct Closing<'a>(&'a Queue);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.closed.store(true, Ordering::Release);
+        // With what has queued its acknowledgements are dropped.
+        drop(std::mem::take(&mut *self.0.ops.lock()));
     }
 }
 
@@ -149,6 +211,11 @@ fn run(mut db: Db, mut chain: Option<Chain>, queue: &Queue) {
         };
         busy = rate.busy_after(group.len());
         let stop = group.iter().any(|(op, _)| matches!(op, Op::Stop));
+        if let Some(stall) = &queue.stall
+            && !group.iter().any(|(op, _)| op.takes_long())
+        {
+            stall.begins();
+        }
         let mut written = write_group(&mut db, &group, chain.as_mut());
         if matches!(written, Err(LedgerError::Unreachable(_))) && db.was_reached() {
             // Whether it was committed nobody knows; each line can be written twice, and a dial has two records then.
@@ -158,6 +225,15 @@ fn run(mut db: Db, mut chain: Option<Chain>, queue: &Queue) {
         match &written {
             Ok(()) => late.learn(&group),
             Err(error) => tracing::error!(error = %error, lines = group.len(), "cannot write the ledger"),
+        }
+        if matches!(written, Err(LedgerError::Disk(_))) {
+            // Before anybody is told: whoever is told that it failed may rely on that.
+            instances::write_over(&mut db);
+        }
+        queue.stall.iter().for_each(Stall::ends);
+        let dropped = queue.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            tracing::error!(lines = dropped, "too many lines waited for the ledger: these are lost");
         }
         if stop {
             std::mem::take(&mut late).end(&mut db, chain.as_mut());
@@ -182,10 +258,16 @@ fn run(mut db: Db, mut chain: Option<Chain>, queue: &Queue) {
     }
 }
 
-/// Writes a group, or nothing of it; the evidence log stands where it stood if that fails.
+/// Writes a group, or nothing of it; the evidence log stands where it stood if that fails. A panic costs the group, not the
+/// ledger.
 pub(super) fn write_group(db: &mut Db, group: &[Entry], mut chain: Option<&mut Chain>) -> Result<(), LedgerError> {
     let mark = chain.as_ref().map(|chain| chain.mark());
-    let written = write_lines(db, group, chain.as_deref_mut());
+    // What it may leave half done is the transaction and the log, which are both put back.
+    let writing = catch_unwind(AssertUnwindSafe(|| write_lines(db, group, chain.as_deref_mut())));
+    let written = writing.unwrap_or_else(|_| {
+        db.undo();
+        Err(LedgerError::Database("writing ended in a panic".into()))
+    });
     if written.is_err()
         && let Some((chain, mark)) = chain.zip(mark)
     {
@@ -233,6 +315,8 @@ fn write_lines(db: &mut Db, group: &[Entry], chain: Option<&mut Chain>) -> Resul
                 Op::PruneEvidence(wanted) => keep = Some(*wanted),
                 Op::Evidence(entries) => evidence.extend_from_slice(entries),
                 Op::Checkpoint | Op::Stop => sign = true,
+                #[cfg(test)]
+                Op::Panic => panic!("planted"),
             }
         }
         match chain {

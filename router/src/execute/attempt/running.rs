@@ -20,6 +20,7 @@ use crate::limits::Charge;
 use crate::observe::Trace;
 use adapters::wire::{Seen, WireRequest};
 use policies::{Amount, Counted, Location, NanoDollars, Pricing, Usage};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -195,15 +196,21 @@ impl Running {
         (closed, record)
     }
 
-    /// Tells who watches, and the goal in money, what it came to.
+    /// Tells who watches, and the goal in money, what it came to. Its hold is settled and its line is not written yet: a panic of
+    /// who watches must not take the line with it.
     pub(super) fn tell(&self, closed: &AttemptClose, record: Option<&RequestRecord>) {
         if let (Some(spender), Location::Hosted, Some(cost)) = (&self.desk.spender, self.location, closed.cost) {
             spender.spent(cost, Instant::now());
         }
-        self.desk.observer.attempt(closed, self.started.elapsed());
-        if let Some(record) = record {
-            let trace = Trace { parent: self.open.traceparent.as_deref(), permit: self.open.traces.as_ref() };
-            self.desk.observer.request(record, self.received.elapsed(), trace);
+        let telling = catch_unwind(AssertUnwindSafe(|| {
+            self.desk.observer.attempt(closed, self.started.elapsed());
+            if let Some(record) = record {
+                let trace = Trace { parent: self.open.traceparent.as_deref(), permit: self.open.traces.as_ref() };
+                self.desk.observer.request(record, self.received.elapsed(), trace);
+            }
+        }));
+        if telling.is_err() {
+            tracing::error!(request = %closed.open.request, "telling of an attempt ended in a panic");
         }
     }
 }

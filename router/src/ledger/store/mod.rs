@@ -154,13 +154,18 @@ impl Db {
             Ok(done)
         });
         if done.is_err() {
-            match self {
-                // What failed has undone it already, or the file is gone: both are told by the error above.
-                Self::Sqlite(connection) => drop(connection.execute_batch("ROLLBACK")),
-                Self::Postgres(session) => session.rollback(),
-            }
+            self.undo();
         }
         done
+    }
+
+    /// Undoes what was not committed.
+    pub(super) fn undo(&mut self) {
+        match self {
+            // What failed has undone it already, or the file is gone: both are told by its error.
+            Self::Sqlite(connection) => drop(connection.execute_batch("ROLLBACK")),
+            Self::Postgres(session) => session.rollback(),
+        }
     }
 
     /// The UTC day, `2026-01-31`, of a column in microseconds.
