@@ -26,6 +26,8 @@ mod experiments;
 mod fallback;
 mod faults;
 mod feedback;
+mod goldens;
+mod goldens_requests;
 mod headers;
 mod heads;
 mod health;
