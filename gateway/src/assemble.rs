@@ -112,17 +112,16 @@ impl Parts {
             }
         };
         let backend = backend.with_context(|| format!("provider `{}`", settings.name))?;
-        let provider = Provider {
-            name: settings.name.clone(),
-            location: settings.location,
-            region: settings.region.clone(),
-            backend,
-            breaker: Arc::new(Breaker::default()),
-            drains: settings.spec.bills_after_cancel.unwrap_or(false).then(Drains::default),
-            idle: Idle::default(),
-        };
+        let provider = fresh(settings, backend);
         backends.insert(settings.name.to_string(), (settings.clone(), provider.clone()));
         Ok(provider)
+    }
+
+    /// Lets somebody else answer in a provider's place.
+    #[cfg(test)]
+    pub fn stand_in(&self, settings: &ProviderSettings, backend: Arc<dyn Backend>) {
+        let provider = fresh(settings, backend);
+        self.backends.lock().insert(settings.name.to_string(), (settings.clone(), provider));
     }
 
     /// The memory of what sets the threshold lives on until its goal or its judge changes; says whether it is fresh.
@@ -169,6 +168,18 @@ impl Parts {
     /// Every backend that was made.
     pub fn backends(&self) -> Vec<Arc<dyn Backend>> {
         self.backends.lock().values().map(|(_, provider)| provider.backend.clone()).collect()
+    }
+}
+
+fn fresh(settings: &ProviderSettings, backend: Arc<dyn Backend>) -> Provider {
+    Provider {
+        name: settings.name.clone(),
+        location: settings.location,
+        region: settings.region.clone(),
+        backend,
+        breaker: Arc::new(Breaker::default()),
+        drains: settings.spec.bills_after_cancel.unwrap_or(false).then(Drains::default),
+        idle: Idle::default(),
     }
 }
 

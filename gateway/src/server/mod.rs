@@ -20,6 +20,8 @@ mod limits;
 mod listen;
 mod openapi;
 mod page;
+#[cfg(test)]
+mod panics;
 mod playground;
 mod routes;
 mod series;
