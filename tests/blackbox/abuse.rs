@@ -296,3 +296,73 @@ async fn a_window_of_http_2_that_stays_shut_lets_the_upstream_go_and_opened_late
     }
     assert!(gateway.alive());
 }
+
+/// Sends until nothing more is taken for a while, or the connection is ended; gives what was taken, in bytes.
+async fn pour(socket: &mut TcpStream, bytes: &[u8], most: usize) -> usize {
+    let mut taken = 0;
+    while taken < most {
+        let piece = &bytes[taken % bytes.len()..];
+        match tokio::time::timeout(Duration::from_secs(2), socket.write(piece)).await {
+            Ok(Ok(count @ 1..)) => taken += count,
+            Ok(Ok(0) | Err(_)) | Err(_) => break,
+        }
+    }
+    taken
+}
+
+/// The flood of pings of CVE-2019-9512 (RFC 9113, section 10.5): answers to pings that nobody reads are not collected. One is
+/// owed at a time, and until it is taken nothing more is read from there.
+#[tokio::test]
+async fn pings_whose_answers_nobody_reads_are_not_collected_and_cost_others_nothing() {
+    let upstream = Upstream::start().await;
+    let mut gateway = Gateway::start(&hosted_only(&upstream, "echo")).await;
+    let (alone, before) = (healthy(&gateway).await, gateway.resident_kib());
+    let ping = frame(PING, 0, 0, &[7; 8]);
+    // Others that are not read either: each of these frames is answered, too.
+    let settings = frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]);
+    let most = size(256 << 20, 1 << 30);
+    let connections = size(4, 32);
+    for frames in [ping.repeat(4_096), settings.repeat(4_096)] {
+        let flood = async |frames: &[u8]| {
+            let mut socket =
+                TcpStream::connect(gateway.data.trim_start_matches("http://")).await.expect("a connection");
+            let hello = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+            socket.write_all(&hello).await.expect("written");
+            (pour(&mut socket, frames, most).await, socket)
+        };
+        let floods = join_all((0..connections).map(|_| flood(&frames))).await;
+        // They stand still; the load of pouring was this process's own.
+        let beside = healthy(&gateway).await;
+        for (taken, _) in &floods {
+            // What both kernels keep of a connection, with much to spare.
+            assert!(*taken < 64 << 20, "{taken} bytes were taken without an answer read");
+        }
+        assert!(beside < alone * 10 + Duration::from_millis(200), "alone {alone:?}, beside them {beside:?}");
+        let grown = gateway.resident_kib().saturating_sub(before);
+        assert!(grown < 20 << 10, "it grew by {grown} KiB");
+        if tests::full_size() {
+            // It asks for a sign of life itself after half a minute, and gives up who does not answer.
+            for (_, mut socket) in floods {
+                let ended = async {
+                    let mut chunk = vec![0; 1 << 20];
+                    tokio::time::sleep(Duration::from_secs(70)).await;
+                    while let Ok(1..) = socket.read(&mut chunk).await {}
+                };
+                tokio::time::timeout(Duration::from_secs(90), ended).await.expect("it was ended");
+            }
+        }
+    }
+    assert!(gateway.alive() && !gateway.log.lock().contains("panicked"));
+    // Read in time they are answered, each with what it carries.
+    let mut framed = Framed::open(&gateway.data, &[]).await;
+    for n in 0..size(1_000u64, 10_000) {
+        framed.send(&frame(PING, 0, 0, &n.to_be_bytes())).await;
+        loop {
+            let (kind, flags, _, payload) = framed.next().await.expect("a frame");
+            if kind == PING {
+                assert_eq!((flags, payload), (1, n.to_be_bytes().to_vec()));
+                break;
+            }
+        }
+    }
+}
