@@ -92,22 +92,20 @@ impl Constraint {
 
 /// Everything that speaks against a candidate; empty when it is admitted.
 pub fn strikes(facts: &Facts, wish: RouteWish, world: &World, candidate: &Candidate) -> Vec<Strike> {
-    [
-        route(wish, candidate),
-        residency(facts, world, candidate),
-        allow_list(facts, candidate),
-        key_route(facts, candidate),
-        key_class(facts, world),
-        price(facts, world, candidate),
-        capability(facts, candidate),
-        context(facts, candidate),
-        budget(facts, world, candidate),
-        first_token(world, candidate),
-        health(candidate),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    // One after the other: most say nothing, and what they could say is large.
+    let mut all = Vec::new();
+    all.extend(route(wish, candidate));
+    all.extend(residency(facts, world, candidate));
+    all.extend(allow_list(facts, candidate));
+    all.extend(key_route(facts, candidate));
+    all.extend(key_class(facts, world));
+    all.extend(price(facts, world, candidate));
+    all.extend(capability(facts, candidate));
+    all.extend(context(facts, candidate));
+    all.extend(budget(facts, world, candidate));
+    all.extend(first_token(world, candidate));
+    all.extend(health(candidate));
+    all
 }
 
 fn route(wish: RouteWish, candidate: &Candidate) -> Option<Strike> {
@@ -237,12 +235,16 @@ fn budget(facts: &Facts, world: &World, candidate: &Candidate) -> Option<Strike>
     let mut worst: Option<Strike> = None;
     let hard = |budget: &&BudgetView| budget.on_exceeded.is_hard();
     let counts = |budget: &&BudgetView| budget.counts(&candidate.model, candidate.location);
+    // What it may cost is the same for all budgets that take it whole, and for all that shorten it.
+    let mut costs = [None, None];
     for budget in world.budgets.iter().filter(hard).filter(counts) {
-        let output = if budget.on_exceeded.shortens() { 1 } else { world.likely_output(facts, candidate) };
-        let money = match candidate.pricing.ceiling(facts.prompt.ceiling, output) {
-            Ok(money) => money,
-            Err(_) => continue,
-        };
+        let shortens = budget.on_exceeded.shortens();
+        let [whole, short] = &mut costs;
+        let (output, money) = *(if shortens { short } else { whole }).get_or_insert_with(|| {
+            let output = if shortens { 1 } else { world.likely_output(facts, candidate) };
+            (output, candidate.pricing.ceiling(facts.prompt.ceiling, output).ok())
+        });
+        let Some(money) = money else { continue };
         // Unpriced: where dollars are limited `price` has struck it out.
         let money = money.unwrap_or(NanoDollars::ZERO);
         let needed = Amount { money, tokens: facts.prompt.ceiling.saturating_add(output) }.of(budget.measure);

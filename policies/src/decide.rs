@@ -15,12 +15,13 @@ use crate::constraint::{Constraint, Strike, masked_for, strikes};
 use crate::facts::{Choice, Facts, RouteWish};
 use crate::ids::ModelName;
 use crate::money::{MoneyError, NanoDollars};
-use crate::plan::Plan;
+use crate::plan::{FEW, Plan};
 use crate::residency::Classes;
 use crate::rule::Rule;
 use crate::signals::{Signals, Unsure};
 use crate::steering::Steering;
 use serde::Serialize;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -170,8 +171,30 @@ impl World {
         candidate.pricing.ceiling(facts.prompt.ceiling, self.output_ceiling(facts, candidate))
     }
 
-    fn candidate(&self, model: &ModelName) -> Option<&Candidate> {
-        self.candidates.iter().find(|candidate| &candidate.model == model)
+    /// Candidates by name.
+    fn by_name(&self) -> ByName<'_> {
+        let many = self.candidates.len() > FEW;
+        let hashed =
+            if many { self.candidates.iter().rev().map(|seen| (&seen.model, seen)).collect() } else { HashMap::new() };
+        ByName { candidates: &self.candidates, hashed }
+    }
+}
+
+/// Candidates by name; of two of one name the first.
+struct ByName<'w> {
+    candidates: &'w [Candidate],
+    /// Empty where they are few.
+    hashed: HashMap<&'w ModelName, &'w Candidate>,
+}
+
+// === impl ByName ===
+
+impl<'w> ByName<'w> {
+    fn get(&self, model: &ModelName) -> Option<&'w Candidate> {
+        if self.hashed.is_empty() {
+            return self.candidates.iter().find(|candidate| &candidate.model == model);
+        }
+        self.hashed.get(model).copied()
     }
 }
 
@@ -251,9 +274,10 @@ pub fn admit(facts: &Facts, world: &World) -> Admission {
         }
     }
 
+    let by_name = world.by_name();
     let universe: Vec<(Side, &ModelName)> = match pinned {
         Some(model) => {
-            let side = world.candidate(model).map_or(Side::Hosted, |candidate| candidate.location);
+            let side = by_name.get(model).map_or(Side::Hosted, |candidate| candidate.location);
             vec![(side, model)]
         }
         None => {
@@ -264,7 +288,7 @@ pub fn admit(facts: &Facts, world: &World) -> Admission {
     let considered = universe
         .into_iter()
         .filter_map(|(side, model)| {
-            let candidate = world.candidate(model)?;
+            let candidate = by_name.get(model)?;
             let mut against = strikes(facts, facts.wish, world, candidate);
             if ruled != facts.wish && ruled != RouteWish::Auto {
                 let more = strikes(facts, ruled, world, candidate);
@@ -378,19 +402,19 @@ pub fn decide(admission: Admission, signals: Option<Signals>) -> Result<RoutingD
     }
 
     let admitted = |side: Side| {
-        admission
-            .considered
-            .iter()
-            .filter(move |seen| seen.side == side && seen.admitted())
-            .map(|seen| seen.candidate.model.clone())
+        let seen = admission.considered.iter().enumerate();
+        seen.filter(move |(_, seen)| seen.side == side && seen.admitted())
     };
-    let Some(plan) = Plan::new(admitted(first).chain(admitted(first.other()))) else {
+    let order: Vec<usize> = admitted(first).chain(admitted(first.other())).map(|(at, _)| at).collect();
+    let targets = order.iter().filter_map(|at| admission.considered.get(*at)).map(|seen| seen.candidate.model.clone());
+    let Some((plan, places)) = Plan::with_places(targets) else {
         return Err(Box::new(admission.refusal(signals, None)));
     };
     let mut considered = admission.considered;
-    for seen in &mut considered {
-        seen.rank =
-            plan.targets().iter().position(|target| target == &seen.candidate.model).filter(|_| seen.admitted());
+    for (at, place) in order.into_iter().zip(places) {
+        if let Some(seen) = considered.get_mut(at) {
+            seen.rank = Some(place);
+        }
     }
     let hosted_could = considered.iter().any(|seen| seen.side == Side::Hosted && seen.admitted());
     let watch = first == Side::Local && hosted_could && steering.too_close(signals.as_ref());

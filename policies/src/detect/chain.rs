@@ -70,21 +70,16 @@ impl Chain {
         self.lengths.clear();
         self.joints.clear();
         self.digits.clear();
+        let Some(mut end) = group_end(bytes, start) else { return start };
         let mut at = start;
-        while let Some(end) = self.group(bytes, at) {
-            let Some((joint, next)) = between(bytes, end) else {
-                at = end;
-                break;
-            };
-            at = end;
-            if group_end(bytes, next).is_none() {
-                break;
-            }
+        while self.push(bytes, at..end) {
+            let Some((joint, next)) = between(bytes, end) else { break };
+            let Some(next_end) = group_end(bytes, next) else { break };
             self.joints.push(joint);
-            at = next;
+            (at, end) = (next, next_end);
         }
         self.joints.truncate(self.len().saturating_sub(1));
-        self.len().checked_sub(1).map_or(at, |last| self.at(last).end)
+        self.len().checked_sub(1).map_or(start, |last| self.at(last).end)
     }
 
     /// Where a group is in the text, or its end where it is.
@@ -107,10 +102,11 @@ impl Chain {
         self.plus = plus_before(bytes, first.start);
     }
 
-    fn group(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
-        let end = group_end(bytes, at)?;
-        // No chain is longer than 4 GiB.
-        let (start, begin) = (u32::try_from(at - self.start).ok()?, u32::try_from(self.digits.len()).ok()?);
+    /// Takes a group in; not where the chain becomes longer than 4 GiB.
+    fn push(&mut self, bytes: &[u8], Range { start: at, end }: Range<usize>) -> bool {
+        let (Ok(start), Ok(begin)) = (u32::try_from(at - self.start), u32::try_from(self.digits.len())) else {
+            return false;
+        };
         self.starts.push(start);
         self.begins.push(begin);
         // Departments of Corsica: 2A counts as 19 and 2B as 18.
@@ -120,7 +116,7 @@ impl Chain {
             digits => self.digits.extend(digits.iter().map(|digit| digit.wrapping_sub(b'0'))),
         }
         self.lengths.push(u8::try_from(end - at).unwrap_or(u8::MAX));
-        Some(end)
+        true
     }
 
     pub(super) fn len(&self) -> usize {

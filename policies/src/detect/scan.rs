@@ -203,9 +203,7 @@ impl<'d> Scan<'d> {
     /// The word of letters and digits in which a digit stands; gives where to go on.
     fn word(&mut self, text: &str, digit: usize) -> usize {
         let bytes = text.as_bytes();
-        let back = bytes[..digit].iter().rev().take(LONGEST).take_while(|byte| byte.is_ascii_alphanumeric()).count();
-        let start = digit - back;
-        let end = digit + bytes[digit..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        let (start, end) = word_around(bytes, digit);
         self.work.checks += 1;
         self.work.looked += (end - start) as u64;
         if end - start > LONGEST {
@@ -278,6 +276,22 @@ impl<'d> Scan<'d> {
             }
         }
     }
+}
+
+/// The word of letters and digits around a digit; of a longer one at least so much that it is known to be longer than
+/// [`LONGEST`].
+#[inline]
+fn word_around(bytes: &[u8], digit: usize) -> (usize, usize) {
+    let inside = |byte: &u8| byte.is_ascii_alphanumeric();
+    // The pass stops at the first digit of a word: what goes before are letters, and mostly there are none.
+    let start = match digit.checked_sub(1).map(|at| inside(&bytes[at])) {
+        None | Some(false) => digit,
+        Some(true) => digit - bytes[..digit].iter().rev().take(LONGEST).take_while(|byte| inside(byte)).count(),
+    };
+    let rest = &bytes[digit + 1..];
+    // A digit by itself, as in times, ratios and lists.
+    let more = if rest.first().is_some_and(inside) { rest.iter().take_while(|byte| inside(byte)).count() } else { 0 };
+    (start, digit + 1 + more)
 }
 
 /// Whether a byte is in no word and no beginning of a credential that could stand alone.
