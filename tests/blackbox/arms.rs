@@ -198,6 +198,47 @@ async fn two_local_models_a_base_and_its_adapter_are_split_by_session_and_leave_
 }
 
 #[tokio::test]
+async fn the_verdict_is_on_what_an_arm_itself_served_and_beside_it_stands_all_that_was_put_in_it() {
+    let (hosted, house) = sides().await;
+    let rest = format!("{}[experiments.x]\nkind = \"split\"\nshare = \"50%\"\n", two_sides(&hosted, &house));
+    let gateway = start(&rest, &[]).await;
+    let (mut arms, mut taken_over) = ([0, 0], 0);
+    for n in 0..SESSIONS {
+        let session = format!("s{n}");
+        let told = in_session(&gateway, &chat("auto", EASY), &session).await;
+        let left = told.said("x-sluice-route") == "local";
+        arms[usize::from(left)] += 1;
+        thumb(&gateway, told.id(), "up").await;
+        if left && taken_over < 3 {
+            house.play("echo", Play::Status(500, vec![]));
+            let told = in_session(&gateway, &chat("auto", EASY), &session).await;
+            assert_eq!((told.said("x-sluice-route"), told.said("x-sluice-reason")), ("hosted", "fallback"));
+            thumb(&gateway, told.id(), "down").await;
+            taken_over += 1;
+            house.play("echo", Play::Answer(Manner::default()));
+        }
+    }
+    assert!(arms.iter().all(|arm| *arm >= 5) && taken_over == 3, "{arms:?}");
+    let told = gateway.api("/api/experiments/x").await;
+    let (left, right) = (&told["arms"]["left"], &told["arms"]["right"]);
+    let of = |arm: &Value, names: &[&str]| names.iter().map(|name| arm[*name].clone()).collect::<Vec<_>>();
+    let figures = ["side", "model", "share", "sessions", "requests", "answered", "served", "hosted"];
+    let all = arms[1] + taken_over;
+    let expected = json!(["local", null, 0.5, arms[1], all, all, arms[1], taken_over]);
+    assert_eq!(json!(of(left, &figures)), expected, "{told}");
+    let expected = json!(["hosted", null, 0.5, arms[0], arms[0], arms[0], arms[0], arms[0]]);
+    assert_eq!(json!(of(right, &figures)), expected, "{told}");
+    assert_eq!(told["labels"], json!({"left": arms[1], "right": arms[0]}), "{told}");
+    let intended = &told["intention_to_treat"];
+    assert_eq!(intended["labels"], json!({"left": all, "right": arms[0]}), "{told}");
+    let low = |of: &Value| of["interval"]["low"].as_f64().expect("a number");
+    assert!(low(intended) < low(&told), "thumbs down count for it: {told}");
+    let fell = (arms[1] as f64 - SESSIONS as f64 / 2.0).powi(2) / (SESSIONS as f64 / 4.0);
+    let found = told["draw"]["chi_squared"].as_f64().expect("a number");
+    assert!((found - fell).abs() < 1e-9 && told["draw"]["p_value"].as_f64().is_some_and(|p| p > 0.0), "{told}");
+}
+
+#[tokio::test]
 async fn two_thresholds_are_split_and_each_arm_keeps_its_own() {
     let (hosted, house) = sides().await;
     let rest = format!(

@@ -78,6 +78,10 @@ check("requests are searched by id, session, key, tag, model and reason", async 
   await clean(page, "a search that finds nothing");
   await page.fill("#find", "");
   await page.click("#search");
+  // What the experiment's copy cost stands below what the answer cost, which was nothing.
+  const easy = requests.find((row) => row.id === stage.asked[1]);
+  assert.ok(Number(easy.cost_usd) === 0 && Number(easy.experiment_cost_usd) > 0, JSON.stringify(easy));
+  await page.locator(`tr:has([id="r-${easy.id}"])`).getByText(/^to compare 0[.]/).waitFor();
   await page.selectOption("#route", "hosted");
   await page.selectOption("#span", "60");
   await eventually("the hosted ones", async () => await rows.count()
@@ -324,19 +328,32 @@ check("a split says its verdict, too", async () => {
   await clean(page, "an overview of nothing");
   const ids = [];
   for (let n = 0; n < 6; n += 1) ids.push(await other.ask(HARD, { "x-sluice-session": `of-${n}` }));
-  const { arms } = await other.api("/api/experiments/half");
+  const told = await other.api("/api/experiments/half");
+  const { arms, draw } = told;
   assert.equal(arms.left.requests + arms.right.requests, ids.length);
+  assert.equal(arms.left.sessions + arms.right.sessions, ids.length, "each had a session of its own");
+  const fell = `chi-squared ${draw.chi_squared.toFixed(2)}, p = ${draw.p_value.toFixed(3)}`;
   await page.click("nav a[data-page=compare]");
+  await page.locator(".card").getByText(fell).waitFor();
+  await page.locator(".card").getByText(`${arms.left.sessions} left, ${arms.right.sessions} right`, { exact: true }).first().waitFor();
+  await clean(page, "a split among all experiments");
   await page.getByRole("link", { name: "half" }).click();
   await page.getByRole("heading", { name: "half" }).waitFor();
   assert.match(await page.locator(".lead").innerText(), /^not yet known/);
   await page.getByText("0 left, 0 right (labels)").waitFor();
-  const table = page.getByRole("table", { name: "Requests, labels and money of each arm" });
-  for (const [at, arm] of ["left", "right"].entries()) {
-    const cells = await table.locator("tbody tr").nth(at).locator("th, td").allInnerTexts();
-    assert.deepEqual([cells[0], Number(cells[2])], [arm, arms[arm].requests]);
-    assert.match(cells[3], new RegExp(`^${arms[arm].hosted} `));
+  const table = (name) => page.getByRole("table", { name });
+  const cells = (name, at) => table(name).locator("tbody tr").nth(at).locator("th, td").allInnerTexts();
+  for (const [at, [arm, side]] of [["left", "local"], ["right", "hosted"]].entries()) {
+    assert.deepEqual(await cells("What each arm does", at),
+      [arm, side, "as decided", "the request's own", "the router's", "50.0%"]);
+    const got = await cells("Sessions, requests, labels and money of each arm", at);
+    const { sessions, requests, answered, served, hosted } = arms[arm];
+    assert.deepEqual(got.slice(0, 6).map((text) => text.split(" ")[0]),
+      [arm, ...[sessions, requests, answered, served, hosted].map(String)]);
+    assert.deepEqual([served, hosted], [requests, side === "hosted" ? requests : 0]);
   }
+  assert.match(await page.locator("#draw").innerText(), new RegExp(fell.replaceAll(/[.]/g, "[.]")));
+  assert.equal(await page.locator("#verdicts .state").count(), 2, "as served, and whoever answered");
   await clean(page, "a split");
   // A request says which arm it is in, and leads back.
   await page.goto(`${other.admin}/#/requests/${ids[0]}`);

@@ -88,7 +88,8 @@ pub(super) fn told(app: &App, mut story: Value) -> Value {
     let class = story["class"].as_str().and_then(|name| settings.classes.named(name).ok());
     let refused = class.map(|class| settings.classes.permit_sink(class, Sink::Page)).and_then(Result::err);
     let (Some(rule), Some(fields)) = (refused, story.as_object_mut()) else { return story };
-    const KEPT: [&str; 9] = ["id", "time", "class", "route", "model", "reason", "status", "cost_usd", "request_id"];
+    const KEPT: [&str; 10] =
+        ["id", "time", "class", "route", "model", "reason", "status", "cost_usd", "experiment_cost_usd", "request_id"];
     fields.retain(|field, _| KEPT.contains(&field.as_str()));
     fields.insert("withheld".into(), rule.into());
     story

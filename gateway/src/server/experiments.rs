@@ -17,8 +17,8 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use policies::{Location, RequestId};
 use router::compare::judge::left_comes_first;
 use router::compare::{Look, Side, Slice};
-use router::ledger::{ArmFigures, LedgerError, PairRecord, PairRow, Placed, Step, Texts, Vote};
-use router::{Experiment, Trial, assess, split};
+use router::ledger::{ArmAsked, ArmFigures, LedgerError, PairRecord, PairRow, Step, Texts, Vote};
+use router::{ArmGoal, ArmSpec, Experiment, ExperimentSpec, SystemPrompt, Trial, assess, split};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -50,7 +50,7 @@ fn head(experiment: &Experiment) -> Value {
         Trial::Split { left, .. } => ("split", *left),
     };
     let [left, right] = match (&spec.kind, &spec.sides) {
-        (Trial::Split { arms, .. }, _) => arms.each_ref().map(router::ArmSpec::what),
+        (Trial::Split { arms, .. }, _) => arms.each_ref().map(ArmSpec::what),
         (Trial::Shadow(_), Some(sides)) => sides.each_ref().map(ToString::to_string),
         (Trial::Shadow(_), None) => [Location::Local, Location::Hosted].map(|side| side.word().to_owned()),
     };
@@ -59,7 +59,7 @@ fn head(experiment: &Experiment) -> Value {
         "question": spec.question, "max_usd_per_day": spec.daily,
         "spent_today_usd": experiment.live().spent_today(), "act": spec.act.is_some(),
         "opened": experiment.live().opened(),
-        "left_system": spec.system.as_ref().map(router::SystemPrompt::digest),
+        "left_system": spec.system.as_ref().map(SystemPrompt::digest),
     })
 }
 
@@ -67,20 +67,12 @@ fn head(experiment: &Experiment) -> Value {
 fn told(app: &super::app::App, experiment: &Experiment, whole: bool) -> Result<Value, LedgerError> {
     let spec = &experiment.spec;
     let mut told = head(experiment);
-    if matches!(spec.kind, Trial::Split { .. }) {
+    if let Trial::Split { left, arms, .. } = &spec.kind {
         let quiet = spec.quiet.map(|window| jiff::Timestamp::now().as_microsecond() - micros(window));
-        let figures = |arm: Side| {
-            let what = spec.kind.arm(arm).map(router::ArmSpec::what).unwrap_or_default();
-            app.ledger.arm_figures(&Placed { experiment: spec.name.clone(), arm, what }, quiet)
-        };
-        let (left, right) = (figures(Side::Left)?, figures(Side::Right)?);
-        let (verdict, interval) = split(spec.question, &left.marks, &right.marks);
-        told["verdict"] = json!(verdict);
-        told["interval"] = json!(interval);
-        told["labels"] = json!({"left": left.marks.len(), "right": right.marks.len()});
         told["counts"] = json!(if spec.quiet.is_some() { vec!["feedback", "implicit"] } else { vec!["feedback"] });
-        let shown = |arm: ArmFigures| json!({"requests": arm.requests, "hosted": arm.hosted, "cost_usd": arm.cost});
-        told["arms"] = json!({"left": shown(left), "right": shown(right)});
+        for (name, value) in arms_told(app, spec, (*left, arms), quiet)? {
+            told[name] = value;
+        }
         return Ok(told);
     }
     let rows = app.ledger.pairs_of(&spec.name)?;
@@ -109,6 +101,60 @@ fn told(app: &super::app::App, experiment: &Experiment, whole: bool) -> Result<V
         told["pairs"] = Value::Array(pairs);
     }
     Ok(told)
+}
+
+/// Both arms of a split: what they do, who was in them, and what was said of their answers. The verdict is on what each arm
+/// itself served; beside it stands that on all that was put in it.
+fn arms_told(
+    app: &super::app::App,
+    spec: &ExperimentSpec,
+    (share, arms): (f64, &[ArmSpec; 2]),
+    quiet: Option<i64>,
+) -> Result<[(&'static str, Value); 6], LedgerError> {
+    let whats = arms.each_ref().map(ArmSpec::what);
+    let [left_what, right_what] = &whats;
+    let figures = |arm: Side, spec_of: &ArmSpec, what: &str| {
+        app.ledger.arm_figures(&ArmAsked { experiment: &spec.name, arm, what, own: spec_of.own() }, quiet)
+    };
+    let [left_does, right_does] = arms;
+    let left = figures(Side::Left, left_does, left_what)?;
+    let right = figures(Side::Right, right_does, right_what)?;
+    let fallen = app.ledger.sessions_of(&spec.name, [left_what, right_what])?;
+    let [left_sessions, right_sessions] = fallen.sessions;
+    let judged = |left: &[f64], right: &[f64]| {
+        let (verdict, interval) = split(spec.question, left, right);
+        (json!(verdict), json!(interval), json!({"left": left.len(), "right": right.len()}))
+    };
+    let (verdict, interval, labels) = judged(&left.as_served(), &right.as_served());
+    let intended = judged(&left.intended(), &right.intended());
+    let shown = |does: &ArmSpec, share: f64, sessions: u64, arm: &ArmFigures| {
+        let (hosted_share, cut) = match does.goal {
+            Some(ArmGoal::Share(share)) => (Some(as_written(share.into())), None),
+            Some(ArmGoal::Cut(cut)) => (None, Some(as_written(cut.into()))),
+            None => (None, None),
+        };
+        json!({
+            "side": does.side.map(Location::word), "model": does.model,
+            "system": does.system.as_ref().map(SystemPrompt::digest), "hosted_share": hosted_share, "cut": cut,
+            "share": as_written(share), "sessions": sessions, "requests": arm.requests, "answered": arm.answered,
+            "served": arm.served, "hosted": arm.hosted, "cost_usd": arm.cost,
+        })
+    };
+    let [left_arm, right_arm] =
+        [shown(left_does, share, left_sessions, &left), shown(right_does, 1.0 - share, right_sessions, &right)];
+    Ok([
+        ("verdict", verdict),
+        ("interval", interval),
+        ("labels", labels),
+        ("intention_to_treat", json!({"verdict": intended.0, "interval": intended.1, "labels": intended.2})),
+        ("arms", json!({"left": left_arm, "right": right_arm})),
+        ("draw", json!(fallen.test())),
+    ])
+}
+
+/// A share as it was written: a float of 32 bits would have digits that nobody wrote.
+fn as_written(share: f64) -> f64 {
+    (share * 1e6).round() / 1e6
 }
 
 /// The course of the interval, with the time of the pair after which each look was taken. The pairs of this era are the last

@@ -68,6 +68,9 @@ function card(row) {
     interval && strip(interval, mean, row.question.margin),
     facts([
       ["Difference", interval && words(interval)], ["Pairs", pairs],
+      ["Sessions", row.arms && both(row.arms, (arm) => arm.sessions)],
+      ["Requests", row.arms && both(row.arms, (arm) => arm.requests)],
+      ["Drawn as the shares say", row.arms && fairness(row.draw)],
       ["Still needed", still], ["Spent today", money(row)],
       ["Open slices", row.act ? count(row.opened.length) : null],
     ]));
@@ -213,33 +216,71 @@ function head(row) {
   ];
 }
 
-// What became of the requests of each arm of a split.
+// What each arm of a split does, who was in it, and what became of its requests.
 function armTable() {
   let digits = 6;
-  const view = table({
-    caption: "Requests, labels and money of each arm",
-    empty: "",
-    stack: true,
-    key: (row) => row.arm,
-    columns: [
-      { head: "Arm", row: true, cell: (row) => row.arm },
-      { head: "What", cell: (row) => row.what },
-      { head: "Requests", num: true, cell: (row) => count(row.requests) },
-      { head: "Answered hosted", num: true, cell: (row) => [count(row.hosted), " ", quiet(percent(row.hosted, row.requests))] },
-      { head: "Labels", num: true, cell: (row) => count(row.labels) },
-      { head: "Cost, $", num: true, cell: (row) => amount(nanos(row.cost_usd), digits) },
-    ],
-  });
+  const columns = (more) => [{ head: "Arm", row: true, cell: (row) => row.arm }, ...more];
+  const common = { empty: "", stack: true, key: (row) => row.arm };
+  const does = table({ ...common, caption: "What each arm does", columns: columns([
+    { head: "Side", cell: (row) => row.side ?? usual("as decided") },
+    { head: "Model", cell: (row) => row.model ?? usual("as decided") },
+    { head: "System prompt", cell: (row) => (row.system ? el("code", { title: "The beginning of its SHA-256" }, row.system)
+      : usual("the request's own")) },
+    { head: "Threshold", cell: threshold },
+    { head: "Share of sessions", num: true, cell: (row) => percent(row.share, 1) },
+  ]) });
+  const got = table({ ...common, caption: "Sessions, requests, labels and money of each arm", columns: columns([
+    { head: "Sessions", num: true, cell: (row) => [count(row.sessions), " ", quiet(percent(row.sessions, row.of))] },
+    { head: "Requests", num: true, cell: (row) => count(row.requests) },
+    { head: "Answered", num: true, cell: (row) => count(row.answered) },
+    { head: "By the arm itself", num: true, cell: (row) => [count(row.served), " ", quiet(percent(row.served, row.requests))] },
+    { head: "Answered hosted", num: true, cell: (row) => [count(row.hosted), " ", quiet(percent(row.hosted, row.answered))] },
+    { head: "Labels that count", num: true, cell: (row) => count(row.labels) },
+    { head: "Labels in all", num: true, cell: (row) => count(row.all_labels) },
+    { head: "Cost, $", num: true, cell: (row) => amount(nanos(row.cost_usd), digits) },
+  ]) });
+  const drawn = el("p", { id: "draw" });
+  const verdicts = el("div", { id: "verdicts" });
   const note = el("p", { class: "quiet" });
   return {
-    node: el("div", {}, view.node, note),
-    show({ left, right, arms, labels, counts }) {
-      const rows = [["left", left], ["right", right]].map(([arm, what]) => ({ arm, what, ...arms[arm], labels: labels[arm] }));
+    node: el("div", {}, does.node, got.node, drawn, verdicts, note),
+    show(row) {
+      const { arms, labels, counts, intention_to_treat: intended } = row;
+      const of = arms.left.sessions + arms.right.sessions;
+      const rows = ["left", "right"].map((arm) =>
+        ({ arm, of, ...arms[arm], labels: labels[arm], all_labels: intended.labels[arm] }));
       digits = decimals(rows.map((row) => nanos(row.cost_usd)));
-      view.show(rows, digits);
+      does.show(rows);
+      got.show(rows, digits);
+      drawn.replaceChildren("Sessions fell as the shares say: ", fairness(row.draw), ".");
+      verdicts.replaceChildren(facts([
+        ["What each arm itself answered (this is the verdict)", [verdict(row.verdict), " ", words(row.interval)]],
+        ["All that was put in it, whoever answered", [verdict(intended.verdict), " ", words(intended.interval)]],
+      ], "roomy"));
       note.textContent = `Labels that count: ${counts.map((word) => SOURCES[word] ?? plain(word)).join(", and ")}.`;
     },
   };
+}
+
+const usual = (text) => quiet(text);
+
+function threshold({ hosted_share: share, cut }) {
+  if (typeof share === "number") return `${percent(share, 1)} of what is judged goes hosted`;
+  if (typeof cut === "number") return `from a score of ${cut} on hosted`;
+  return usual("the router's");
+}
+
+// So much in the left and in the right arm.
+const both = (arms, pick) => `${count(pick(arms.left))} left, ${count(pick(arms.right))} right`;
+
+// Below this a draw was hardly fair: somebody loses sessions of one arm before they are counted.
+const UNFAIR = 0.001;
+
+function fairness(draw) {
+  if (!draw) return quiet("nothing was drawn yet");
+  const { chi_squared: statistic, p_value: p } = draw;
+  const said = `chi-squared ${fixed(statistic, 2)}, p ${p < 0.001 ? "below 0.001" : `= ${fixed(p, 3)}`}`;
+  return p < UNFAIR ? el("span", { class: "bad" }, `hardly, ${said}: do not trust the verdict`) : said;
 }
 
 const SOURCES = {

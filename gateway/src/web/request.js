@@ -117,7 +117,7 @@ function evidenceOf(id, { rows, error }) {
 
 function summary(story, attempts) {
   // What an experiment did beside the answer was not for the client, and is said by itself.
-  const [own, beside] = [true, false].map((is) => attempts.filter((row) => (row.purpose === "answer") === is));
+  const [own, beside] = [true, false].map((is) => attempts.filter((row) => (row.attempt < EXPERIMENTS) === is));
   const tokens = (rows) => ["input_tokens", "output_tokens"].map((name) =>
     count(rows.reduce((all, row) => all + (row[name] ?? 0), 0)));
   const both = (rows) => tokens(rows).map((size, at) => `${size} ${["in", "out"][at]}`).join(", ");

@@ -43,7 +43,7 @@ export function requests(app, words) {
       { head: "Key or team", wide: true, cell: (row) => row.key ?? row.team ?? "" },
       { head: "In", num: true, wide: true, title: "Input tokens", cell: (row) => count(row.input_tokens) },
       { head: "Out", num: true, wide: true, title: "Output tokens", cell: (row) => count(row.output_tokens) },
-      { head: "Cost, $", num: true, title: "With what was spent beside the answer, for comparing", cell: cost },
+      { head: "Cost, $", num: true, title: "What answering cost; below it what an experiment spent beside", cell: cost },
       { head: "ms", num: true, wide: true, title: "Duration", cell: (row) => ms(row.duration_ms) },
     ],
   });
@@ -109,8 +109,10 @@ export function status(row) {
 }
 
 export function cost(row) {
-  if (row.cost_usd !== null && row.cost_usd !== undefined) return amount(nanos(row.cost_usd));
-  return row.route ? quiet("unpriced") : "";
+  const known = row.cost_usd !== null && row.cost_usd !== undefined;
+  const own = known ? amount(nanos(row.cost_usd)) : row.route ? quiet("unpriced") : "";
+  const beside = nanos(row.experiment_cost_usd);
+  return beside ? [own, el("span", { class: "under" }, "to compare ", amount(beside))] : own;
 }
 
 // The way back from a story to the list as it was.

@@ -32,7 +32,7 @@ pub use judge::{Ballot, Word};
 pub use purse::Purse;
 pub use score::{Answer, Expected, Rule, Unfit};
 pub use slices::{Asked, Slice};
-pub use split::{Arm, arm};
+pub use split::{Arm, ChiSquare, Fallen, arm};
 pub use summary::{Judged, Look, SliceFinding, Summary};
 pub use trust::{LEAST_KAPPA, LEAST_LABELS, Side, Trust, Withheld, kappa};
 pub use verdict::{Finding, Question, Verdict, e_bh};

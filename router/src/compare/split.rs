@@ -8,8 +8,14 @@
 //! IEEE/ACM Transactions on Networking 6(1), 1998; the logarithmic weights are those of Schindelhauer and Schomaker, "Weighted
 //! distributed hash tables", SPAA 2005): each arm draws an exponential waiting time from a keyed hash of session and arm, its
 //! weight is the rate, and the first one wins. An arm's time depends on no other arm, which is why nobody else moves.
+//!
+//! **Whether they fell so** is a question of its own ([`Fallen`]): where one arm loses sessions before they are counted, what is
+//! left of it is no fair sample, and no verdict on it is worth anything (Fabijan et al., "Diagnosing sample ratio mismatch in
+//! online controlled experiments", KDD 2019).
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
+use statrs::distribution::{ChiSquared, ContinuousCDF};
 
 /// An arm with its weight.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,10 +42,46 @@ fn wait(arm: &Arm, key: &[u8], session: &str) -> f64 {
     -uniform.ln() / arm.weight
 }
 
+/// How sessions fell into two arms, beside how they were drawn. Each was drawn with a share of its own, so that a share that
+/// changed meanwhile does no harm.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Fallen {
+    /// Sessions in the left and in the right arm.
+    pub sessions: [u64; 2],
+    /// How many of them are left in the mean: the sum of their shares.
+    pub expected: f64,
+    /// The variance of that number: the sum of share times rest.
+    pub variance: f64,
+}
+
+/// Pearson's statistic of two arms.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ChiSquare {
+    /// The statistic, of one degree of freedom.
+    pub chi_squared: f64,
+    /// With which probability a fair draw comes out at least as uneven.
+    pub p_value: f64,
+}
+
+// === impl Fallen ===
+
+impl Fallen {
+    /// The test; `None` where nothing was left to chance. With one share for all it is Pearson's chi-squared, because
+    /// `d^2/np + d^2/n(1-p) = d^2/np(1-p)`. For a handful of sessions the distribution is an approximation.
+    pub fn test(&self) -> Option<ChiSquare> {
+        if self.variance <= 0.0 {
+            return None;
+        }
+        let [left, _] = self.sessions;
+        let chi_squared = (left as f64 - self.expected).powi(2) / self.variance;
+        let p_value = ChiSquared::new(1.0).ok()?.sf(chi_squared);
+        Some(ChiSquare { chi_squared, p_value })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use statrs::distribution::{ChiSquared, ContinuousCDF};
 
     const SESSIONS: usize = 100_000;
 
@@ -97,5 +139,30 @@ mod tests {
         let same = (0..10_000).filter(|n| arm(&both, b"key", &n.to_string()) == arm(&both, b"other", &n.to_string()));
         let same = same.count();
         assert!((4_800..=5_200).contains(&same), "half of them, four standard deviations of 50 around: {same}");
+    }
+
+    #[test]
+    fn sessions_that_fell_otherwise_than_drawn_are_told() {
+        let fallen = |left: u64, right: u64, share: f64| {
+            let n = (left + right) as f64;
+            Fallen { sessions: [left, right], expected: n * share, variance: n * share * (1.0 - share) }
+        };
+        // Pearson by hand: 10^2/50 + 10^2/50.
+        let test = fallen(60, 40, 0.5).test().unwrap();
+        assert!((test.chi_squared - 4.0).abs() < 1e-9, "{test:?}");
+        assert!((test.p_value - 0.045_500).abs() < 1e-5, "{test:?}");
+        assert!(fallen(1_000, 9_000, 0.1).test().unwrap().p_value > 0.999_9);
+        assert!(fallen(900, 9_000, 0.1).test().unwrap().p_value < 0.01, "a tenth of an arm is lost");
+        assert_eq!([fallen(5, 0, 1.0), Fallen::default()].map(|fallen| fallen.test()), [None, None]);
+        // A ramp: every session has a share of its own.
+        let shares: Vec<f64> = (0..SESSIONS).map(|n| n as f64 / SESSIONS as f64 * 0.5).collect();
+        let left = |n: &usize| {
+            arm(&arms(&[("l", shares[*n]), ("r", 1.0 - shares[*n])]), b"key", &n.to_string()).unwrap().name == "l"
+        };
+        let count = (0..SESSIONS).filter(left).count() as u64;
+        let variance = shares.iter().map(|share| share * (1.0 - share)).sum();
+        let sessions = [count, SESSIONS as u64 - count];
+        let test = Fallen { sessions, expected: shares.iter().sum(), variance }.test().unwrap();
+        assert!(test.p_value > 0.001, "{test:?}");
     }
 }

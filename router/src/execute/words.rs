@@ -81,7 +81,7 @@ fn reason(decision: &RoutingDecision) -> Sentence {
 
 /// The arm of an experiment that a request is in.
 pub(super) fn placed(placed: &Placed) -> Sentence {
-    let Placed { experiment, arm, what } = placed;
+    let Placed { experiment, arm, what, .. } = placed;
     let arm = if *arm == compare::Side::Left { "left" } else { "right" };
     format!("Experiment `{experiment}` has put the session in its {arm} arm: {what}.").into()
 }

@@ -8,14 +8,14 @@
 //! **Who is in it.** The record and the ledger name the arm of a request ([`Placed`]) where the arms could differ: both sides were
 //! admitted where the arms are sides, both models where they are models of one side, the usual judge judged where they are
 //! thresholds, and where they are prompts the request is a chat. A client that names its model is in no arm. What happens
-//! afterwards changes nothing: an answer that another model gave, because the arm's failed, counts for the arm.
+//! afterwards does not take a request out of its arm; whether the arm itself served it is told apart ([`ArmSpec::own`]).
 //!
 //! **What it does not do.** Copies for the other side of a shadow experiment, judges and `sluice compare` are in no arm.
 
 use super::{Experiment, Trial};
 use crate::ask::Ask;
 use crate::compare::{Arm, Side, arm};
-use crate::ledger::Placed;
+use crate::ledger::{Own, Placed};
 use crate::look::Looked;
 use adapters::wire::{WireRequest, prompted};
 use jiff::Timestamp;
@@ -62,6 +62,10 @@ pub struct SystemPrompt {
 pub(crate) struct Drawn {
     pub(crate) experiment: Arc<Experiment>,
     pub(crate) arm: Side,
+    /// The session, as a keyed digest.
+    session: String,
+    /// The share of sessions that goes left now.
+    weight: f64,
 }
 
 /// What an experiment makes of a request.
@@ -116,6 +120,13 @@ impl ArmSpec {
         let said: Vec<String> = said.into_iter().flatten().collect();
         if said.is_empty() { "as it comes".into() } else { said.join(", ") }
     }
+
+    /// What an answer has come from where the arm itself served it: its side, its model; under a threshold of its own the
+    /// target that was decided on, because what takes its place is no threshold's doing. Under a prompt alone it is any
+    /// answer: all of an arm's requests are asked under it.
+    pub fn own(&self) -> Own {
+        Own { side: self.side, model: self.model.clone(), planned: self.goal.is_some() }
+    }
 }
 
 // === impl Drawn ===
@@ -150,6 +161,8 @@ impl Drawn {
             experiment: self.experiment.spec.name.clone(),
             arm: self.arm,
             what: self.spec().what(),
+            session: self.session.clone(),
+            weight: self.weight,
         })
     }
 }
@@ -170,11 +183,11 @@ impl Trial {
 // === impl Experiment ===
 
 impl Experiment {
-    /// The arm that a request's session is put in, where this is a split.
-    fn arm(&self, ask: &Ask) -> Option<Side> {
+    /// Draws the arm of a request's session, where this is a split.
+    fn draw_arm(self: &Arc<Self>, ask: &Ask) -> Option<Drawn> {
         let Trial::Split { left, by_user, ramp, .. } = &self.spec.kind else { return None };
-        let user = ask.principal.user.as_ref().filter(|_| *by_user);
-        let session = user.map_or_else(|| self.draw.session_of(ask), |user| format!("user {user}"));
+        let user = ask.principal.user.as_ref().filter(|_| *by_user).map(|user| format!("user {user}"));
+        let session = user.clone().unwrap_or_else(|| self.draw.session_of(ask));
         let grown = ramp.map_or(1.0, |(since, over)| {
             let gone = Timestamp::now().duration_since(since).as_secs_f64();
             (gone / over.as_secs_f64().max(1.0)).clamp(0.0, 1.0)
@@ -183,16 +196,20 @@ impl Experiment {
         let arms = [(Side::Left, "left", left), (Side::Right, "right", 1.0 - left)];
         let named = arms.map(|(_, word, weight)| Arm { name: format!("{} {word}", self.spec.name), weight });
         let drawn = arm(&named, &self.key, &session)?;
-        arms.iter().zip(&named).find(|(_, arm)| *arm == drawn).map(|((side, ..), _)| *side)
+        let arm = arms.iter().zip(&named).find(|(_, arm)| *arm == drawn).map(|((side, ..), _)| *side)?;
+        // A session's name is a digest already; a user's goes on no line.
+        let session = user.map_or(session, |user| {
+            let digest = Sha256::new().chain_update(self.key).chain_update(user).finalize();
+            hex::encode(digest).chars().take(2 * SHOWN).collect()
+        });
+        Some(Drawn { experiment: self.clone(), arm, session, weight: left })
     }
 }
 
 /// The request as an experiment makes it: always the same for the same one.
 pub(crate) fn enrolled<'a>(experiments: &[Arc<Experiment>], ask: &'a Ask) -> Cow<'a, Ask> {
     let enrolled = ask.looked.enrolled(|| {
-        let drawn = experiments
-            .iter()
-            .find_map(|experiment| Some(Drawn { experiment: experiment.clone(), arm: experiment.arm(ask)? }))?;
+        let drawn = experiments.iter().find_map(|experiment| experiment.draw_arm(ask))?;
         let auto = matches!(ask.request.view.model.as_str(), "auto" | "sluice/auto");
         let system = drawn.spec().system.as_ref().filter(|_| auto);
         let prompted = system.and_then(|system| system.put(&ask.request));

@@ -5,9 +5,9 @@
 //!
 //! **What it does not do.** It searches no texts: prompts and answers are not on the ledger.
 
-use super::query::{REQUEST_COLUMNS, dollars, request_row};
+use super::query::{REQUEST_COLUMNS, dollars, experiment_cost, request_row};
 use super::store::Cell;
-use super::{Ledger, LedgerError};
+use super::{FIRST_ATTEMPT, Ledger, LedgerError};
 use serde_json::Value;
 
 /// Which requests to list.
@@ -125,13 +125,24 @@ impl Ledger {
             values.extend([word.into(), (&last).into(), Cell::from(&tag)]);
         }
         values.push(i64::from(filter.limit.clamp(1, 1_000)).into());
+        // What an experiment asked beside the answer was not for the client.
+        let of = |what: &str, whose: &str| {
+            format!("(SELECT {what} FROM attempts a WHERE a.request = r.id AND a.attempt {whose})")
+        };
+        let own = format!("< {FIRST_ATTEMPT}");
+        let beside = format!(">= {FIRST_ATTEMPT}");
+        let sums = [
+            of("CAST(sum(cost_nd) AS BIGINT)", &own),
+            of("count(*) FILTER (WHERE cost_nd IS NULL)", &own),
+            of("CAST(sum(input) AS BIGINT)", &own),
+            of("CAST(sum(output) AS BIGINT)", &own),
+            of("max(ended_us)", &own),
+            of("CAST(sum(cost_nd) AS BIGINT)", &beside),
+            of("count(*) FILTER (WHERE cost_nd IS NULL)", &beside),
+        ];
         let sql = format!(
-            "SELECT {REQUEST_COLUMNS}, (SELECT CAST(sum(cost_nd) AS BIGINT) FROM attempts a WHERE a.request = r.id), \
-             (SELECT count(*) FROM attempts a WHERE a.request = r.id AND a.cost_nd IS NULL), \
-             (SELECT CAST(sum(input) AS BIGINT) FROM attempts a WHERE a.request = r.id), \
-             (SELECT CAST(sum(output) AS BIGINT) FROM attempts a WHERE a.request = r.id), \
-             (SELECT max(ended_us) FROM attempts a WHERE a.request = r.id) \
-             FROM requests r WHERE {} ORDER BY r.at_us DESC LIMIT ?{}",
+            "SELECT {REQUEST_COLUMNS}, {} FROM requests r WHERE {} ORDER BY r.at_us DESC LIMIT ?{}",
+            sums.join(", "),
             conditions.join(" AND "),
             values.len()
         );
@@ -143,6 +154,7 @@ impl Ledger {
                 let at: i64 = row.get(1)?;
                 let ended: Option<i64> = row.get(19)?;
                 shown.insert("cost_usd".into(), dollars(cost.filter(|_| unpriced == 0)));
+                shown.insert("experiment_cost_usd".into(), experiment_cost(row.get(20)?, row.get(21)?)?);
                 shown.insert("input_tokens".into(), row.get::<Option<i64>>(17)?.into());
                 shown.insert("output_tokens".into(), row.get::<Option<i64>>(18)?.into());
                 shown.insert("duration_ms".into(), ended.map(|ended| (ended - at) as f64 / 1000.0).into());

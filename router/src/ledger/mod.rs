@@ -64,7 +64,7 @@ pub use find::{Find, RequestFilter};
 pub(crate) use heads::Marks;
 pub use keys::{KeyBudget, KeyDigest, KeyRecord, NewKey, OldSecret};
 pub use learning::{JudgedRow, JudgementRecord, LabelRecord};
-pub use placed::{ArmFigures, Placed};
+pub use placed::{ArmAsked, ArmFigures, Mark, Own, Placed};
 pub use query::{GroupBy, SpendRow, SpendTable};
 pub use record::{AttemptClose, AttemptOpen, Outcome, Payer, RequestRecord, ShadowRecord};
 pub use recorded::{Recorded, RecordedFilter, RecordedJudgement};

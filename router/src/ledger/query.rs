@@ -1,7 +1,7 @@
 //! What the ledger is asked: sums, one request's story, whether it is sound.
 
 use super::store::{Db, Row, cells};
-use super::{Ledger, LedgerError, UNDER_PROMPT};
+use super::{FIRST_ATTEMPT, Ledger, LedgerError, UNDER_PROMPT};
 use crate::learn::traffic::Pair;
 use policies::NanoDollars;
 use serde::Serialize;
@@ -143,10 +143,11 @@ impl Ledger {
             let cascade = cascade.and_then(|look| serde_json::from_str(&look).ok());
             shown.insert("cascade".into(), cascade.unwrap_or(Value::Null));
             let attempts = attempts_of(db, id)?;
+            // What an experiment asked beside the answer was not for the client.
             let sql = "SELECT CAST(sum(cost_nd) AS BIGINT), count(*) FILTER (WHERE cost_nd IS NULL), \
                        CAST(sum(input) AS BIGINT), CAST(sum(output) AS BIGINT), max(ended_us) - min(at_us) \
-                       FROM attempts WHERE request = ?1";
-            db.one(sql, cells![id], |row| {
+                       FROM attempts WHERE request = ?1 AND attempt < ?2";
+            db.one(sql, cells![id, FIRST_ATTEMPT], |row| {
                 let (cost, unpriced): (Option<i64>, i64) = (row.get(0)?, row.get(1)?);
                 shown.insert("cost_usd".into(), dollars(cost.filter(|_| unpriced == 0)));
                 shown.insert("input_tokens".into(), row.get::<Option<i64>>(2)?.into());
@@ -155,6 +156,10 @@ impl Ledger {
                 shown.insert("duration_ms".into(), took.map(|us| us as f64 / 1000.0).into());
                 Ok(())
             })?;
+            let sql = "SELECT CAST(sum(cost_nd) AS BIGINT), count(*) FILTER (WHERE cost_nd IS NULL) \
+                       FROM attempts WHERE request = ?1 AND attempt >= ?2";
+            let beside = db.one(sql, cells![id, FIRST_ATTEMPT], |row| experiment_cost(row.get(0)?, row.get(1)?))?;
+            shown.insert("experiment_cost_usd".into(), beside);
             shown.insert("attempt_log".into(), Value::Array(attempts));
             let (judgement, labels) = super::learning::shown(db, id)?;
             shown.insert("judgement".into(), judgement);
@@ -315,6 +320,11 @@ fn amount(row: &Row<'_>, at: usize) -> Result<NanoDollars, LedgerError> {
 /// Dollars as a decimal text, or null.
 pub(super) fn dollars(nanos: Option<i64>) -> Value {
     nanos.and_then(|nanos| u64::try_from(nanos).ok()).map_or(Value::Null, |nanos| NanoDollars(nanos).to_string().into())
+}
+
+/// What an experiment paid for a request beside its answer; null where it asked for nothing, runs, or a price is not known.
+pub(super) fn experiment_cost(cost: Option<i64>, unknown: i64) -> Result<Value, LedgerError> {
+    Ok(dollars(cost.filter(|_| unknown == 0)))
 }
 
 /// RFC 3339, UTC.

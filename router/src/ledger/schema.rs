@@ -5,7 +5,7 @@ use super::store::Db;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Each entry brings the file from its index to the next version; entries are never changed once released.
-pub(super) const MIGRATIONS: [&str; 12] = ["
+pub(super) const MIGRATIONS: [&str; 13] = ["
 CREATE TABLE requests (
     id TEXT PRIMARY KEY,
     at_us INTEGER NOT NULL,               -- microseconds since 1970, UTC
@@ -143,11 +143,16 @@ CREATE TABLE checkpoints (
     head BLOB NOT NULL, tree BLOB NOT NULL, bytes INTEGER NOT NULL, key TEXT,
     PRIMARY KEY (log, size)
 ) STRICT;
-", super::compared::MIGRATION, super::heads::MIGRATION, super::placed::MIGRATION];
+", super::compared::MIGRATION, super::heads::MIGRATION, super::placed::MIGRATION,
+    super::placed::DRAWN_MIGRATION];
 
 /// The same for a server; steps of their own, because they began later. Text is compared by its bytes, as in a file.
-pub(super) const SERVER_MIGRATIONS: [&str; 3] =
-    [include_str!("schema.sql"), super::heads::SERVER_MIGRATION, super::placed::SERVER_MIGRATION];
+pub(super) const SERVER_MIGRATIONS: [&str; 4] = [
+    include_str!("schema.sql"),
+    super::heads::SERVER_MIGRATION,
+    super::placed::SERVER_MIGRATION,
+    super::placed::SERVER_DRAWN_MIGRATION,
+];
 
 /// Brings the database to the newest version, under a lock.
 pub(super) fn migrate(db: &mut Db) -> Result<(), LedgerError> {

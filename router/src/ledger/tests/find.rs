@@ -6,6 +6,7 @@ on_both_stores! {
     a_word_finds_the_requests_that_have_it_and_no_others;
     what_is_looked_for_is_a_value_and_never_a_pattern;
     a_search_goes_together_with_a_span_a_side_and_a_page;
+    what_an_experiment_spent_beside_an_answer_stands_apart_from_what_the_answer_cost;
 }
 
 /// A request that nobody pays for.
@@ -133,4 +134,36 @@ async fn a_search_goes_together_with_a_span_a_side_and_a_page(bed: Bed) {
     let next = RequestFilter { limit: 2, before_us: Some(6), ..filter };
     assert_eq!(found(&ledger, &next), ["r04"], "the next page");
     assert_eq!(found(&ledger, &RequestFilter { route: Some("none".into()), ..by(Find::Any, "s") }), [""; 0]);
+}
+
+async fn what_an_experiment_spent_beside_an_answer_stands_apart_from_what_the_answer_cost(bed: Bed) {
+    let (ledger, _) = bed.start(Durability::Process);
+    let line = async |request: &str, number: u32, cost: Option<u64>| {
+        let open = Arc::new(AttemptOpen { at_us: 1_000, ..(*attempt(request, number)).clone() });
+        let close = AttemptClose { ended_us: 1_000 * i64::from(number), ..closed(open, 0) };
+        let close = AttemptClose { cost: cost.map(NanoDollars), ..close };
+        let record = (number == 1).then(|| sought(request, 1_000, Payer::default(), Some("big"), "asked"));
+        ledger.close(close, record).await.unwrap();
+    };
+    for (number, cost) in [(1, 5_000), (2, 20_000), (FIRST_ATTEMPT, 300_000), (FIRST_ATTEMPT + 1, 4_000_000)] {
+        line("compared", number, Some(cost)).await;
+    }
+    line("alone", 1, Some(7)).await;
+    line("beside-unpriced", 1, Some(8)).await;
+    line("beside-unpriced", FIRST_ATTEMPT, None).await;
+    let listed = ledger.requests(&RequestFilter { limit: 10, ..RequestFilter::default() }).unwrap();
+    for (id, cost, beside, tokens, took) in [
+        ("compared", "0.000025", serde_json::json!("0.004300"), 20, 1.0),
+        ("alone", "0.000000007", serde_json::Value::Null, 10, 0.0),
+        ("beside-unpriced", "0.000000008", serde_json::Value::Null, 10, 0.0),
+    ] {
+        let story = ledger.request(id).unwrap().unwrap();
+        let row = listed.iter().find(|row| row["id"] == id).unwrap();
+        for told in [row, &story] {
+            let said = (&told["cost_usd"], &told["experiment_cost_usd"], &told["input_tokens"], &told["duration_ms"]);
+            assert_eq!(said, (&cost.into(), &beside, &tokens.into(), &took.into()), "{id}: {told}");
+        }
+    }
+    let log = ledger.request("compared").unwrap().unwrap()["attempt_log"].as_array().unwrap().len();
+    assert_eq!(log, 4, "every line is in the story");
 }
