@@ -24,6 +24,8 @@ const CHECKPOINT: Duration = Duration::from_secs(60);
 /// How often this process says on a shared ledger that it lives; also how soon a ledger that could not be reached is tried
 /// again.
 const BEAT: Duration = Duration::from_secs(1);
+/// How often hours that are over are looked for, to be summed.
+const SUM: Duration = Duration::from_secs(60);
 /// How often the ledger is pruned.
 const PRUNE: Duration = Duration::from_secs(3_600);
 
@@ -109,6 +111,24 @@ pub fn start(app: &Arc<App>, ground: Ground, config: PathBuf, certificates: Cert
                         tracing::warn!(error = %error, "cannot prune the evidence log");
                     }
                 }
+            }
+        }
+    });
+    let summed = app.clone();
+    app.tasks.spawn(async move {
+        let mut tick = interval(SUM);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = summed.draining.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            let now = jiff::Timestamp::now().as_microsecond();
+            tokio::select! {
+                () = summed.draining.cancelled() => return,
+                done = summed.ledger.sum_hours(now) => if let Err(error) = done {
+                    tracing::warn!(error = %error, "hours of the ledger cannot be summed: what asks for them reads their lines");
+                },
             }
         }
     });

@@ -4,11 +4,16 @@
 //! an empty ledger and with a large one, and the ratio of both. How large is said by two numbers
 //! behind `--`, lines and keys (else 100,000 and 10,000; the pass mark of issue 7 is for 10,000,000 and 100,000). What is compared ran alternately, in
 //! rounds, and the median of the rounds' ratios is shown: so a neighbour on the machine hits both.
+//!
+//! The lines of the large one lie evenly over the last thirty days. At the end: how long it takes to sum all of their hours,
+//! and what the page's overview asks then, beside the same before that.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
 use jiff::Timestamp;
 use policies::KeyId;
-use router::ledger::{AttemptClose, AttemptOpen, Durability, Ledger, NewKey, Payer, RequestFilter, RequestRecord};
+use router::ledger::{
+    AttemptClose, AttemptOpen, Durability, GroupBy, Ledger, NewKey, Payer, Pieces, RequestFilter, RequestRecord,
+};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,14 +30,25 @@ fn sizes() -> (u64, u64) {
     (numbers.next().unwrap_or(100_000), numbers.next().unwrap_or(10_000))
 }
 
+const DAY_US: i64 = 86_400_000_000;
+
+fn now() -> i64 {
+    Timestamp::now().as_microsecond()
+}
+
 fn open(prefix: &str, number: u64) -> Arc<AttemptOpen> {
+    begun(prefix, number, now())
+}
+
+fn begun(prefix: &str, number: u64, at_us: i64) -> Arc<AttemptOpen> {
     let payer = Payer { key: Some(KeyId::from(format!("key_{}", number % 1_000).as_str())), ..Payer::default() };
-    let line = lines::open(&format!("{prefix}{number:016}"), Timestamp::now().as_microsecond());
+    let line = lines::open(&format!("{prefix}{number:016}"), at_us);
     Arc::new(AttemptOpen { payer, ..line })
 }
 
 fn closed(open: Arc<AttemptOpen>) -> AttemptClose {
-    lines::closed(open, Timestamp::now().as_microsecond(), 50_000)
+    let ended = open.at_us + 1_500_000;
+    lines::closed(open, ended, 50_000)
 }
 
 /// The request's own row, in the commit that closes it.
@@ -66,8 +82,10 @@ struct Bed {
 impl Bed {
     async fn filled(folder: &Path, lines: u64, keys: u64) -> Self {
         let (ledger, _) = Ledger::start(folder.join("growth.db"), Durability::Process).unwrap();
+        let first = now() - 30 * DAY_US;
         for number in 0..lines {
-            let line = open("old-", number);
+            let share = i128::from(30 * DAY_US) * i128::from(number) / i128::from(lines);
+            let line = begun("old-", number, first + i64::try_from(share).unwrap());
             let row = request(&line);
             ledger.close_later(closed(line), Some(row));
             if number % 4_096 == 4_095 {
@@ -114,6 +132,26 @@ impl Bed {
     }
 }
 
+/// What the page's overview asks, in milliseconds each.
+fn overview(ledger: &Ledger) -> Vec<(&'static str, f64)> {
+    let midnight = now() - now() % DAY_US;
+    let (week, month) = (midnight - 6 * DAY_US, midnight - 29 * DAY_US);
+    let timed = |name, ask: &dyn Fn() -> usize| {
+        let began = Instant::now();
+        assert!(ask() > 0);
+        (name, began.elapsed().as_secs_f64() * 1e3)
+    };
+    vec![
+        timed("routes of a month", &|| ledger.overview(month).unwrap().as_array().unwrap().len()),
+        timed("spend of a month by day", &|| ledger.spend(GroupBy::Day, month, i64::MAX).unwrap().rows.len()),
+        timed("spend of a week by model", &|| ledger.spend(GroupBy::Model, week, i64::MAX).unwrap().rows.len()),
+        timed("a week in hours", &|| ledger.series(Pieces::Hour, week, now()).unwrap().len()),
+        timed("a month in days", &|| ledger.series(Pieces::Day, month, now()).unwrap().len()),
+        timed("the last hour in minutes", &|| ledger.series(Pieces::Minute, now() - DAY_US / 24, now()).unwrap().len()),
+        timed("spend of a week by key (lines)", &|| ledger.spend(GroupBy::Key, week, i64::MAX).unwrap().rows.len()),
+    ]
+}
+
 fn median(mut all: Vec<f64>) -> f64 {
     all.sort_by(f64::total_cmp);
     all[all.len() / 2]
@@ -145,4 +183,12 @@ fn main() {
     let began = Instant::now();
     let read = full.ledger.keys().unwrap().len();
     println!("all {read} keys are read in {:.1} ms, when one has changed", began.elapsed().as_secs_f64() * 1e3);
+    let before = overview(&full.ledger);
+    let began = Instant::now();
+    let parts = runtime.block_on(full.ledger.sum_hours(now())).unwrap();
+    println!("{parts} hours and days summed in {:.1} s", began.elapsed().as_secs_f64());
+    println!("{:<36} {:>10} {:>10}", "milliseconds", "lines", "summed");
+    for ((name, lines), (_, summed)) in before.iter().zip(overview(&full.ledger)) {
+        println!("{name:<36} {lines:>10.1} {summed:>10.1}");
+    }
 }

@@ -35,6 +35,7 @@ mod evidence;
 mod evidence_prune;
 mod find;
 mod heads;
+mod hours;
 mod instances;
 mod keys;
 mod late;
@@ -51,6 +52,7 @@ mod series;
 mod spent;
 mod stall;
 mod store;
+mod sums;
 mod writer;
 
 pub use answers::{KEPT_US, KeptAnswer};

@@ -1,7 +1,7 @@
 //! What goes when it is too old, or when the file is too large.
 
 use super::store::{Db, cells};
-use super::{LedgerError, Retention, answers, arms, claims, compared, instances, learning, placed};
+use super::{LedgerError, Retention, answers, arms, claims, compared, hours, instances, learning, placed};
 
 /// `kept`: bytes of the file that are never pruned.
 pub(super) fn prune(db: &mut Db, retention: Retention, kept: u64) -> Result<(), LedgerError> {
@@ -44,5 +44,6 @@ fn drop_before(db: &mut Db, at_us: i64) -> Result<(), LedgerError> {
     placed::drop_before(db, at_us)?;
     compared::drop_before(db, at_us)?;
     db.put("DELETE FROM requests WHERE at_us < ?1", cells![at_us])?;
-    db.put("DELETE FROM shadows WHERE at_us < ?1", cells![at_us])
+    db.put("DELETE FROM shadows WHERE at_us < ?1", cells![at_us])?;
+    hours::drop_before(db, at_us)
 }

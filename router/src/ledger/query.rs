@@ -1,6 +1,7 @@
 //! What the ledger is asked: sums, one request's story, whether it is sound.
 
-use super::store::{Db, Row, cells};
+use super::store::{Cell, Db, Row, cells};
+use super::sums::{self, By, LINE_SUMS, Sums};
 use super::{FIRST_ATTEMPT, Ledger, LedgerError, UNDER_PROMPT};
 use crate::learn::traffic::Pair;
 use policies::NanoDollars;
@@ -80,46 +81,63 @@ impl GroupBy {
         })
     }
 
-    fn expression(self, db: &Db) -> String {
+    fn source(self, db: &Db) -> Source {
+        let tag = "tag.key || '=' || tag.value";
         match self {
-            Self::Model => "model".into(),
-            Self::Provider => "provider".into(),
-            Self::Route => "route".into(),
-            Self::Key => "coalesce((SELECT name FROM keys WHERE keys.id = attempts.key_id), key_id, '')".into(),
-            Self::Team => "coalesce(team, '')".into(),
-            Self::Tag => "tag.key || '=' || tag.value".into(),
-            Self::Day => db.day_of("at_us"),
+            Self::Model => Source::Hours(By::same(1, "model")),
+            Self::Provider => Source::Hours(By::same(1, "provider")),
+            Self::Route => Source::Hours(By::same(1, "route")),
+            Self::Day => Source::Hours(By { columns: 1, of_line: db.day_of("at_us"), of_hour: db.day_of("begins") }),
+            Self::Key => Source::Lines(
+                "coalesce((SELECT name FROM keys WHERE keys.id = attempts.key_id), key_id, '')",
+                "attempts",
+            ),
+            Self::Team => Source::Lines("coalesce(team, '')", "attempts"),
+            Self::Tag if db.is_postgres() => Source::Lines(tag, "attempts, json_each_text(attempts.tags::json) AS tag"),
+            Self::Tag => Source::Lines(tag, "attempts, json_each(attempts.tags) AS tag"),
         }
     }
 }
 
-/// A sum is cast, because PostgreSQL's is a decimal number.
-const SUMS: &str = "count(*), CAST(coalesce(sum(input), 0) AS BIGINT), CAST(coalesce(sum(cached), 0) AS BIGINT), \
-    CAST(coalesce(sum(output), 0) AS BIGINT), count(*) FILTER (WHERE cost_nd IS NULL), \
-    CAST(coalesce(sum(cost_nd), 0) AS BIGINT), CAST(coalesce(sum(baseline_nd), 0) AS BIGINT), \
-    CAST(sum(local_cost_nd) AS BIGINT), count(*) FILTER (WHERE local_cost_nd IS NULL AND price_source = 'in_process')";
+/// What groups are read from.
+enum Source {
+    /// Summed hours, and the lines of the others.
+    Hours(By),
+    /// Only the lines know it: the group, and the tables.
+    Lines(&'static str, &'static str),
+}
 
 // === impl Ledger: reading ===
 
 impl Ledger {
     /// Sums of closed attempts in a time span, grouped.
     pub fn spend(&self, by: GroupBy, since_us: i64, until_us: i64) -> Result<SpendTable, LedgerError> {
-        let when = "outcome IS NOT NULL AND at_us >= ?1 AND at_us < ?2";
-        self.read(|db| {
-            let group = by.expression(db);
-            let from = match by {
-                GroupBy::Tag if db.is_postgres() => "attempts, json_each_text(attempts.tags::json) AS tag",
-                GroupBy::Tag => "attempts, json_each(attempts.tags) AS tag",
-                GroupBy::Model | GroupBy::Provider | GroupBy::Route | GroupBy::Key | GroupBy::Team | GroupBy::Day => {
-                    "attempts"
-                }
-            };
-            let sql = format!("SELECT {group}, {SUMS} FROM {from} WHERE {when} GROUP BY 1 ORDER BY 7 DESC, 1");
-            let span = cells![since_us, until_us];
-            let rows = db.query(&sql, span, |row| Ok(SpendRow { group: row.get(0)?, ..sums(row, 1)? }))?;
-            // Tags share attempts, so the total is always asked on its own.
-            let total = db.one(&format!("SELECT {SUMS} FROM attempts WHERE {when}"), span, |row| sums(row, 0))?;
-            Ok(SpendTable { rows, total, next: None })
+        let span = [since_us, until_us];
+        let group = |row: &Row<'_>| row.get::<String>(0);
+        // All of the lines may have to be read, and requests read, too.
+        self.aside(|db| {
+            db.snapshot(|db| {
+                let (found, total) = match by.source(db) {
+                    Source::Hours(by) => {
+                        let found: Vec<_> = sums::grouped(db, span, &by, "", group)?.into_iter().collect();
+                        let total = all(found.iter().map(|(_, sums)| sums));
+                        (found, total)
+                    }
+                    Source::Lines(of, from) => {
+                        let when = "outcome IS NOT NULL AND at_us >= ?1 AND at_us < ?2";
+                        let sql = format!("SELECT {of}, {LINE_SUMS} FROM {from} WHERE {when} GROUP BY 1");
+                        let found =
+                            db.query(&sql, &span.map(Cell::from), |row| Ok((group(row)?, Sums::read(row, 1)?)))?;
+                        // Tags share attempts, so the total is asked on its own.
+                        let total = sums::grouped(db, span, &By::same(1, "route"), "", group)?;
+                        (found, all(total.values()))
+                    }
+                };
+                let rows = found.into_iter().map(|(group, sums)| SpendRow { group: Some(group), ..spend_row(&sums) });
+                let mut rows: Vec<SpendRow> = rows.collect();
+                rows.sort_by(|one, other| other.cost_usd.cmp(&one.cost_usd).then_with(|| one.group.cmp(&other.group)));
+                Ok(SpendTable { rows, total: spend_row(&total), next: None })
+            })
         })
     }
 
@@ -181,19 +199,23 @@ impl Ledger {
 
     /// Counts of attempts by route and outcome since a time, for the page's overview.
     pub fn overview(&self, since_us: i64) -> Result<Value, LedgerError> {
-        let sql = "SELECT route, outcome, count(*), CAST(avg(first_event_us) AS DOUBLE PRECISION), \
-                   CAST(avg(ended_us - at_us) AS DOUBLE PRECISION) FROM attempts \
-                   WHERE at_us >= ?1 AND outcome IS NOT NULL AND purpose = 'answer' GROUP BY 1, 2 ORDER BY 1, 2";
-        self.read(|db| {
-            let rows = db.query(sql, cells![since_us], |row| {
-                let milliseconds = |us: Option<f64>| us.map(|us| (us / 10.0).round() / 100.0);
-                Ok(json!({
-                    "route": row.get::<String>(0)?, "outcome": row.get::<String>(1)?,
-                    "attempts": row.get::<i64>(2)?,
-                    "first_event_ms": milliseconds(row.get(3)?), "duration_ms": milliseconds(row.get(4)?),
-                }))
-            });
-            rows.map(Value::Array)
+        let mean = |sum: i64, of: u64| (of > 0).then(|| sum as f64 / of as f64);
+        let milliseconds = |us: Option<f64>| us.map(|us| (us / 10.0).round() / 100.0);
+        let by = By::same(2, "route, outcome");
+        self.aside(|db| {
+            db.snapshot(|db| {
+                let found = sums::grouped(db, [since_us, i64::MAX], &by, "AND purpose = 'answer'", |row| {
+                    Ok((row.get::<String>(0)?, row.get::<String>(1)?))
+                })?;
+                let rows = found.into_iter().map(|((route, outcome), sums)| {
+                    json!({
+                        "route": route, "outcome": outcome, "attempts": sums.attempts,
+                        "first_event_ms": milliseconds(mean(sums.first_us, sums.firsts)),
+                        "duration_ms": milliseconds(mean(sums.took_us, sums.ended)),
+                    })
+                });
+                Ok(Value::Array(rows.collect()))
+            })
         })
     }
 
@@ -298,23 +320,26 @@ fn attempts_of(db: &mut Db, id: &str) -> Result<Vec<Value>, LedgerError> {
     })
 }
 
-fn sums(row: &Row<'_>, from: usize) -> Result<SpendRow, LedgerError> {
-    Ok(SpendRow {
-        group: None,
-        requests: row.get(from)?,
-        input_tokens: row.get(from + 1)?,
-        cached_tokens: row.get(from + 2)?,
-        output_tokens: row.get(from + 3)?,
-        unpriced_requests: row.get(from + 4)?,
-        cost_usd: amount(row, from + 5)?,
-        baseline_usd: amount(row, from + 6)?,
-        local_cost_usd: row.get::<Option<u64>>(from + 7)?.map(NanoDollars),
-        local_cost_unknown: row.get(from + 8)?,
+fn all<'a>(parts: impl Iterator<Item = &'a Sums>) -> Sums {
+    parts.fold(Sums::default(), |mut all, part| {
+        all.add(part);
+        all
     })
 }
 
-fn amount(row: &Row<'_>, at: usize) -> Result<NanoDollars, LedgerError> {
-    row.get::<u64>(at).map(NanoDollars)
+fn spend_row(sums: &Sums) -> SpendRow {
+    SpendRow {
+        group: None,
+        requests: sums.attempts,
+        input_tokens: sums.input,
+        cached_tokens: sums.cached,
+        output_tokens: sums.output,
+        unpriced_requests: sums.unpriced,
+        cost_usd: NanoDollars(sums.cost),
+        local_cost_usd: sums.local_cost.map(NanoDollars),
+        local_cost_unknown: sums.local_unknown,
+        baseline_usd: NanoDollars(sums.baseline),
+    }
 }
 
 /// Dollars as a decimal text, or null.

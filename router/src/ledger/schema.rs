@@ -5,7 +5,7 @@ use super::store::Db;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Each entry brings the file from its index to the next version; entries are never changed once released.
-pub(super) const MIGRATIONS: [&str; 13] = ["
+pub(super) const MIGRATIONS: [&str; 14] = ["
 CREATE TABLE requests (
     id TEXT PRIMARY KEY,
     at_us INTEGER NOT NULL,               -- microseconds since 1970, UTC
@@ -144,14 +144,15 @@ CREATE TABLE checkpoints (
     PRIMARY KEY (log, size)
 ) STRICT;
 ", super::compared::MIGRATION, super::heads::MIGRATION, super::placed::MIGRATION,
-    super::placed::DRAWN_MIGRATION];
+    super::placed::DRAWN_MIGRATION, super::hours::MIGRATION];
 
 /// The same for a server; steps of their own, because they began later. Text is compared by its bytes, as in a file.
-pub(super) const SERVER_MIGRATIONS: [&str; 4] = [
+pub(super) const SERVER_MIGRATIONS: [&str; 5] = [
     include_str!("schema.sql"),
     super::heads::SERVER_MIGRATION,
     super::placed::SERVER_MIGRATION,
     super::placed::SERVER_DRAWN_MIGRATION,
+    super::hours::SERVER_MIGRATION,
 ];
 
 /// Brings the database to the newest version, under a lock.

@@ -8,6 +8,7 @@ mod arms;
 mod disk;
 mod evidence;
 mod find;
+mod hours;
 pub(super) mod learning;
 mod model;
 mod placed;

@@ -8,7 +8,7 @@ use super::lines;
 use super::record::{AttemptClose, AttemptOpen, RequestRecord, ShadowRecord};
 use super::stall::{self, Stall};
 use super::store::{Db, Patience};
-use super::{EvidenceRetention, LedgerError, Retention, claims, compared, instances, prune};
+use super::{EvidenceRetention, LedgerError, Retention, claims, compared, hours, instances, prune};
 use crate::audit;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use policies::Amount;
@@ -36,6 +36,8 @@ pub(super) enum Op {
     /// The instance renews its lease, under a new name where one is given.
     Beat(instances::Beat),
     Compared(Box<compared::Entry>),
+    /// The sums of an hour that is over.
+    Rolled(Box<hours::Rolled>),
     Prune(Retention),
     PruneEvidence(EvidenceRetention),
     Stop,
@@ -289,6 +291,7 @@ fn write_lines(db: &mut Db, group: &[Entry], chain: Option<&mut Chain>) -> Resul
     let (audited, kept) = (chain.is_some(), chain.as_ref().map_or(0, |chain| chain.bytes()));
     db.transaction(|db| {
         let (mut evidence, mut sign, mut keep) = (Vec::new(), false, None);
+        let late = hours::late(group, jiff::Timestamp::now().as_microsecond());
         for (op, _) in group {
             match op {
                 Op::Open(attempt) => {
@@ -317,6 +320,14 @@ fn write_lines(db: &mut Db, group: &[Entry], chain: Option<&mut Chain>) -> Resul
                 Op::Checkpoint | Op::Stop => sign = true,
                 #[cfg(test)]
                 Op::Panic => panic!("planted"),
+                // Behind what the group changes.
+                Op::Rolled(_) => {}
+            }
+        }
+        hours::changed(db, &late)?;
+        for (op, _) in group {
+            if let Op::Rolled(rolled) = op {
+                hours::put(db, rolled)?;
             }
         }
         match chain {

@@ -168,6 +168,27 @@ impl Db {
         }
     }
 
+    /// Reads, however many statements it takes, what was there at one moment.
+    pub(super) fn snapshot<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        let begun = match self {
+            Self::Sqlite(connection) => Ok(connection.execute_batch("BEGIN")?),
+            Self::Postgres(session) => {
+                session.begin()?;
+                session.batch("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            }
+        };
+        let done = begun.and_then(|()| read(self));
+        match self {
+            // Nothing was written; what failed is told by the error above.
+            Self::Sqlite(connection) => drop(connection.execute_batch("ROLLBACK")),
+            Self::Postgres(session) => session.rollback(),
+        }
+        done
+    }
+
     /// The UTC day, `2026-01-31`, of a column in microseconds.
     pub(super) fn day_of(&self, column: &str) -> String {
         match self {
