@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use policies::mask::Values;
-use policies::{Capabilities, Permit, ProviderName, Readiness, RequestId};
+use policies::{Capabilities, Endpoint, Permit, ProviderName, Readiness, RequestId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,6 +143,11 @@ pub trait Backend: Send + Sync + 'static {
     /// How full its queue is, where there is one that it knows of. Cheap: it dials nobody.
     fn load(&self) -> Option<Load> {
         None
+    }
+
+    /// Whether a watched call ([`Call::watch`]) of this kind, for so many choices, tells how sure the model is of each token.
+    fn tells(&self, _endpoint: Endpoint, _choices: u32) -> bool {
+        self.describe().capabilities.logprobs
     }
 
     /// The probability that the model answers with the first of two words.

@@ -144,11 +144,14 @@ impl Parts {
     }
 
     /// What was spent lately is known across reloads, as long as the rate stays.
-    fn spender(&self, rate: Option<MoneyRate>) -> Option<Arc<Spender>> {
+    /// Says whether it is fresh.
+    fn spender(&self, rate: Option<MoneyRate>) -> (Option<Arc<Spender>>, bool) {
         let mut spender = self.spender.lock();
-        let same = spender.as_ref().filter(|spender| Some(spender.rate()) == rate).cloned();
-        *spender = same.or_else(|| rate.map(|rate| Arc::new(Spender::new(rate, Instant::now()))));
-        spender.clone()
+        if let Some(same) = spender.as_ref().filter(|spender| Some(spender.rate()) == rate) {
+            return (Some(same.clone()), false);
+        }
+        *spender = rate.map(|rate| Arc::new(Spender::new(rate, Instant::now())));
+        (spender.clone(), spender.is_some())
     }
 
     /// What an experiment remembers lives on across reloads; a fresh one takes it from the ledger.
@@ -245,7 +248,7 @@ impl Ground {
             Lane { rule, classifier, share }
         });
         let lanes = lanes.collect();
-        let spender = self.parts.spender(hosted_rate);
+        let (spender, unspent) = self.parts.spender(hosted_rate);
         let steering = (control, self.parts.cascade.clone());
         let held_out = (settings.holdout > 0.0).then_some(settings.holdout);
         let holdout = held_out.map(|share| self.ledger.salt().map(|salt| Holdout::new(share, salt)));
@@ -259,7 +262,10 @@ impl Ground {
                     ArmGoal::Share(hosted) => Goal::Share(hosted),
                     ArmGoal::Cut(cut) => Goal::Cut(cut),
                 };
-                Some(self.parts.control(goal, &format!("experiment {} {arm:?}", spec.name), &classifier).0)
+                let lane = format!("experiment {} {arm:?}", spec.name);
+                let (control, new) = self.parts.control(goal, &lane, &classifier);
+                fresh |= new;
+                Some(control)
             });
             experiments.push(Arc::new(experiment.steered(controls)));
         }
@@ -303,6 +309,10 @@ impl Ground {
         );
         if fresh {
             router.recall().context("cannot read the labels on the ledger")?;
+        }
+        // A replay follows the scores that it replays, from where every workload starts.
+        if (fresh || unspent) && self.parts.assumed != Taken::All {
+            router.resume().context("cannot read the judgements on the ledger")?;
         }
         Ok(router)
     }

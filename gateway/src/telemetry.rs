@@ -341,7 +341,8 @@ impl Observer for Telemetry {
         let by = KeyValue::new("by", format!("{:?}", signals.judged_by).to_lowercase());
         let abstained = KeyValue::new("abstained", signals.abstained.unwrap_or("no"));
         let side = KeyValue::new("side", hosted.map_or("none", |hosted| if hosted { "hosted" } else { "local" }));
-        self.judged.add(1, &[by.clone(), abstained, side]);
+        let skipped = KeyValue::new("skipped", signals.skipped.unwrap_or("no"));
+        self.judged.add(1, &[by.clone(), abstained, side, skipped]);
         self.judge_seconds.record(signals.took_us as f64 / 1e6, &[by]);
     }
 

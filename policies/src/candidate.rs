@@ -84,6 +84,8 @@ pub struct Candidate {
     pub context_window: Option<u64>,
     /// The most it will write, in tokens, when known.
     pub max_output: Option<u64>,
+    /// It would tell, of this request, how sure it is of each token: only then can its answer be looked at.
+    pub tells: bool,
     /// What its tokens cost.
     pub pricing: Pricing,
     /// Whether it can take a request now.

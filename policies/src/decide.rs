@@ -122,7 +122,7 @@ pub struct RoutingDecision {
     pub considered: Vec<Considered>,
     /// What the judge believed, if it was asked.
     pub signals: Option<Signals>,
-    /// How the judgement was used; the threshold that was applied is in it.
+    /// How the judgement was used; the threshold that was applied is in it, and the band only where it was.
     pub steering: Steering,
     /// The first target is local, the need was too close to call and somebody hosted could take over: its answer is to be
     /// looked at before the client sees any of it.
@@ -343,6 +343,12 @@ impl Admission {
         self.considered.iter().any(|seen| seen.side == side && seen.admitted())
     }
 
+    /// Whether the local model that would go first tells how sure it is of its answer.
+    fn tells(&self) -> bool {
+        let first = self.considered.iter().find(|seen| seen.side == Side::Local && seen.admitted());
+        first.is_some_and(|seen| seen.candidate.tells)
+    }
+
     /// The softest of the hardest strikes of one side: what that side as a whole was refused by.
     fn voice(&self, side: Option<Side>) -> Option<&Strike> {
         self.considered
@@ -364,7 +370,10 @@ impl Admission {
 
 /// Orders what was admitted.
 pub fn decide(admission: Admission, signals: Option<Signals>) -> Result<RoutingDecision, Box<Refusal>> {
-    let steering = admission.steering;
+    // Nobody is sent to a second look that cannot be taken, or whose word does not count.
+    let tells = admission.tells();
+    let steering = admission.steering.decided_by(tells);
+    let too_close = tells && admission.steering.too_close(signals.as_ref());
     let (first, reason, propensity) = match (admission.viable(Side::Local), admission.viable(Side::Hosted)) {
         (false, false) => return Err(Box::new(admission.refusal(signals, None))),
         (true, true) if admission.held_out() => (Side::Hosted, Reason::Holdout, 1.0),
@@ -417,7 +426,7 @@ pub fn decide(admission: Admission, signals: Option<Signals>) -> Result<RoutingD
         }
     }
     let hosted_could = considered.iter().any(|seen| seen.side == Side::Hosted && seen.admitted());
-    let watch = first == Side::Local && hosted_could && steering.too_close(signals.as_ref());
+    let watch = first == Side::Local && hosted_could && too_close;
     Ok(RoutingDecision { plan, reason, considered, signals, steering, watch, propensity })
 }
 

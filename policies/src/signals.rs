@@ -37,6 +37,9 @@ pub struct Signals {
     pub judged_by: JudgedBy,
     /// Why the configured judge did not answer, if it did not (`deadline`, `not_ready`, ...).
     pub abstained: Option<&'static str>,
+    /// The part of the configured judge that took no part, if one did not: `encoder`, where all encoders were busy. The others judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<&'static str>,
     /// Bytes of the conversation that the judge did not read.
     pub unread_bytes: usize,
     /// How long judging took, in microseconds; told to the metrics and not in the record, which says the same for the same

@@ -13,8 +13,10 @@ pub struct Steering {
     /// Which side goes first when nobody judged.
     pub unsure: Unsure,
     /// Needs from the first to the second, both included, are too close to call: the local model begins, and its answer is looked at
-    /// before anybody sees it. `None`: never.
+    /// before anybody sees it, where it tells how sure it is. `None`: never.
     pub uncertain: Option<(f32, f32)>,
+    /// Answers are looked at and kept whatever is seen: the threshold decides alone.
+    pub observes: bool,
     /// The side that this conversation is on.
     pub kept: Option<Kept>,
     /// How far the need has to move before a conversation changes sides.
@@ -45,6 +47,7 @@ impl Steering {
             threshold,
             unsure,
             uncertain: None,
+            observes: false,
             kept: None,
             switch_cost,
             exploration: Exploration::default(),
@@ -71,6 +74,12 @@ impl Steering {
 
     fn moved(&self, kept: &Kept, need: f32) -> bool {
         (need - kept.need).abs() > self.switch_cost
+    }
+
+    /// The same, where a second look does not decide: the threshold stands alone.
+    #[must_use]
+    pub(crate) fn decided_by(self, looks_decide: bool) -> Self {
+        Self { uncertain: self.uncertain.filter(|_| looks_decide && !self.observes), ..self }
     }
 
     /// Whether a judgement lies in the uncertain band.

@@ -87,6 +87,7 @@ impl Model {
             capabilities: self.capabilities.unwrap_or(described.capabilities),
             context_window: smaller(self.context_window, described.context_window),
             max_output: self.max_output,
+            tells: described.capabilities.logprobs,
             pricing: self.pricing.clone(),
             readiness,
             first_token_in: backend.first_token_in(prompt_tokens),

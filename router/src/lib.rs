@@ -40,8 +40,8 @@ pub use again::{Again, AgainSpec, REASK, REGENERATE};
 pub use ask::{Ask, endpoint_word};
 pub use budgets::{BudgetSpec, BudgetState, Budgets, Calendar, Keeper, Scope, Window};
 pub use classify::{
-    Classifier, Control, Evidence, Label, Lane, LaneRule, MoneyRate, Risk, RiskGoal, RiskState, Second, Share, Spender,
-    WINDOW as RISK_WINDOW, encoder, heuristic_need, probe,
+    Classifier, Control, Counted, Evidence, Label, Lane, LaneRule, MoneyRate, Risk, RiskGoal, RiskState, Second, Share,
+    Spender, WINDOW as RISK_WINDOW, encoder, heuristic_need, probe,
 };
 pub use embedder::Embedder;
 pub use execute::{

@@ -62,6 +62,7 @@ mod routing;
 mod savings;
 mod security;
 mod sessions;
+mod share;
 mod sign_in;
 mod sizes;
 mod smuggling;

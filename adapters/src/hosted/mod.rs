@@ -164,9 +164,7 @@ impl Hosted {
 
     /// Whether the call asks, on Sluice's account, how sure the model is.
     fn asks(&self, call: &Call) -> bool {
-        let tells = self.spec.house.is_some() && self.spec.capabilities.logprobs;
-        let one_chat = call.request.endpoint == Endpoint::Chat && call.request.view.sampling.n <= 1;
-        call.watch && tells && one_chat && !self.silent.load(Ordering::Relaxed)
+        call.watch && self.tells(call.request.endpoint, call.request.view.sampling.n)
     }
 
     async fn send(&self, call: &Call, asked: bool, end: Instant) -> Result<Events, BackendError> {
@@ -253,6 +251,13 @@ impl Backend for Hosted {
             Some((house, _)) => house.measured(calling).await,
             None => calling.await,
         }
+    }
+
+    fn tells(&self, endpoint: Endpoint, choices: u32) -> bool {
+        // Of a Messages answer, and of a text that is completed, log-probabilities are not read.
+        let asked = self.spec.house.is_some() && self.spec.capabilities.logprobs;
+        let read = self.spec.dialect != Dialect::Anthropic && endpoint == Endpoint::Chat && choices <= 1;
+        asked && read && !self.silent.load(Ordering::Relaxed)
     }
 
     fn readiness(&self) -> Readiness {

@@ -138,7 +138,10 @@ fn tell(explained: &Value) {
         None => say(format!("{:place$} {} because of {}", text("route"), text("model"), text("reason"))),
     }
     if let Some(score) = explained["score"].as_f64() {
-        say(format!("score {score:.4}, threshold {}", explained["threshold"]));
+        let threshold = explained["threshold"]
+            .as_f64()
+            .map_or("none for now: no score is high enough".into(), |threshold| format!("{threshold:.4}"));
+        say(format!("score {score:.4}, threshold {threshold}"));
     }
     for finding in explained["facts"]["detected"].as_array().into_iter().flatten() {
         let word = |key: &str| finding[key].as_str().unwrap_or_default().to_owned();

@@ -29,6 +29,7 @@ fn candidate(model: &str, location: Location) -> Candidate {
         capabilities: if local { Capabilities::TEXT } else { Capabilities::ALL },
         context_window: local.then_some(2_048),
         max_output: None,
+        tells: local,
         pricing: if local { Pricing::Free } else { Pricing::Priced(price, PriceSource::Config) },
         readiness: Readiness::Ready,
         first_token_in: local.then_some(Duration::from_millis(300)),
@@ -62,6 +63,7 @@ fn judged(need: f32) -> Option<Signals> {
         need: Some(need),
         judged_by: JudgedBy::Heuristic,
         abstained: None,
+        skipped: None,
         unread_bytes: 0,
         took_us: 1,
         features: vec![],
@@ -171,6 +173,40 @@ fn what_is_kept_on_the_hosted_side_is_not_looked_at() {
     let kept = Some(Kept { side: Side::Hosted, need: 0.5 });
     let world = World { steering: Steering { kept, uncertain: Some((0.0, 1.0)), ..world().steering }, ..world() };
     assert!(!decide(admit(&facts(), &world), judged(0.5)).unwrap().watch);
+}
+
+#[test]
+fn what_is_too_close_to_call_begins_locally_only_where_its_answer_can_be_looked_at_and_the_look_decides() {
+    let close = Steering { uncertain: Some((0.4, 0.6)), ..world().steering };
+    let with = |tells: bool, observes: bool| {
+        let mut world = World { steering: Steering { observes, ..close }, ..world() };
+        world.candidates[0].tells = tells;
+        world
+    };
+    // Whether the model tells, whether it is only observed; who goes first at .45 and at .55, and who is looked at.
+    for (tells, observes, below, above, watched) in [
+        (true, false, "small>big classifier", "small>big classifier", [true, true]),
+        (true, true, "small>big classifier", "big>small classifier", [true, false]),
+        (false, false, "small>big classifier", "big>small classifier", [false, false]),
+        (false, true, "small>big classifier", "big>small classifier", [false, false]),
+    ] {
+        let world = with(tells, observes);
+        for (need, expected, watched) in [(0.45, below, watched[0]), (0.55, above, watched[1])] {
+            check(&facts(), &world, judged(need), expected);
+            let decision = decide(admit(&facts(), &world), judged(need)).unwrap();
+            assert_eq!(decision.watch, watched, "{tells} {observes} {need}");
+            assert_eq!(
+                decision.steering.uncertain.is_some(),
+                tells && !observes,
+                "the record names the band that decided"
+            );
+        }
+    }
+    // It is the first that could answer who has to tell.
+    let mut two = with(true, false);
+    two.candidates.push(Candidate { tells: false, ..candidate("tiny", Location::Local) });
+    two.local = ["tiny".into(), "small".into()].into();
+    check(&facts(), &two, judged(0.55), "big>tiny>small classifier");
 }
 
 #[test]

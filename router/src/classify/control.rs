@@ -1,6 +1,6 @@
 //! What sets the threshold: a share to keep, a risk to stay under, or a score.
 
-use super::{Label, Risk, RiskState, Share};
+use super::{Counted, Label, Risk, RiskState, Share};
 
 /// The goal that the threshold serves.
 #[derive(Debug)]
@@ -35,13 +35,34 @@ impl Control {
         }
     }
 
-    /// Takes a request into account: its score, and whether it went to the strong side on account of it.
-    pub fn observe(&self, score: f32, hosted: bool) {
+    /// Takes a request into account before its end is known: its score, and how probably (0 to 1) the strong side will answer.
+    pub fn expect(&self, score: f32, hosted: f32) {
         match self {
-            Self::Share(share) => share.observe(score, hosted),
+            Self::Share(share) => share.expect(score, hosted),
             // A risk is learnt from labels, not from scores, and a cut not at all.
             Self::Risk(_) | Self::Cut(_) => {}
         }
+    }
+
+    /// Says which side answered a request of which this was expected.
+    pub fn settle(&self, expected: f32, hosted: bool) {
+        match self {
+            Self::Share(share) => share.settle(expected, hosted),
+            Self::Risk(_) | Self::Cut(_) => {}
+        }
+    }
+
+    /// Goes on where an earlier life stopped ([`Share::resume`]); a risk does so with labels, and a cut never moves.
+    pub fn resume(&self, counted: &[Counted]) {
+        match self {
+            Self::Share(share) => share.resume(counted),
+            Self::Risk(_) | Self::Cut(_) => {}
+        }
+    }
+
+    /// Whether a share is kept.
+    pub fn keeps_a_share(&self) -> bool {
+        matches!(self, Self::Share(_))
     }
 
     /// Aims at another share (0 to 1); a risk and a cut aim at none.

@@ -163,6 +163,7 @@ pub(super) fn judge(request: &WireRequest) -> Signals {
         need: Some(need),
         judged_by: JudgedBy::Heuristic,
         abstained: None,
+        skipped: None,
         unread_bytes: unread_last,
         took_us: 0,
         features: features.into_iter().filter(|(_, weight)| *weight != 0.0).collect(),

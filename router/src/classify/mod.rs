@@ -25,7 +25,9 @@ pub use evidence::Evidence;
 pub use lanes::{Lane, LaneRule};
 pub use risk::{Label, Risk, RiskGoal, RiskState, WINDOW};
 pub use second::Second;
-pub use share::Share;
+pub(crate) use share::WINDOW as COUNTED;
+pub use share::{Counted, Share};
+pub(crate) use spender::{MEMORY, SpendEvent};
 pub use spender::{MoneyRate, Spender};
 
 use adapters::Backend;
@@ -116,6 +118,7 @@ impl Classifier {
                             need: Some(judged.need),
                             judged_by: JudgedBy::Probe,
                             abstained: None,
+                            skipped: judged.skipped,
                             unread_bytes: judged.unread_bytes,
                             took_us: 0,
                             features: judged.contributions,
@@ -142,7 +145,8 @@ impl Classifier {
             Self::Slm { .. } => JudgedBy::Slm,
         };
         let (features, head) = (vec![], None);
-        Signals { need: None, judged_by, abstained: Some(why), unread_bytes: 0, took_us: 0, features, head }
+        let (abstained, skipped) = (Some(why), None);
+        Signals { need: None, judged_by, abstained, skipped, unread_bytes: 0, took_us: 0, features, head }
     }
 }
 

@@ -130,6 +130,7 @@ mod tests {
             need: Some(0.4),
             judged_by: JudgedBy::Probe,
             abstained: None,
+            skipped: None,
             unread_bytes: 0,
             took_us: 0,
             features: vec![],

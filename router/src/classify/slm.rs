@@ -57,6 +57,7 @@ pub(super) async fn judge(
             need: Some(need),
             judged_by: JudgedBy::Slm,
             abstained: None,
+            skipped: None,
             unread_bytes: text.len() - end,
             took_us: 0,
             features: vec![],

@@ -34,6 +34,15 @@ pub struct MoneyRate {
     pub every: Duration,
 }
 
+/// Something that happened in an earlier life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SpendEvent {
+    /// A request was judged.
+    Judged,
+    /// A hosted answer was paid for.
+    Spent(NanoDollars),
+}
+
 /// Steers a share to a rate of money.
 #[derive(Debug)]
 pub struct Spender {
@@ -73,6 +82,28 @@ impl Spender {
     /// The rate it aims at.
     pub fn rate(&self) -> MoneyRate {
         self.rate
+    }
+
+    /// Whether nothing was judged or paid for yet.
+    pub(crate) fn is_fresh(&self) -> bool {
+        let seen = self.seen.lock();
+        seen.judged <= 0.0 && seen.answers <= 0.0
+    }
+
+    /// Takes something into account that happened at `at`, before this life began: the earliest first, and all of it before anything
+    /// of this life. Gives the share to aim at from then on, as [`Spender::judged`] does.
+    pub(crate) fn resume(&self, event: SpendEvent, at: Instant) -> Option<f32> {
+        if self.is_fresh() {
+            // Time is counted from the first thing that is known.
+            self.seen.lock().last = at;
+        }
+        match event {
+            SpendEvent::Judged => Some(self.judged(at)),
+            SpendEvent::Spent(cost) => {
+                self.spent(cost, at);
+                None
+            }
+        }
     }
 
     /// Takes a judged request into account and gives the share (0 to 1) to aim at.
@@ -173,6 +204,28 @@ mod tests {
         let spent = hours("100.00", 2, |_| 0.2, |_| 500_000);
         // 720 requests an hour, 0.1 cents each on average.
         assert!((spent[1] - 0.72).abs() < 0.02, "{spent:?}");
+    }
+
+    #[test]
+    fn another_life_aims_where_the_last_one_did() {
+        let start = Instant::now();
+        let rate = MoneyRate { amount: NanoDollars::parse("2.00").unwrap(), every: HOUR };
+        let (live, next) = (Spender::new(rate, start), Spender::new(rate, start + HOUR));
+        let mut goals = (None, None);
+        for n in 0..900u64 {
+            let at = start + Duration::from_secs(n);
+            goals = (Some(live.judged(at)), next.resume(SpendEvent::Judged, at));
+            if n.is_multiple_of(3) {
+                let cost = NanoDollars(1_000_000 * (1 + n % 5));
+                live.spent(cost, at);
+                assert_eq!(next.resume(SpendEvent::Spent(cost), at), None);
+            }
+        }
+        let apart = (goals.0.unwrap() - goals.1.unwrap()).abs();
+        assert!(apart < 0.02 && goals.0 != Some(COLD), "{goals:?}");
+        // Both lives go on from there.
+        let later = start + Duration::from_secs(905);
+        assert!((live.judged(later) - next.judged(later)).abs() < 0.02);
     }
 
     #[test]

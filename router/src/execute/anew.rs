@@ -1,6 +1,7 @@
 //! Decides anew on requests that were decided on once ([`crate::replay`]): nothing is dialled, nothing charged.
 
 use super::answer::DeniedBy;
+use super::tally::expected;
 use super::walk::Router;
 use crate::ask::Ask;
 use crate::classify::Classifier;
@@ -112,6 +113,7 @@ impl Router {
             need: Some(need),
             judged_by: JudgedBy::Probe,
             abstained: None,
+            skipped: None,
             unread_bytes: 0,
             took_us: 0,
             features: vec![],
@@ -119,7 +121,7 @@ impl Router {
         });
         let outcome = decide(admission, signals);
         if let (Ok(decision), Some((need, _))) = (&outcome, judged) {
-            seat.share.observe(need, need >= decision.steering.threshold);
+            seat.share.expect(need, expected(decision));
         }
         let spent = recorded.usage.map(|usage| Spent { model: recorded.model.as_deref(), usage });
         Ok(self.verdict(&outcome, judged.map(|(_, score)| score), spent))
@@ -192,7 +194,7 @@ impl Router {
         let considering = self.consider(ask, Exploration::default()).await?;
         let judged = considering.outcome.as_ref().ok().and_then(|decision| {
             let need = decision.signals.as_ref()?.need?;
-            considering.seat.share.observe(need, need >= decision.steering.threshold);
+            considering.seat.share.expect(need, expected(decision));
             Some(Score::Read)
         });
         Ok(self.verdict(&considering.outcome, judged, spent))

@@ -10,21 +10,25 @@
 //! **How sure is sure.** The threshold is the running median of the doubts seen lately, so half of the requests in the
 //! symmetric band go to the strong side and `hosted_share` is kept.
 //!
-//! **Failure behaviour.** A backend that does not tell how sure it is gives no ground to doubt: its answer streams at once.
+//! **Failure behaviour.** A backend that does not tell how sure it is gives no ground to doubt: its answer streams at once. One that
+//! has kept silent [`SILENT`] times in a row is not asked to begin what it cannot be watched at: for [`BELIEVED`] the threshold alone
+//! decides there, as it does where a backend says beforehand that it tells nothing ([`adapters::Backend::tells`]).
 //! When everybody after a rejected answer fails, the local model is asked once more, unwatched: a weak answer is better
 //! than none.
 
 use super::agree::{self, Again, Agreement};
 use super::answer::AnswerStream;
 use super::attempt::Attempt;
-use crate::classify::{AnswerHead, Doubt, Draft, Share, Wanted};
+use crate::classify::{AnswerHead, Counted, Doubt, Draft, Share, Wanted};
 use crate::fleet::Model;
 use adapters::wire::{Fold, WireRequest};
 use adapters::{BackendError, Call, Event, Events, Kind, Phase};
 use bytes::Bytes;
 use futures::StreamExt;
+use parking_lot::Mutex;
+use policies::ModelName;
 use serde::Serialize;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -50,11 +54,18 @@ pub struct CascadeConfig {
     pub samples: u8,
 }
 
+/// Answers in a row without a word on how sure the model is, after which it is taken for one that does not tell.
+const SILENT: u32 = 3;
+/// How long that is believed: its server may be another one by then.
+const BELIEVED: Duration = Duration::from_secs(600);
+
 /// What a second look works with; outlives a reload.
 #[derive(Debug)]
 pub struct Cascade {
     doubts: Share,
     counts: [AtomicU64; VERDICTS.len()],
+    /// Models whose last watched answers told nothing: how many did not, and when the last of them came.
+    silent: Mutex<HashMap<ModelName, (u32, Instant)>>,
 }
 
 /// What a second look can come to.
@@ -105,7 +116,7 @@ pub(super) enum Tried {
 
 impl Default for Cascade {
     fn default() -> Self {
-        Self { doubts: Share::new(0.5, &[]), counts: Default::default() }
+        Self { doubts: Share::new(0.5, &[]), counts: Default::default(), silent: Mutex::default() }
     }
 }
 
@@ -121,6 +132,30 @@ impl Cascade {
             count.fetch_add(1, Ordering::Relaxed);
         });
     }
+
+    /// Whether a model has kept silent on how sure it is whenever it was watched lately.
+    pub(super) fn is_silent(&self, model: &ModelName) -> bool {
+        let silent = self.silent.lock();
+        silent.get(model).is_some_and(|(times, last)| *times >= SILENT && last.elapsed() < BELIEVED)
+    }
+
+    fn heard(&self, model: &ModelName, told: bool) {
+        let mut silent = self.silent.lock();
+        if told {
+            silent.remove(model);
+            return;
+        }
+        let (times, last) = silent.entry(model.clone()).or_insert((0, Instant::now()));
+        (*times, *last) = (times.saturating_add(1), Instant::now());
+        if *times == SILENT {
+            tracing::info!(%model, "does not tell how sure it is: for a while its answers get no second look");
+        }
+    }
+
+    /// Goes on where an earlier life stopped, with what the last second looks found, the oldest first.
+    pub(super) fn resume(&self, looks: &[Counted]) {
+        self.doubts.resume(looks);
+    }
 }
 
 // === impl Watch ===
@@ -128,6 +163,14 @@ impl Cascade {
 impl Watch<'_> {
     fn doubt(&self, draft: &Draft) -> Doubt {
         AnswerHead::bundled().doubt(draft, self.wanted)
+    }
+
+    /// Takes note of whether the model told how sure it is. A client who has a word in that may have had it not told.
+    fn heard(&self, draft: &Draft) {
+        let Again { ask, model, .. } = self.again;
+        if (draft.has_text() || draft.tokens() > 0) && ask.request.raw.field("logprobs").is_none() {
+            self.cascade.heard(&model.name, draft.tokens() > 0);
+        }
     }
 
     /// Settles it, whichever way; `margin` is what a beginning has to be away from the threshold to be settled already.
@@ -326,6 +369,7 @@ async fn held(
             break Some(look);
         }
     };
+    watch.heard(&draft);
     attempt.looked_at(look.as_ref());
     if look.is_some_and(|look| look.rejects()) {
         return Ok(Tried::Rejected(attempt));
@@ -367,6 +411,7 @@ async fn whole(
             None => return Err((silence(), attempt)),
         }
     };
+    watch.iter().for_each(|watch| watch.heard(&draft));
     Ok(match watch.filter(|_| draft.tokens() > 0) {
         None => Tried::Whole(body, attempt),
         Some(watch) if watch.wants_another(request, &draft) => {

@@ -139,10 +139,10 @@ impl Router {
         let judging = judgement.as_ref().and(self.config.local_cost).and_then(|cost| cost.of(judging.elapsed()).ok());
         let held_out = drawn.map(|drawn| drawn.arm(admission.closed(), &facts, judging));
         let (signals, evidence) = judgement.map(|judgement| (judgement.signals, judgement.evidence)).unzip();
-        let looked_from = world.steering.uncertain.map(|(from, _)| from);
         let near = nearest(&world.budgets);
         let (outcome, evidence) = (decide(admission, signals), evidence.flatten());
         let decision = outcome.as_ref().ok();
+        let looked_from = decision.and_then(|decision| decision.steering.uncertain).map(|(from, _)| from);
         let placed = drawn_arm.zip(decision);
         let placed = placed.and_then(|(drawn, decision)| drawn.placed(ask, &facts, decision, lane.is_none()));
         Ok(Considering {
@@ -192,6 +192,8 @@ impl Router {
         let budgets = self.budgets.view(&facts.principal, &facts.tags, now);
         let candidates = self.fleet.models().map(|model| {
             let mut candidate = model.candidate(facts.prompt.likely);
+            candidate.tells = model.provider.backend.tells(facts.endpoint, facts.needs.choices)
+                && !self.cascade.is_silent(&model.name);
             if !budgets.is_empty() {
                 candidate.expected_output = self.budgets.expected_output(facts.principal.key.as_ref(), &model.name);
             }
@@ -214,6 +216,7 @@ impl Router {
             assumed_output: self.config.assumed_output,
             steering: Steering {
                 uncertain: share.uncertain(self.config.cascade.width),
+                observes: self.config.cascade.observe,
                 ..Steering::new(share.threshold(), self.config.unsure, self.config.switch_cost)
             },
         }

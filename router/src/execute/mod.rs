@@ -22,9 +22,11 @@ mod hedge;
 mod learning;
 mod prepare;
 mod reserve;
+mod resume;
 mod settings;
 mod side;
 mod story;
+mod tally;
 mod walk;
 mod words;
 

@@ -10,6 +10,7 @@ use super::hedge::{Hedge, TakenUp, beside};
 use super::reserve::Entered;
 use super::settings::RouterConfig;
 use super::story;
+use super::tally::Tally;
 use crate::again::Asked;
 use crate::ask::Ask;
 use crate::budgets::Budgets;
@@ -128,6 +129,7 @@ impl Router {
         let until = Instant::now() + WAIT_FOR_HELD;
         let exploration = self.draw();
         let mut refusals = Some(());
+        let mut tally = None;
         loop {
             let considering = match self.consider(&ask, exploration).await {
                 Ok(considering) => considering,
@@ -143,31 +145,15 @@ impl Router {
             if let Ok(decision) = &considering.outcome
                 && let Some(signals) = &decision.signals
             {
-                let share = &considering.seat.share;
-                // What was settled otherwise than by the score counts as it was settled.
-                let hosted = |need: f32| match decision.reason {
-                    Reason::Session | Reason::ToolLoop => decision.first_side() == Some(Location::Hosted),
-                    Reason::Classifier
-                    | Reason::Unsure
-                    | Reason::Pinned
-                    | Reason::Header
-                    | Reason::Rule
-                    | Reason::Only
-                    | Reason::Fallback
-                    | Reason::Cascade
-                    | Reason::Exploration
-                    | Reason::Holdout
-                    | Reason::Experiment
-                    | Reason::Constraint(_) => need >= decision.steering.threshold,
-                };
-                self.desk.observer.judged(signals, signals.need.map(&hosted));
-                signals.need.iter().for_each(|need| share.observe(*need, hosted(*need)));
-                if let Some(spender) = &self.config.spender {
-                    share.aim(spender.judged(Instant::now()));
-                }
+                let hosted = decision.first_side() == Some(Location::Hosted);
+                self.desk.observer.judged(signals, signals.need.map(|_| hosted));
+            }
+            if tally.is_none() {
+                // Once a request, however often it is considered.
+                tally = self.counted(&considering);
             }
             let only_held = matches!(&considering.outcome, Err(refusal) if refusal.held);
-            let answered = Box::pin(self.walk(&ask, considering)).await;
+            let answered = Box::pin(self.walk(&ask, considering, &mut tally)).await;
             // Money that is only held may come back any moment.
             match answered {
                 Err(denied) if (only_held || denied.held()) && Instant::now() < until => {
@@ -175,6 +161,9 @@ impl Router {
                 }
                 Err(denied) => return Err(denied),
                 Ok(answer) => {
+                    if let (Some(tally), Some(side)) = (tally, answer.head.route) {
+                        tally.answered(side);
+                    }
                     if let (Some((_, again)), Some(asked)) = (&self.config.again, asked) {
                         again.answered(asked, Instant::now());
                     }
@@ -184,9 +173,26 @@ impl Router {
         }
     }
 
+    /// Counts a judged request towards the share, by what is expected of it.
+    fn counted(&self, considering: &Considering) -> Option<Tally> {
+        let tally = Tally::of(considering);
+        if let Ok(RoutingDecision { signals: Some(_), .. }) = &considering.outcome
+            && let Some(spender) = &self.config.spender
+        {
+            considering.seat.share.aim(spender.judged(Instant::now()));
+        }
+        tally
+    }
+
     /// Goes along the plan until somebody answers. Each request's future is moved into its place whole, so that what few
     /// requests need is boxed here, and in what is called.
-    async fn walk(self: &Arc<Self>, ask: &Ask, considering: Considering) -> Result<Answer, Box<Denied>> {
+    async fn walk(
+        self: &Arc<Self>,
+        ask: &Ask,
+        considering: Considering,
+        tally: &mut Option<Tally>,
+    ) -> Result<Answer, Box<Denied>> {
+        let mut missed = |by: &DeniedBy| tally.iter_mut().for_each(|tally| tally.missed(by));
         let Considering { facts, outcome, seat, conversation, evidence, looked_from, near, arm, placed } = considering;
         let mut record = story::record(&ask.id, &facts, &self.config.classes, &outcome, placed.as_ref());
         record.arm = arm.clone();
@@ -229,6 +235,7 @@ impl Router {
             let hedged = hedge.take_if(|hedge| hedge.target() == target);
             if let Some((by, more)) = hedged.as_ref().and_then(Hedge::failure) {
                 // It failed while the first answer was judged.
+                missed(&by);
                 last = Some(by);
                 if more { continue } else { break }
             }
@@ -240,6 +247,7 @@ impl Router {
                         Way::Fresh(entered)
                     }
                     Err(by) => {
+                        missed(&by);
                         last.get_or_insert(by);
                         continue;
                     }
@@ -283,7 +291,9 @@ impl Router {
                 Err((error, back)) => {
                     let Some(back) = back else { break };
                     record = back;
-                    last = Some(DeniedBy::Ledger(error));
+                    let by = DeniedBy::Ledger(error);
+                    missed(&by);
+                    last = Some(by);
                     continue;
                 }
             };
@@ -329,7 +339,9 @@ impl Router {
                     let Some(back) = beside(&mut hedge, Box::pin(attempt.fail(&error))).await else { break };
                     record = back;
                     tracing::debug!(error = %error, model = %target, "an attempt failed");
-                    last = Some(DeniedBy::Backend(error));
+                    let by = DeniedBy::Backend(error);
+                    missed(&by);
+                    last = Some(by);
                     if !more {
                         break;
                     }

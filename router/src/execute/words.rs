@@ -97,7 +97,9 @@ fn weighed(need: f32, decision: &RoutingDecision) -> String {
             to.min(1.0)
         ),
         (_, Some(Location::Hosted)) => format!("{needed}, and from {threshold:.2} on requests go to it."),
-        (_, _) if threshold > 1.0 => format!("{needed}, and none goes to it: the goal is that everything stays."),
+        (_, _) if threshold > 1.0 => {
+            format!("{needed}, and none goes to it for now: as many have gone as the goal allows.")
+        }
         (_, _) => format!("{needed}, and only from {threshold:.2} on requests go to it."),
     }
 }
@@ -110,6 +112,9 @@ fn judged(signals: &Signals, sentences: &mut Vec<Sentence>) {
             JudgedBy::Heuristic | JudgedBy::Probe | JudgedBy::Slm => "",
         };
         sentences.push(format!("The judge abstained ({why}){stood_in}.").into());
+    }
+    if signals.skipped.is_some() {
+        sentences.push("All encoders were busy: the judge did not read what the sentences mean.".into());
     }
     let mut features: Vec<&(&'static str, f32)> = signals.features.iter().filter(|(_, moved)| *moved != 0.0).collect();
     features.sort_by(|one, other| other.1.abs().total_cmp(&one.1.abs()));
@@ -141,6 +146,14 @@ fn turning_point(decision: &RoutingDecision) -> Option<Sentence> {
         return None;
     }
     match (decision.reason, kept) {
+        (Reason::Classifier, _) if threshold > 1.0 && first == Location::Local && !decision.watch => {
+            Some(match uncertain {
+                Some((from, _)) if from <= 1.0 => {
+                    format!("From {from:.2} on the local answer would have been looked at.").into()
+                }
+                Some(_) | None => "No need would have changed it: the threshold comes back as requests stay local.".into(),
+            })
+        }
         (Reason::Session, Some(kept)) => Some(left(kept.need - switch_cost, kept.need + switch_cost)),
         (Reason::Classifier, _) if threshold <= 1.0 => Some(
             match (first, uncertain) {
@@ -224,6 +237,7 @@ mod tests {
             capabilities: Capabilities::ALL,
             context_window: None,
             max_output: None,
+            tells: true,
             pricing: Pricing::Free,
             readiness: Readiness::Ready,
             first_token_in: None,
@@ -270,6 +284,7 @@ mod tests {
             need: Some(need),
             judged_by: JudgedBy::Probe,
             abstained: None,
+            skipped: None,
             unread_bytes: 70,
             took_us: 0,
             features: vec![("words of proof", 0.2), ("length", -0.05), ("nothing", 0.0)],
@@ -300,6 +315,7 @@ mod tests {
         };
         let explored = |steering: &mut Steering| steering.exploration = Exploration { rate: 0.1, drawn: true };
         let held_out = |steering: &mut Steering| steering.holdout = true;
+        let bare = |need| judged(need).map(|signals| Signals { skipped: Some("encoder"), ..signals });
         let never = |steering: &mut Steering| steering.threshold = f32::INFINITY;
         for (told, says) in [
             (text(|_| {}, "internal", judged(0.7)), "Below 0.50 the local model would have gone first."),
@@ -313,7 +329,12 @@ mod tests {
             (text(high, "internal", judged(0.9)), "judged anew at a need below 0.75."),
             (text(dear, "internal", judged(0.5)), "No need would have changed it"),
             (text(explored, "internal", judged(0.2)), "drawn to explore: the hosted model goes first"),
-            (text(never, "internal", judged(0.9)), "the goal is that everything stays"),
+            (text(|_| {}, "internal", bare(0.3)), "All encoders were busy"),
+            (
+                text(never, "internal", judged(0.9)),
+                "none goes to it for now: as many have gone as the goal allows. What moved it most",
+            ),
+            (text(never, "internal", judged(0.9)), "No need would have changed it: the threshold comes back"),
             (text(held_out, "internal", None), "held out of routing"),
             (text(held_out, "restricted", None), "`residency` leaves only the local model."),
             (text(|_| {}, "internal", None), "`[router] unsure` says that the local model goes first"),

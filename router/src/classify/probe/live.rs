@@ -1,15 +1,19 @@
 //! Judging while a request waits.
 //!
 //! The work is done on a thread that may block, against a deadline: who is late is not waited for (the thread ends its
-//! 10 ms and is free again; threads are bounded by the runtime and encoders by their number). Judgements of the last
-//! requests are kept, because agents and retries send the same last turn again: a repeated one costs a hash.
+//! 10 ms and is free again). Only who has a place at an encoder gets such a thread, so that there are never more of them than
+//! encoders, and never more work under way that nobody waits for. Who gets no place in the time that waiting is worth
+//! ([`super::meaning::place`]) is judged without the encoder, at once, and the judgement says so. Judgements of the last requests
+//! are kept, because agents and retries send the same last turn again: a repeated one costs a hash. One that was made without the
+//! encoder is not kept: the next one may be better.
 
-use super::{Judged, Probe, Reading};
+use super::{Judged, Probe, Reading, meaning};
 use adapters::wire::WireRequest;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 use twox_hash::XxHash3_64;
 
 /// Judgements that are kept, in each of two generations.
@@ -63,17 +67,25 @@ impl Live {
             // Some 100 microseconds: not worth another thread.
             return Ok(self.keep(key, self.probe.judge(&reading)));
         }
+        let end = Instant::now() + self.deadline;
+        let late = |_| "deadline";
+        let Some(place) = timeout_at(end, meaning::place()).await.map_err(late)? else {
+            let judged = self.probe.judge_bare(&reading);
+            return if Instant::now() < end { Ok(judged) } else { Err("deadline") };
+        };
         let this = self.clone();
-        let work = tokio::task::spawn_blocking(move || this.keep(key, this.probe.judge(&reading)));
-        match tokio::time::timeout(self.deadline, work).await {
-            Ok(Ok(judged)) => Ok(judged),
-            Ok(Err(_)) => Err("failed"),
-            Err(_) => Err("deadline"),
-        }
+        let work = tokio::task::spawn_blocking(move || {
+            let judged = this.keep(key, this.probe.judge(&reading));
+            drop(place);
+            judged
+        });
+        timeout_at(end, work).await.map_err(late)?.map_err(|_| "failed")
     }
 
     fn keep(&self, key: u64, judged: Judged) -> Judged {
-        self.kept.lock().put(key, judged.clone());
+        if judged.skipped.is_none() {
+            self.kept.lock().put(key, judged.clone());
+        }
         judged
     }
 }

@@ -1,17 +1,69 @@
 //! Sentence embeddings for the probe: encoders that are lent and given back.
 //!
 //! An encoder computes one text after the other. As many are loaded as there are callers at the same time, at most one a
-//! processor; who comes when all are lent waits for at most [`PATIENCE`] and then does without the embedding: a queue in
-//! front of every request would cost more than the embedding is worth. A failure of the encoder is no failure of a
-//! judgement: the head has a mix without it.
+//! processor. A failure of the encoder is no failure of a judgement: the head has a mix without it.
+//!
+//! **Places.** A request comes to an encoder through a [`place`], of which there are as many. When all are taken it waits for as long as
+//! one embedding takes ([`WORTH_WAITING`]), and only if no more than one for each encoder wait already: within that time
+//! each encoder is given back once, so that whoever waits has one by then, or has others before him. Waiting longer
+//! would put a queue in front of every request, which costs more than the embedding is worth.
+//!
+//! **Who else embeds** (comparisons, experiments, training) is on a thread that may block and waits there, for [`PATIENCE`].
 
 use super::Reading;
 use crate::classify::encoder::Encoder;
 use parking_lot::{Condvar, Mutex};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// How long an encoder is waited for when all are lent.
+/// How long an encoder is waited for when all are lent, by those who block.
 const PATIENCE: Duration = Duration::from_millis(25);
+/// How long a request waits for a place: what one embedding of some hundred tokens takes (`docs/routing-quality.md`, time).
+const WORTH_WAITING: Duration = Duration::from_millis(12);
+
+static PLACES: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(most()));
+/// Requests that wait for a place.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// A request's place at an encoder; free again when dropped.
+pub(super) struct Place(#[expect(dead_code, reason = "held, not read")] SemaphorePermit<'static>);
+
+/// One of those who wait.
+struct Waiting;
+
+impl Waiting {
+    /// `None`: enough wait already.
+    fn begin() -> Option<Self> {
+        let enter = |waiting: usize| (waiting < most()).then_some(waiting + 1);
+        WAITING.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter).is_ok().then_some(Self)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        WAITING.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A place at an encoder; none where waiting for one is not worth it.
+///
+/// # Cancel safety
+/// Cancel safe.
+pub(super) async fn place() -> Option<Place> {
+    if let Ok(free) = PLACES.try_acquire() {
+        return Some(Place(free));
+    }
+    let _waiting = Waiting::begin()?;
+    let place = tokio::time::timeout(WORTH_WAITING, PLACES.acquire()).await;
+    place.ok()?.ok().map(Place)
+}
+
+/// Encoders at most.
+fn most() -> usize {
+    std::thread::available_parallelism().map_or(1, |count| count.get())
+}
 
 struct Pool {
     /// Encoders that nobody uses.
@@ -61,7 +113,7 @@ pub fn warm() -> bool {
 }
 
 fn lend(patience: Duration) -> Option<Lent> {
-    let most = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let most = most();
     let until = Instant::now() + patience;
     let mut pool = POOL.lock();
     loop {

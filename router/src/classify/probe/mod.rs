@@ -51,6 +51,9 @@ const WORDING: &str = "wording";
 /// The name of what the sentence embedding contributed.
 const MEANING: &str = "meaning of the sentences";
 
+/// What a judgement is told to have been made without.
+const ENCODER: &str = "encoder";
+
 /// A judge: a head, and the encoder where there is one.
 #[derive(Clone, Debug)]
 pub struct Probe {
@@ -72,6 +75,8 @@ pub struct Judged {
     pub head_version: Arc<str>,
     /// Bytes of the conversation that were not read.
     pub unread_bytes: usize,
+    /// The part of the head that took no part: [`ENCODER`], where all encoders were busy, or one failed.
+    pub skipped: Option<&'static str>,
     /// The text is unlike anything the head was trained on: the need is not to be trusted.
     pub far: bool,
     /// What it was judged by, to learn from later.
@@ -138,6 +143,11 @@ impl Probe {
         self.judge_views(&self.views(reading), reading.unread_bytes)
     }
 
+    /// Judges at once, without waiting for an encoder.
+    fn judge_bare(&self, reading: &Reading) -> Judged {
+        self.judge_views(&self.head.views(reading), reading.unread_bytes)
+    }
+
     /// Judges what the parts see.
     pub fn judge_views(&self, views: &Views, unread_bytes: usize) -> Judged {
         let (gain, need) = self.head.judge(views);
@@ -147,6 +157,7 @@ impl Probe {
             contributions: self.contributions(views),
             head_version: self.version.clone(),
             unread_bytes,
+            skipped: (self.has_encoder() && views.embedding.is_none()).then_some(ENCODER),
             far: self.is_far(views),
             evidence: Arc::new(Evidence::of(views)),
         }

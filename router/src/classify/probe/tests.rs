@@ -54,10 +54,39 @@ async fn who_is_late_is_not_waited_for() {
     assert!(probe.has_encoder());
     // Running the encoder takes milliseconds.
     let late = Arc::new(Live::new(probe, Duration::from_micros(50)));
+    // Through the router, a thousand times: `router/tests/answers/late.rs`.
     for n in 0..100 {
         let words = format!("{n} why is the sky blue? ").repeat(40);
         assert_eq!(late.judge(&request(&words)).await.unwrap_err(), "deadline", "{n}");
     }
+}
+
+#[tokio::test]
+async fn who_finds_all_encoders_busy_is_judged_without_one_at_once_says_so_and_is_not_remembered_so() {
+    let live = Arc::new(Live::new(Probe::bundled().unwrap(), Duration::from_secs(60)));
+    let asked = request("Prove that there are infinitely many primes of the form 4k + 3.");
+    let bare = Probe::bundled().unwrap().without_encoder().judge(&Reading::of_request(&asked));
+    let mut places = Vec::new();
+    // Other tests hold places for a while.
+    let count = std::thread::available_parallelism().map_or(1, |count| count.get());
+    while places.len() < count {
+        places.extend(meaning::place().await);
+    }
+    let judged = live.judge(&asked).await.unwrap();
+    assert_eq!((judged.skipped, judged.need), (Some("encoder"), bare.need));
+    assert_eq!(bare.skipped, None, "a head without an encoder misses nothing");
+    // Many at once do not wait one after the other: there is a queue of as many as there are encoders, and no more.
+    let began = std::time::Instant::now();
+    let many = futures::future::join_all((0..300).map(|n| {
+        let (live, asked) = (live.clone(), request(&format!("{n}: why is the sky blue?")));
+        async move { live.judge(&asked).await.unwrap().skipped }
+    }));
+    assert!(many.await.into_iter().all(|skipped| skipped == Some("encoder")));
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    drop(places);
+    let judged = live.judge(&asked).await.unwrap();
+    assert_eq!(judged, live.probe().judge(&Reading::of_request(&asked)), "the encoder takes part again");
+    assert_eq!(judged.skipped, None);
 }
 
 #[tokio::test]

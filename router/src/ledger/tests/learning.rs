@@ -6,6 +6,7 @@ on_both_stores! {
     a_judgement_is_kept_with_its_request_and_shown_in_its_story;
     of_labels_the_last_counts_and_only_those_of_local_answers_speak_of_the_threshold;
     judgements_and_labels_are_pruned_with_their_request;
+    what_the_share_counted_is_given_back_by_head_and_lane_with_who_answered;
 }
 
 /// A judged request with its one attempt.
@@ -96,6 +97,33 @@ async fn a_judgement_is_kept_with_its_request_and_shown_in_its_story(bed: Bed) {
     assert!(ledger.request("c").unwrap().unwrap()["judgement"].is_null());
     assert_eq!(ledger.owner_of("a").unwrap(), Some(Some("key-1".into())));
     assert_eq!((ledger.owner_of("c").unwrap(), ledger.owner_of("x").unwrap()), (Some(None), None));
+}
+
+async fn what_the_share_counted_is_given_back_by_head_and_lane_with_who_answered(bed: Bed) {
+    use policies::Location::{Hosted, Local};
+    let (ledger, _) = bed.start(Durability::Process);
+    for n in 0..5u8 {
+        let side = if n.is_multiple_of(2) { Local } else { Hosted };
+        let kept = JudgementRecord { threshold: 0.625, ..judgement(f32::from(n) / 10.0, side, false) };
+        judged(&ledger, &format!("r{n}"), n.into(), None, Some(kept)).await;
+    }
+    let other = |change: fn(&mut JudgementRecord)| {
+        let mut other = judgement(0.9, Hosted, false);
+        change(&mut other);
+        Some(other)
+    };
+    judged(&ledger, "head", 7, None, other(|kept| kept.judge = "Probe(need-2)".into())).await;
+    judged(&ledger, "lane", 8, None, other(|kept| kept.lane = "team".into())).await;
+    judged(&ledger, "endless", 9, None, Some(judgement(0.75, Local, false))).await;
+    let rows = ledger.counted("Probe(need-1)", "", 4).unwrap();
+    let told: Vec<_> = rows.iter().map(|row| (row.at_us, row.score, row.threshold, row.side)).collect();
+    let expected =
+        [(2, 0.2, 0.625, Local), (3, 0.3, 0.625, Hosted), (4, 0.4, 0.625, Local), (9, 0.75, f32::INFINITY, Local)];
+    assert_eq!(told, expected, "the last ones, the oldest first, to the bit");
+    assert_eq!(ledger.counted("Probe(need-1)", "team", 9).unwrap().len(), 1);
+    // Each of the hosted ones has cost something.
+    let costs = ledger.hosted_costs(3, 10).unwrap();
+    assert_eq!((costs.len(), costs.iter().all(|(_, cost)| cost.0 == 1)), (3, true), "{costs:?}");
 }
 
 async fn of_labels_the_last_counts_and_only_those_of_local_answers_speak_of_the_threshold(bed: Bed) {
