@@ -20,7 +20,7 @@ pub trait Observer: Send + Sync + 'static {
     fn attempt(&self, _closed: &AttemptClose, _took: Duration) {}
     /// A request has ended, refused ones included.
     fn request(&self, _record: &RequestRecord, _took: Duration, _trace: Trace<'_>) {}
-    /// A request was judged; whether it goes to the strong side on account of it, where it was not an abstention.
+    /// A request was judged; whether the strong side goes first, where it was not an abstention.
     fn judged(&self, _signals: &Signals, _hosted: Option<bool>) {}
     /// The risk target stands elsewhere, or was looked at.
     fn risk(&self, _state: &RiskState) {}

@@ -5,7 +5,7 @@
 
 use super::app::App;
 use super::auth::KeyRing;
-use super::listen::{bind, serve};
+use super::listen::{Connections, bind, serve};
 use crate::assemble::{Ground, Parts, budget_specs};
 use crate::config;
 use crate::telemetry::Telemetry;
@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use policies::{Capabilities, NanoDollars, Readiness, Signals};
 use reqwest::Client;
 use router::ledger::{AttemptClose, Durability, Ledger, RequestRecord};
-use router::{Budgets, LimitSpecs, Limits, Observer};
+use router::{Budgets, LimitSpecs, Limits, Observer, Trace};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -209,14 +209,14 @@ impl Observer for Told {
         self.telemetry.attempt(closed, took);
     }
 
-    fn request(&self, record: &RequestRecord, took: Duration) {
+    fn request(&self, record: &RequestRecord, took: Duration, trace: Trace<'_>) {
         self.planted.at(Place::RequestTold);
-        self.telemetry.request(record, took);
+        self.telemetry.request(record, took, trace);
     }
 
-    fn judged(&self, signals: &Signals) {
+    fn judged(&self, signals: &Signals, hosted: Option<bool>) {
         self.planted.at(Place::Judged);
-        self.telemetry.judged(signals);
+        self.telemetry.judged(signals, hosted);
     }
 }
 
@@ -258,6 +258,8 @@ impl Stage {
             router: ArcSwap::from_pointee(router),
             limits: Limits::new(&LimitSpecs::default()),
             in_flight: Arc::new(Semaphore::new(settings.in_flight)),
+            most_in_flight: settings.in_flight,
+            connections: Connections::up_to(settings.connections),
             refusing: Arc::new(Semaphore::new(super::REFUSING)),
             settings: ArcSwap::from_pointee(settings),
             keys: KeyRing::start(&ledger).unwrap(),

@@ -261,6 +261,8 @@ pub(super) fn late(group: &[Entry], now_us: i64) -> BTreeSet<i64> {
 /// When the line began that an entry changes what sums are made of.
 fn begun(op: &Op) -> Option<i64> {
     match op {
+        #[cfg(test)]
+        Op::Panic => None,
         Op::Close(attempt, _) => Some(attempt.open.at_us),
         Op::Raise(attempt, _) => Some(attempt.at_us),
         Op::Open(_)
