@@ -84,6 +84,9 @@ fn summed<'a>(lines: impl Iterator<Item = &'a Known>) -> SpendRow {
     })
 }
 
+/// The group of a line.
+type Name = fn(&Known) -> String;
+
 /// By nearest rank.
 fn ranked(mut waits: Vec<i64>) -> Option<Quantiles> {
     waits.sort_unstable();
@@ -94,7 +97,7 @@ fn ranked(mut waits: Vec<i64>) -> Option<Quantiles> {
 fn same(ledger: &Ledger, known: &[Known], span: [i64; 2], why: &str) {
     let [since, until] = span;
     let inside: Vec<&Known> = known.iter().filter(|line| (since..until).contains(&line.at())).collect();
-    let of: [(GroupBy, fn(&Known) -> String); 5] = [
+    let of: [(GroupBy, Name); 5] = [
         (GroupBy::Model, |line| line.close.open.model.to_string()),
         (GroupBy::Provider, |line| line.close.open.provider.to_string()),
         (GroupBy::Route, |line| line.close.open.route.to_owned()),
@@ -156,7 +159,7 @@ fn same(ledger: &Ledger, known: &[Known], span: [i64; 2], why: &str) {
 }
 
 async fn whatever_happens_to_lines_sums_are_those_of_a_full_scan(bed: Bed) {
-    let rounds = if std::env::var("SLUICE_TEST_SIZE").is_ok_and(|size| size == "full") { 60 } else { 6 };
+    let rounds = if model::full() { 60 } else { 6 };
     let (ledger, _) = bed.start(Durability::Process);
     let now = jiff::Timestamp::now().as_microsecond() / GRID * GRID;
     let mut rng = ChaCha8Rng::seed_from_u64(11);

@@ -245,7 +245,7 @@ fn check(cases: u32, bed: impl Fn() -> Bed) {
     checked.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-fn full() -> bool {
+pub(super) fn full() -> bool {
     std::env::var_os("SLUICE_TEST_SIZE").is_some_and(|size| size == "full")
 }
 
