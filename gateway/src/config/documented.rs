@@ -110,6 +110,7 @@ fn documented_defaults_are_those_of_the_program() {
         ("limits.in_flight", defaults::IN_FLIGHT.to_string()),
         ("limits.body", size(defaults::BODY_BYTES)),
         ("limits.head", size(defaults::HEAD_BYTES)),
+        ("limits.vectors", size(defaults::VECTOR_BYTES)),
         ("providers.NAME.queue", format!("{}; encoder: {}", defaults::LOCAL_QUEUE, defaults::ENCODER_QUEUE)),
         ("providers.NAME.concurrency", defaults::LOCAL_CONCURRENCY.to_string()),
         ("timeouts.header", time(defaults::HEADER_TIMEOUT)),

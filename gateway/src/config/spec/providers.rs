@@ -39,7 +39,7 @@ pub struct ProviderSpec {
     pub chat_template: Option<PathBuf>,
     /// mistralrs: LoRA adapters, merged at load.
     pub lora: Vec<LoraEntry>,
-    /// mistralrs: `auto`, `off`, `q8_0`, `q4_0`, `q4k`, `q6k`.
+    /// mistralrs: `auto`, `off`, `q8_0`, `q4_0`, `q4k`, `q6k`, `dense`.
     pub quantize: Option<String>,
     /// mistralrs, encoder: requests that may wait.
     pub queue: Option<usize>,
