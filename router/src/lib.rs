@@ -64,6 +64,12 @@ pub use replicas::{MOST as MOST_SHARED, Shared, SharedError, SharedSpec};
 pub use taint::Taint;
 
 /// Shared with the black-box tests by its text: nothing of the product may depend on it.
+// The same lines as integration tests and benchmarks have, which know this crate by its name.
+#[cfg(test)]
+extern crate self as router;
+#[cfg(test)]
+#[path = "../tests/lines/mod.rs"]
+mod lines;
 #[cfg(test)]
 #[path = "../../tests/src/stores.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]

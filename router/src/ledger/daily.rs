@@ -68,7 +68,8 @@ impl Ledger {
 mod tests {
     use super::*;
     use crate::ledger::bed::{Bed, on_both_stores};
-    use crate::ledger::{AttemptClose, AttemptOpen, Durability, Outcome, Payer};
+    use crate::ledger::{AttemptClose, AttemptOpen, Durability};
+    use crate::lines;
     use policies::{Counted, Usage};
     use std::sync::Arc;
 
@@ -80,43 +81,16 @@ mod tests {
 
     async fn line(ledger: &Ledger, n: u32, at_us: i64, provider: &str, upstream: &str, cost: Option<u64>) {
         let open = Arc::new(AttemptOpen {
-            request: format!("r{n}").as_str().into(),
-            attempt: 1,
-            at_us,
-            purpose: "answer",
-            endpoint: policies::Endpoint::Chat,
-            payer: Payer::default(),
             model: "mine".into(),
             provider: provider.into(),
-            route: "hosted",
             upstream: upstream.into(),
             ceiling: cost.map(NanoDollars),
-            ceiling_tokens: None,
             price: None,
-            price_source: "config".into(),
-            traceparent: None,
-            class: "internal".into(),
-            class_by: policies::ClassedBy::Default,
-            region: Some("eu".into()),
-            traces: None,
-            masked: None,
-            content: None,
+            ..lines::open(&format!("r{n}"), at_us)
         });
         ledger.open(open.clone()).await.unwrap();
         let counted = if n == 1 { Counted::AtLeast(Usage::plain(1, 2)) } else { Counted::Exact(Usage::plain(10, 20)) };
-        let cost = cost.map(NanoDollars);
-        let outcome = Outcome::Ok;
-        let close = AttemptClose {
-            open,
-            ended_us: at_us,
-            outcome,
-            counted,
-            cost,
-            local_cost: None,
-            baseline: None,
-            first_event_us: None,
-            error: None,
-        };
+        let close = AttemptClose { counted, cost: cost.map(NanoDollars), ..lines::closed(open, at_us, 0) };
         ledger.close(close, None).await.unwrap();
     }
 

@@ -2,7 +2,8 @@
 
 use super::bed::{Bed, on_both_stores};
 use super::*;
-use policies::{Counted, NanoDollars, Price, Rate, Usage};
+use crate::lines;
+use policies::{Counted, NanoDollars, Usage};
 
 mod arms;
 mod disk;
@@ -28,42 +29,20 @@ on_both_stores! {
 
 fn attempt(request: &str, number: u32) -> Arc<AttemptOpen> {
     Arc::new(AttemptOpen {
-        request: request.into(),
         attempt: number,
-        at_us: jiff::Timestamp::now().as_microsecond(),
-        purpose: "answer",
-        endpoint: policies::Endpoint::Chat,
         payer: Payer { tags: vec![("job".into(), "a".into()), ("x".into(), "y".into())], ..Payer::default() },
-        model: "big".into(),
-        provider: "hosted".into(),
-        route: "hosted",
-        upstream: "gpt".into(),
         ceiling: Some(NanoDollars(9_000)),
         ceiling_tokens: None,
-        price: Some(Price { input: Rate(1_000_000), output: Rate(2_000_000), ..Price::default() }),
-        price_source: "config".into(),
-        traceparent: None,
-        class: "internal".into(),
-        class_by: policies::ClassedBy::Default,
-        region: Some("eu".into()),
-        traces: None,
-        masked: None,
-        content: None,
+        ..lines::open(request, now())
     })
 }
 
 fn closed(open: Arc<AttemptOpen>, cost: u64) -> AttemptClose {
-    AttemptClose {
-        open,
-        ended_us: jiff::Timestamp::now().as_microsecond(),
-        outcome: Outcome::Ok,
-        counted: Counted::Exact(Usage::plain(10, 20)),
-        cost: Some(NanoDollars(cost)),
-        local_cost: None,
-        baseline: Some(NanoDollars(cost)),
-        first_event_us: Some(5),
-        error: None,
-    }
+    lines::closed(open, now(), cost)
+}
+
+fn now() -> i64 {
+    jiff::Timestamp::now().as_microsecond()
 }
 
 fn all(ledger: &Ledger, by: GroupBy) -> SpendTable {

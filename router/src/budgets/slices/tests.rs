@@ -3,7 +3,8 @@
 use super::*;
 use crate::budgets::{BudgetSpec, Hold, Scope, Window};
 use crate::ledger::bed::Bed;
-use crate::ledger::{AttemptClose, AttemptOpen, Durability, Ledger, Outcome, Payer};
+use crate::ledger::{AttemptClose, AttemptOpen, Durability, Ledger};
+use crate::lines;
 use crate::stores::Redis;
 use policies::{Counted, HoldError, Location, NanoDollars, OnExceeded, Principal, Usage};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,29 +56,10 @@ impl Replica {
 
     async fn open(&self, units: u64) -> Arc<AttemptOpen> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let open = Arc::new(AttemptOpen {
-            request: format!("r{}", NUMBER.fetch_add(1, Ordering::Relaxed)).into(),
-            attempt: 1,
-            at_us: Timestamp::now().as_microsecond(),
-            purpose: "answer",
-            endpoint: policies::Endpoint::Chat,
-            payer: Payer::default(),
-            model: "m".into(),
-            provider: "p".into(),
-            route: "hosted",
-            upstream: "u".into(),
-            ceiling: Some(NanoDollars(units)),
-            ceiling_tokens: None,
-            price: None,
-            price_source: "config".into(),
-            traceparent: None,
-            class: "internal".into(),
-            class_by: policies::ClassedBy::Default,
-            region: None,
-            traces: None,
-            masked: None,
-            content: None,
-        });
+        let id = format!("r{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let now = Timestamp::now().as_microsecond();
+        let open = AttemptOpen { ceiling: Some(NanoDollars(units)), ceiling_tokens: None, ..lines::open(&id, now) };
+        let open = Arc::new(open);
         self.ledger.open(open.clone()).await.unwrap();
         open
     }
@@ -87,17 +69,8 @@ impl Replica {
         let hold = self.hold(units).await?;
         let open = self.open(units).await;
         assert!(hold.is_good());
-        let closed = AttemptClose {
-            open,
-            ended_us: 0,
-            outcome: Outcome::Ok,
-            counted: Counted::Exact(Usage::plain(1, 0)),
-            cost: Some(NanoDollars(units)),
-            local_cost: None,
-            baseline: None,
-            first_event_us: None,
-            error: None,
-        };
+        let counted = Counted::Exact(Usage::plain(1, 0));
+        let closed = AttemptClose { counted, ..lines::closed(open, 0, units) };
         self.ledger.close(closed, None).await.unwrap();
         hold.settle(money(units));
         Ok(())
