@@ -22,6 +22,8 @@ struct Tree {
     paths: BTreeSet<String>,
     /// Where something of a name is: items of Rust, and files by their stem.
     names: BTreeMap<String, BTreeSet<String>>,
+    /// The words of each file of Rust.
+    words: Vec<BTreeSet<String>>,
 }
 
 // === impl Tree ===
@@ -53,13 +55,20 @@ impl Tree {
 
     fn items(&mut self, source: &str, path: &str) {
         let words = source.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty());
-        let mut before = "";
+        let (mut before, mut all) = ("", BTreeSet::new());
         for word in words {
+            all.insert(word.to_owned());
             if DEFINERS.contains(&before) {
                 self.names.entry(word.to_owned()).or_default().insert(path.to_owned());
             }
             before = word;
         }
+        self.words.push(all);
+    }
+
+    /// Whether a type has such a member: methods, fields and variants stand in files that speak of their type.
+    fn has_member(&self, of: &str, member: &str) -> bool {
+        self.names.contains_key(of) && self.words.iter().any(|words| words.contains(of) && words.contains(member))
     }
 
     fn has_path(&self, named: &str, folder: &str) -> bool {
@@ -94,6 +103,9 @@ impl Tree {
         if plain("_:.") && closed.contains("::") && !closed.contains('.') {
             let parts: Vec<&str> = closed.split("::").collect();
             let (name, modules) = parts.split_last().expect("two parts");
+            if let Some(of) = modules.last().filter(|of| of.starts_with(|first: char| first.is_ascii_uppercase())) {
+                return !self.has_member(of, name);
+            }
             // Inline modules have no file of their own.
             let modules: Vec<&str> = modules
                 .iter()
@@ -145,6 +157,8 @@ fn what_is_not_there_is_found_missing() {
         ("named::what_is_not_there_is_found_missing", false),
         ("named::nobody_has_written_this_one", true),
         ("drain::what_is_not_there_is_found_missing", true),
+        ("Tree::has_member", false),
+        (concat!("Tree::has_", "leaves"), true),
         ("POST /v1/chat/completions", false),
     ] {
         assert_eq!(tree.missing(token, "tests/README.md"), missing, "{token}");
