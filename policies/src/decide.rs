@@ -285,20 +285,19 @@ pub fn admit(facts: &Facts, world: &World) -> Admission {
             local.chain(world.hosted.iter().map(|model| (Side::Hosted, model))).collect()
         }
     };
-    let considered = universe
-        .into_iter()
-        .filter_map(|(side, model)| {
-            let candidate = by_name.get(model)?;
-            let mut against = strikes(facts, facts.wish, world, candidate);
-            if ruled != facts.wish && ruled != RouteWish::Auto {
-                let more = strikes(facts, ruled, world, candidate);
-                against.extend(more.into_iter().filter(|strike| strike.by == Constraint::Route));
-            }
-            let ceiling = world.ceiling(facts, candidate).ok().flatten();
-            let masked = masked_for(facts, world, candidate);
-            Some(Considered { candidate: candidate.clone(), side, strikes: against, rank: None, ceiling, masked })
-        })
-        .collect();
+    // They are large: moved once, not each time that a list grows.
+    let mut considered = Vec::with_capacity(universe.len());
+    considered.extend(universe.into_iter().filter_map(|(side, model)| {
+        let candidate = by_name.get(model)?;
+        let mut against = strikes(facts, facts.wish, world, candidate);
+        if ruled != facts.wish && ruled != RouteWish::Auto {
+            let more = strikes(facts, ruled, world, candidate);
+            against.extend(more.into_iter().filter(|strike| strike.by == Constraint::Route));
+        }
+        let ceiling = world.ceiling(facts, candidate).ok().flatten();
+        let masked = masked_for(facts, world, candidate);
+        Some(Considered { candidate: candidate.clone(), side, strikes: against, rank: None, ceiling, masked })
+    }));
     Admission { considered, tool_loop: facts.tool_loop, narrowed, steering: world.steering }
 }
 
