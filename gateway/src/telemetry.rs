@@ -232,7 +232,7 @@ impl Telemetry {
         ]);
         let family = Family::of(&record.id, trace.parent);
         let name = format!("request {}", record.endpoint);
-        spans::make(traces, name, SpanKind::Server, (family.own(), attributes), took, record.status >= 500);
+        spans::make(traces, name, SpanKind::Server, (&family.own(), attributes), took, record.status >= 500);
     }
 
     fn span(&self, closed: &AttemptClose, took: Duration) {

@@ -33,7 +33,7 @@ use std::time::{Duration, SystemTime};
 const WAITING: usize = 2_048;
 
 thread_local! {
-    /// The ids of the next span that this thread makes.
+    /// The ids of the span that this thread makes now, where they are chosen.
     static NEXT: Cell<Option<(TraceId, SpanId)>> = const { Cell::new(None) };
 }
 
@@ -46,6 +46,9 @@ pub(super) struct Family {
     span: SpanId,
     flags: TraceFlags,
 }
+
+/// The context of a span whose ids are chosen.
+pub(super) struct Chosen<'a>(&'a Context);
 
 /// Gives random ids, but where they were chosen.
 #[derive(Debug, Default)]
@@ -90,10 +93,10 @@ impl Family {
         }
     }
 
-    /// What the request's own span is made under; the next span that this thread makes gets its ids.
-    pub(super) fn own(&self) -> &Context {
+    /// What the request's own span is made under; as long as this lives, spans that this thread makes get its ids.
+    pub(super) fn own(&self) -> Chosen<'_> {
         NEXT.set(Some((self.trace, self.span)));
-        &self.parent
+        Chosen(&self.parent)
     }
 
     /// What the spans of its attempts are made under.
@@ -113,6 +116,22 @@ pub(super) fn parent(traceparent: &str) -> Option<Context> {
     remote.is_valid().then(|| Context::new().with_remote_span_context(remote))
 }
 
+// === impl Chosen ===
+
+impl std::ops::Deref for Chosen<'_> {
+    type Target = Context;
+
+    fn deref(&self) -> &Context {
+        self.0
+    }
+}
+
+impl Drop for Chosen<'_> {
+    fn drop(&mut self) {
+        NEXT.set(None);
+    }
+}
+
 // === impl Ids ===
 
 impl IdGenerator for Ids {
@@ -121,7 +140,7 @@ impl IdGenerator for Ids {
     }
 
     fn new_span_id(&self) -> SpanId {
-        NEXT.take().map_or_else(|| self.0.new_span_id(), |(_, span)| span)
+        NEXT.get().map_or_else(|| self.0.new_span_id(), |(_, span)| span)
     }
 }
 
@@ -283,7 +302,7 @@ mod tests {
                 tracer.span_builder(attempt).start_with_context(&tracer, &family.children()).end();
             }
             let family = Family::of(&"request".into(), traceparent);
-            tracer.span_builder("request").start_with_context(&tracer, family.own()).end();
+            tracer.span_builder("request").start_with_context(&tracer, &family.own()).end();
             tracer.span_builder("other").start_with_context(&tracer, &Context::new()).end();
             provider.force_flush().unwrap();
             let spans = &kept.0.spans.lock();
@@ -316,7 +335,7 @@ mod tests {
         let tracer = provider.tracer("t");
         let family = Family::of(&"request".into(), Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"));
         tracer.span_builder("attempt").start_with_context(&tracer, &family.children()).end();
-        tracer.span_builder("request").start_with_context(&tracer, family.own()).end();
+        tracer.span_builder("request").start_with_context(&tracer, &family.own()).end();
         provider.force_flush().unwrap();
         assert!(kept.0.spans.lock().is_empty() && lost.counts() == [("no_room", 0), ("not_taken", 0)]);
         assert!(parent("00-00000000000000000000000000000000-b7ad6b7169203331-01").is_none(), "no trace has this id");
