@@ -208,6 +208,8 @@ struct File {
     changed: Option<SystemTime>,
     /// It was not there at the last look. One that is being replaced may be missing for a moment.
     missed: bool,
+    /// It is gone, and was named in the log.
+    named: bool,
 }
 
 // === impl Files ===
@@ -222,12 +224,14 @@ impl Files {
         let now: Vec<Option<SystemTime>> = self.0.iter().map(|file| stamp(&file.path)).collect();
         let (mut changed, mut in_passing) = (false, false);
         for (file, now) in self.0.iter_mut().zip(&now) {
-            if file.changed.is_none() || now.is_some() {
-                file.missed = false;
+            if now.is_some() {
+                (file.missed, file.named) = (false, false);
+            } else if file.named {
+                // It is as it was.
             } else if std::mem::replace(&mut file.missed, true) {
                 let path = file.path.display();
                 tracing::error!(file = %path, "a file that the configuration names is gone: what was read of it stays in force until it is there again");
-                (file.changed, file.missed) = (None, false);
+                file.named = true;
             } else {
                 in_passing = true;
             }
@@ -255,7 +259,7 @@ impl Files {
 
 impl File {
     fn of(path: PathBuf) -> Self {
-        Self { changed: stamp(&path), path, missed: false }
+        Self { changed: stamp(&path), path, missed: false, named: false }
     }
 }
 

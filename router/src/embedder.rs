@@ -275,24 +275,32 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn vectors_are_told_on_no_thread_that_serves() {
-        const TEXTS: usize = 400;
+        const TEXTS: usize = 24;
         let made = vec![[0.123_456_78_f32; DIMENSIONS]; TEXTS];
-        let begun = Instant::now();
-        let told = vectors("minilm", &made, false, 1);
-        let telling = begun.elapsed();
-        assert!(told.len() > TEXTS * DIMENSIONS * 5);
-        let embedder = embedder();
+        let embedder = Arc::new(embedder());
         let metrics = tokio::runtime::Handle::current().metrics();
-        // Spawned, so that it runs on the one worker and not on the thread of the test.
-        let before = metrics.worker_total_busy_duration(0);
-        let mut answering = tokio::task::JoinSet::new();
-        answering.spawn(async move { answer_untouched(&embedder, vec!["a"; TEXTS]).await });
-        answering.join_next().await.unwrap().unwrap();
-        let busy = metrics.worker_total_busy_duration(0) - before;
-        assert!(
-            busy < telling / 2,
-            "a thread that serves was busy for {busy:?}; telling the vectors takes {telling:?}"
-        );
+        let mut seen = Vec::new();
+        // A machine that is busy may stop a thread at any moment, so one quiet try of some says it: a thread that tells the
+        // vectors itself is never that quick.
+        let quiet = async {
+            for _ in 0..5 {
+                let begun = Instant::now();
+                assert!(vectors("minilm", &made, false, 1).len() > TEXTS * DIMENSIONS * 5);
+                let telling = begun.elapsed();
+                let (embedder, before) = (embedder.clone(), metrics.worker_total_busy_duration(0));
+                // Spawned, so that it runs on the one worker and not on the thread of the test.
+                let mut answering = tokio::task::JoinSet::new();
+                answering.spawn(async move { answer_untouched(&embedder, vec!["a"; TEXTS]).await });
+                answering.join_next().await.unwrap().unwrap();
+                let busy = metrics.worker_total_busy_duration(0) - before;
+                seen.push((busy, telling));
+                if busy < telling / 2 {
+                    return true;
+                }
+            }
+            false
+        };
+        assert!(quiet.await, "how long a thread that serves was busy, and how long telling takes: {seen:?}");
     }
 
     /// Asks, and reads nothing of what comes.
