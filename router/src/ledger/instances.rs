@@ -145,16 +145,6 @@ fn try_file(db: &mut Db) -> Result<(), LedgerError> {
     db.put(sql, cells![&now[..]])
 }
 
-/// Writes something harmless over the frames of a group whose commit has failed: were its sync all that failed, a process
-/// that died now would find the group in the log, committed. Whether this can be synced is all one: over it the next group
-/// is written.
-pub(super) fn write_over(db: &mut Db) {
-    if !db.is_postgres() {
-        // It fails as the group did.
-        let _ = db.transaction(try_file);
-    }
-}
-
 /// Closes the database in order: nothing of this instance is left open.
 pub(super) fn end(db: &mut Db) -> Result<(), LedgerError> {
     match db {

@@ -20,9 +20,9 @@
 //!
 //! **A sync that failed is never tried again, its pages are written again.** After it the kernel may have dropped them and
 //! call the next sync a success (Rebello et al., "Can Applications Recover from fsync Failures?", 2020). SQLite rolls the group
-//! back and writes the next one over its frames; until then they may lie in the log all the same, and a process that died
-//! now would find them committed. So the writer writes something harmless over them at once ([`instances::write_over`]). With
-//! `"process"` nothing is synced but a checkpoint, and what the kernel then drops, nobody can know.
+//! back and writes the next one over its frames. Until then they may lie in the log all the same, and a process that died now
+//! would find them committed; but what was refused is put on record at once, which is that next one. With `"process"` nothing is
+//! synced but a checkpoint, and what the kernel then drops, nobody can know.
 //!
 //! **What it does not do.** No sharding, no leader election.
 

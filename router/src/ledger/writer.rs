@@ -228,10 +228,6 @@ fn run(mut db: Db, mut chain: Option<Chain>, queue: &Queue) {
             Ok(()) => late.learn(&group),
             Err(error) => tracing::error!(error = %error, lines = group.len(), "cannot write the ledger"),
         }
-        if matches!(written, Err(LedgerError::Disk(_))) {
-            // Before anybody is told: whoever is told that it failed may rely on that.
-            instances::write_over(&mut db);
-        }
         queue.stall.iter().for_each(Stall::ends);
         let dropped = queue.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
