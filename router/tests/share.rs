@@ -1,6 +1,6 @@
 //! The share is kept on real prompts: the everyday prompts in the repository always, with changes of source in the midst, and the
 //! routing pack's where it is at hand (`SLUICE_ROUTING_DATA`, or beside the checkout), which is said loudly where it is not.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 #[cfg(test)]
 #[path = "../../tests/src/skip.rs"]
