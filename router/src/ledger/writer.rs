@@ -111,13 +111,13 @@ impl Writer {
     }
 
     pub(super) async fn commit(&self, op: Op) -> Result<(), LedgerError> {
-        self.queued(op)?.await.unwrap_or(Err(LedgerError::Closed))
+        self.queued(op).await.unwrap_or(Err(LedgerError::Closed))
     }
 
     /// As [`Writer::commit`], unless a group has been on its way to a file for longer than `patience`: then nobody waits for
     /// it, and the line is written whenever the disk goes on.
     pub(super) async fn commit_within(&self, op: Op, patience: Duration) -> Result<(), LedgerError> {
-        let mut done = pin!(self.queued(op)?);
+        let mut done = pin!(self.queued(op));
         let Some(stall) = &self.queue.stall else { return done.await.unwrap_or(Err(LedgerError::Closed)) };
         loop {
             match tokio::time::timeout(patience, done.as_mut()).await {
@@ -129,11 +129,15 @@ impl Writer {
         }
     }
 
-    fn queued(&self, op: Op) -> Result<oneshot::Receiver<Result<(), LedgerError>>, LedgerError> {
+    fn queued(&self, op: Op) -> oneshot::Receiver<Result<(), LedgerError>> {
         let (ack, done) = oneshot::channel();
         self.push(op, Some(ack));
-        // Looked at afterwards: who closes it empties the queue once more.
-        if self.queue.closed.load(Ordering::Acquire) { Err(LedgerError::Closed) } else { Ok(done) }
+        // Looked at afterwards, and emptied once more: nobody reads it any longer. What was written meanwhile (the end itself) has its
+        // answer, and what was not is told that it is closed.
+        if self.queue.closed.load(Ordering::Acquire) {
+            drop(std::mem::take(&mut *self.queue.ops.lock()));
+        }
+        done
     }
 
     /// See [`super::Ledger::late`].
