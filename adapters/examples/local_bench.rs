@@ -1,6 +1,6 @@
 //! Measures the local engine: prefill, decode, four at once, memory. Prints one JSON object.
 //!
-//! `cargo run --release --workspace --example local_bench -- SOURCE [auto|off|q8_0|q4_0|q4k]` (docs/local-speed.md).
+//! `cargo run --release --workspace --example local_bench -- SOURCE [auto|off|q8_0|q4_0|q4k|q6k|dense]` (docs/local-speed.md).
 #![expect(clippy::print_stdout, reason = "a program that prints its result")]
 
 use adapters::local::{LocalEngine, LocalSpec, Quantize, Source};
