@@ -345,6 +345,7 @@ async fn pings_whose_answers_nobody_reads_are_not_collected_and_others_are_serve
             for (_, mut socket) in floods {
                 let ended = async {
                     let mut chunk = vec![0; 1 << 20];
+                    // Not a wait for something else: to read nothing for so long is what is tried, and a look would be a read.
                     tokio::time::sleep(Duration::from_secs(70)).await;
                     while let Ok(1..) = socket.read(&mut chunk).await {}
                 };
